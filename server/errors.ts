@@ -1,0 +1,65 @@
+/** The one error class, and the one table of codes with the HTTP status each becomes. */
+
+export const errorStatus = {
+  "file.notFound": 404,
+  "file.outsideRoots": 403,
+  "file.unreadable": 422,
+  "safetensors.malformed": 422,
+  "safetensors.unsupportedDtype": 422,
+  "checkpoint.missingShard": 422,
+  "checkpoint.missingTensor": 422,
+  "checkpoint.shapeMismatch": 422,
+  "config.malformed": 422,
+  "config.unsupported": 422,
+  "tokenizer.malformed": 422,
+  "adapter.malformed": 422,
+  "adapter.unknownMethod": 400,
+  "adapter.unsupported": 422,
+  "adapter.shapeMismatch": 422,
+  "adapter.wrongBase": 422,
+  "adapter.unknownTensor": 422,
+  "adapter.matchedNothing": 422,
+  "adapter.unknown": 404,
+  "model.unknownFamily": 422,
+  "site.unknown": 404,
+  "hook.unknown": 404,
+  "hook.neverFired": 500,
+  "hook.badShape": 422,
+  "engine.unknown": 400,
+  "engine.unavailable": 503,
+  "engine.unsupportedOp": 500,
+  "program.badInput": 500,
+  "prompt.empty": 422,
+  "prompt.tooLong": 422,
+  "prompt.unknownToken": 422,
+  "prompt.lengthMismatch": 422,
+  "probe.unknown": 404,
+  "probe.badParams": 400,
+  "probe.notApplicable": 422,
+  "run.unknown": 404,
+  "run.overBudget": 422,
+  "job.cancelled": 409,
+  "job.workerDied": 500,
+  "job.queueFull": 429,
+  "subject.unknown": 404,
+  "spectrum.zero": 422,
+  "spectrum.notConverged": 500,
+  "request.malformed": 400,
+  "request.tooLarge": 413,
+  "request.wrongHost": 421,
+  "request.wrongOrigin": 403,
+  "request.unauthorised": 401,
+  "request.notFound": 404,
+  internal: 500,
+} as const;
+export type ErrorCode = keyof typeof errorStatus;
+
+/** An error a person can act on: the message says where, what was found, and what was expected. */
+export class WorkbenchError extends Error {
+  override readonly name = "WorkbenchError";
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
