@@ -1,0 +1,63 @@
+/** Typed reads from a raw `config.json`, with errors that say where, found and expected. */
+import { WorkbenchError } from "../errors.ts";
+import { didYouMean } from "../nearNames.ts";
+import { activations, type Activation } from "./family.ts";
+
+export type RawConfig = Readonly<Record<string, unknown>>;
+
+export class ConfigFields {
+  readonly raw: RawConfig;
+  readonly where: string;
+  constructor(raw: RawConfig, where: string) {
+    this.raw = raw;
+    this.where = where;
+  }
+
+  /** The first of `keys` that is there and not null. */
+  value(...keys: string[]): unknown {
+    for (const key of keys) {
+      const value = this.raw[key];
+      if (value !== undefined && value !== null) return value;
+    }
+    return undefined;
+  }
+
+  /** A positive integer under one of `keys` (aliases), or the fallback. */
+  count(keys: string | readonly string[], fallback?: number): number {
+    const names = typeof keys === "string" ? [keys] : keys;
+    const value = this.value(...names) ?? fallback;
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1) this.malformed(names[0]!, value, "a positive integer");
+    return value;
+  }
+
+  positive(key: string, fallback?: number): number {
+    const value = this.value(key) ?? fallback;
+    if (typeof value !== "number" || !(value > 0)) this.malformed(key, value, "a positive number");
+    return value;
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.value(key) ?? fallback;
+    if (typeof value !== "boolean") this.malformed(key, value, "true or false");
+    return value;
+  }
+
+  activation(key: string, fallback: Activation): Activation {
+    const value = this.value(key) ?? fallback;
+    const known = activations.find((name) => name === value);
+    if (!known) {
+      throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; supported: ${activations.join(", ")} (${didYouMean(String(value), activations)})`);
+    }
+    return known;
+  }
+
+  /** Refuses a setting that changes the forward pass in a way that is not implemented. */
+  mustBe(key: string, expected: unknown, fallback: unknown = expected): void {
+    const value = this.raw[key] ?? fallback;
+    if (value !== expected) throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; only ${JSON.stringify(expected)} is supported`);
+  }
+
+  private malformed(key: string, found: unknown, expected: string): never {
+    throw new WorkbenchError("config.malformed", `${this.where}: ${key} is ${found === undefined ? "missing" : JSON.stringify(found)}; expected ${expected}`);
+  }
+}

@@ -1,0 +1,119 @@
+/** The pieces that families share, with the hook points TransformerLens has inside them. */
+import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "@tensorflow/tfjs-core";
+import type { Activation, Frame, HookSpec } from "./family.ts";
+
+/** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
+export const blockHooks: readonly HookSpec[] = [
+  { name: "hook_resid_pre", axes: ["batch", "pos", "dModel"] },
+  { name: "ln1.hook_scale", axes: ["batch", "pos", "one"] },
+  { name: "ln1.hook_normalized", axes: ["batch", "pos", "dModel"] },
+  { name: "attn.hook_q", axes: ["batch", "pos", "head", "dHead"] },
+  { name: "attn.hook_k", axes: ["batch", "pos", "kvHead", "dHead"] },
+  { name: "attn.hook_v", axes: ["batch", "pos", "kvHead", "dHead"] },
+  { name: "attn.hook_attn_scores", axes: ["batch", "head", "destPos", "srcPos"] },
+  { name: "attn.hook_pattern", axes: ["batch", "head", "destPos", "srcPos"] },
+  { name: "attn.hook_z", axes: ["batch", "pos", "head", "dHead"] },
+  { name: "hook_attn_out", axes: ["batch", "pos", "dModel"] },
+  { name: "hook_resid_mid", axes: ["batch", "pos", "dModel"] },
+  { name: "ln2.hook_scale", axes: ["batch", "pos", "one"] },
+  { name: "ln2.hook_normalized", axes: ["batch", "pos", "dModel"] },
+  { name: "mlp.hook_pre", axes: ["batch", "pos", "dMlp"] },
+  { name: "mlp.hook_post", axes: ["batch", "pos", "dMlp"] },
+  { name: "hook_mlp_out", axes: ["batch", "pos", "dModel"] },
+  { name: "hook_resid_post", axes: ["batch", "pos", "dModel"] },
+];
+
+export const unembedHooks: readonly HookSpec[] = [
+  { name: "ln_final.hook_scale", axes: ["batch", "pos", "one"] },
+  { name: "ln_final.hook_normalized", axes: ["batch", "pos", "dModel"] },
+];
+
+/** (x − mean) / √(var + ε) · w + b; hook_normalized is taken after w and b, as TransformerLens does. */
+export function layerNorm(frame: Frame, name: string, x: Tensor): Tensor {
+  const centred = tf.sub(x, tf.mean(x, -1, true));
+  const scale = frame.hook(`${name}.hook_scale`, tf.sqrt(tf.add(tf.mean(tf.square(centred), -1, true), frame.config.normEps)));
+  return frame.hook(`${name}.hook_normalized`, tf.add(tf.mul(tf.div(centred, scale), frame.param(`${name}.w`)), frame.param(`${name}.b`)));
+}
+
+/** x / √(mean(x²) + ε) · w; hook_normalized is taken before w, as TransformerLens does. */
+export function rmsNorm(frame: Frame, name: string, x: Tensor): Tensor {
+  const scale = frame.hook(`${name}.hook_scale`, rms(x, frame.config.normEps));
+  return tf.mul(frame.hook(`${name}.hook_normalized`, tf.div(x, scale)), frame.param(`${name}.w`));
+}
+
+/** √(mean(x²) + ε) over the last axis, kept as 1. */
+export function rms(x: Tensor, eps: number): Tensor {
+  return tf.sqrt(tf.add(tf.mean(tf.square(x), -1, true), eps));
+}
+
+/** `[batch, pos, heads · dHead]` → `[batch, pos, heads, dHead]` */
+export function splitHeads(frame: Frame, x: Tensor, heads: number): Tensor {
+  return tf.reshape(x, [frame.batch, frame.positions, heads, frame.config.dHead]);
+}
+
+/**
+ * Causal attention with its hooks: scores = q·k · scale (masked −∞), pattern = softmax, z = pattern · v.
+ * @param q `[batch, pos, nHeads, dHead]` @param k `[batch, pos, nKvHeads, dHead]` @param v like k
+ * @returns z, heads joined: `[batch, pos, nHeads · dHead]`
+ */
+export function attention(frame: Frame, q: Tensor, k: Tensor, v: Tensor): Tensor {
+  const { config, batch, positions, layer } = frame;
+  const { nHeads, nKvHeads, dHead } = config;
+  const heads = (x: Tensor) => tf.transpose(x, [0, 2, 1, 3]); // → [batch, head, pos, dHead]
+  const shared = (x: Tensor) => {
+    if (nKvHeads === nHeads) return heads(x);
+    const group = nHeads / nKvHeads;
+    const grouped = tf.tile(tf.expandDims(heads(x), 2), [1, 1, group, 1, 1]);
+    return tf.reshape(grouped, [batch, nHeads, positions, dHead]);
+  };
+  const raw = tf.mul(tf.matMul(heads(q), shared(k), false, true), config.attnScale[layer]!);
+  const scores = frame.hook("attn.hook_attn_scores", tf.add(raw, causalMask(positions, config.slidingWindow[layer] ?? null)));
+  const pattern = frame.hook("attn.hook_pattern", tf.softmax(scores, -1));
+  const z = frame.hook("attn.hook_z", tf.transpose(tf.matMul(pattern, shared(v)), [0, 2, 1, 3]));
+  return tf.reshape(z, [batch, positions, nHeads * dHead]);
+}
+
+/** 0 where a key may be seen, −∞ elsewhere: `[destPos, srcPos]`. */
+function causalMask(positions: number, window: number | null): Tensor {
+  const index = tf.range(0, positions, 1, "float32");
+  const distance = tf.sub(tf.expandDims(index, 1), tf.expandDims(index, 0)); // dest − src
+  const causal = tf.greaterEqual(distance, 0);
+  const visible = window === null ? causal : tf.logicalAnd(causal, tf.less(distance, window));
+  return tf.where(visible, tf.zeros([positions, positions]), tf.fill([positions, positions], -Infinity));
+}
+
+/** Rotates the pairs (i, i + dHead/2) of each head: x · cos + rotateHalf(x) · sin. `[batch, pos, heads, dHead]` */
+export function rotate(frame: Frame, x: Tensor): Tensor {
+  const { cos, sin } = frame.rotary();
+  const half = frame.config.dHead / 2;
+  const [batch, positions, heads] = [x.shape[0]!, x.shape[1]!, x.shape[2]!];
+  const first = tf.slice(x, [0, 0, 0, 0], [batch, positions, heads, half]);
+  const second = tf.slice(x, [0, 0, 0, half], [batch, positions, heads, half]);
+  const rotated = tf.concat([tf.neg(second), first], 3);
+  const perPosition = (table: Tensor) => tf.reshape(table, [1, positions, 1, frame.config.dHead]);
+  return tf.add(tf.mul(x, perPosition(cos)), tf.mul(rotated, perPosition(sin)));
+}
+
+/** The activation functions of `config.json`, each as its reference defines it. */
+export const activationFunctions: Record<Activation, (x: Tensor) => Tensor> = {
+  gelu: (x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
+  gelu_new: geluTanh,
+  gelu_pytorch_tanh: geluTanh,
+  gelu_fast: geluTanh,
+  relu: (x) => tf.relu(x),
+  silu: (x) => tf.mul(x, tf.sigmoid(x)),
+};
+
+/** ½x (1 + tanh(√(2/π) (x + 0.044715 x³))) */
+function geluTanh(x: Tensor): Tensor {
+  const cubic = tf.mul(tf.mul(tf.square(x), x), 0.044715);
+  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(tf.mul(tf.add(x, cubic), Math.sqrt(2 / Math.PI))), 1));
+}
+
+/** Attention scale 1/√dHead in every layer, optionally divided by layer + 1. */
+export function attentionScales(nLayers: number, dHead: number, options: { scaled?: boolean; byInverseLayer?: boolean } = {}): number[] {
+  const base = options.scaled === false ? 1 : 1 / Math.sqrt(dHead);
+  return Array.from({ length: nLayers }, (_, layer) => (options.byInverseLayer ? base / (layer + 1) : base));
+}
+

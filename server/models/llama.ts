@@ -1,0 +1,175 @@
+/** Llama and its relatives (Mistral, Qwen2, Qwen3): RMSNorm, rotary positions, grouped key-value heads, gated MLP. */
+import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "@tensorflow/tfjs-core";
+import { WorkbenchError } from "../errors.ts";
+import { ConfigFields } from "./configFields.ts";
+import type { Family, Frame, HookSpec, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
+import { activationFunctions, attention, attentionScales, blockHooks, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
+import { parseRope } from "./rope.ts";
+
+/** Where the relatives differ, as far as the forward pass can tell. */
+const relatives = {
+  llama: { name: "Llama", qkNorm: false, qkvBias: (f: ConfigFields) => f.flag("attention_bias", false), oBias: (f: ConfigFields) => f.flag("attention_bias", false) },
+  mistral: { name: "Mistral", qkNorm: false, qkvBias: () => false, oBias: () => false },
+  qwen2: { name: "Qwen2", qkNorm: false, qkvBias: () => true, oBias: () => false },
+  qwen3: { name: "Qwen3", qkNorm: true, qkvBias: (f: ConfigFields) => f.flag("attention_bias", false), oBias: (f: ConfigFields) => f.flag("attention_bias", false) },
+} as const;
+type Relative = keyof typeof relatives;
+
+function family(modelType: Relative): Family {
+  const relative = relatives[modelType];
+  return {
+    name: relative.name,
+    modelTypes: [modelType],
+    prefixes: ["model.", ""],
+    ignoredKeys: [/rotary_emb\.inv_freq$/],
+    parseConfig: (raw, where) => parseConfig(modelType, raw, where),
+    params,
+    sites,
+    hooks: (config, stage) => (stage === "block" ? [...blockHooks, ...llamaHooks(config)] : stage === "embed" ? [{ name: "hook_embed", axes: ["batch", "pos", "dModel"] }] : unembedHooks),
+    embed: (frame, tokens) => frame.hook("hook_embed", frame.lookup("embed", tokens)),
+    block,
+    unembed: (frame, resid) => frame.linear("unembed", rmsNorm(frame, "ln_final", resid)),
+  };
+}
+
+function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>, where: string): ModelConfig {
+  const fields = new ConfigFields(raw, where);
+  const relative = relatives[modelType];
+  const dModel = fields.count("hidden_size");
+  const nHeads = fields.count("num_attention_heads");
+  const nKvHeads = fields.count("num_key_value_heads", modelType === "mistral" ? 8 : modelType === "llama" ? nHeads : 32);
+  const nLayers = fields.count("num_hidden_layers");
+  if (nHeads % nKvHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
+  const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : Math.floor(dModel / nHeads));
+  if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
+  const nCtx = fields.count("max_position_embeddings");
+  return {
+    modelType,
+    nLayers,
+    nHeads,
+    nKvHeads,
+    dModel,
+    dHead,
+    dMlp: fields.count("intermediate_size"),
+    dVocab: fields.count("vocab_size"),
+    nCtx,
+    normEps: fields.positive("rms_norm_eps", 1e-6),
+    activation: fields.activation("hidden_act", "silu"),
+    tiedHead: fields.flag("tie_word_embeddings", false),
+    attnScale: attentionScales(nLayers, dHead),
+    slidingWindow: slidingWindows(modelType, fields, nLayers),
+    rope: parseRope(raw, dHead, nCtx, where),
+    bias: { qkv: relative.qkvBias(fields), o: relative.oBias(fields), mlp: modelType === "llama" && fields.flag("mlp_bias", false) },
+    qkNorm: relative.qkNorm,
+  };
+}
+
+/** Mistral: every layer when `sliding_window` is set. Qwen: only with `use_sliding_window`, from `max_window_layers` up, or as `layer_types` says. */
+function slidingWindows(modelType: Relative, fields: ConfigFields, nLayers: number): (number | null)[] {
+  const none = Array.from({ length: nLayers }, () => null);
+  if (modelType === "llama" || fields.value("sliding_window") === undefined) return none;
+  const window = fields.count("sliding_window");
+  if (modelType === "mistral") return none.map(() => window);
+  if (!fields.flag("use_sliding_window", false)) return none;
+  const types = fields.value("layer_types");
+  if (Array.isArray(types)) return none.map((_, layer) => (types[layer] === "sliding_attention" ? window : null));
+  const from = fields.count("max_window_layers", 28);
+  return none.map((_, layer) => (layer >= from ? window : null));
+}
+
+function params(config: ModelConfig, stage: "embed" | "block" | "unembed", layer: number): readonly ParamSpec[] {
+  const { dModel: d, dVocab, dHead } = config;
+  switch (stage) {
+    case "embed":
+      return [{ name: "W_E", key: "embed_tokens.weight", shape: [dVocab, d] }];
+    case "block": {
+      const at = (name: string, key: string, shape: number[]): ParamSpec => ({ name, key: `layers.${layer}.${key}`, shape });
+      const matrices = blockSites(config, layer).flatMap((site) => {
+        const key = site.modulePath.replace(`layers.${layer}.`, "");
+        const weight = at(site.weight, `${key}.weight`, [site.dOut, site.dIn]);
+        return site.bias === null ? [weight] : [weight, at(site.bias, `${key}.bias`, [site.dOut])];
+      });
+      const norms = [at("ln1.w", "input_layernorm.weight", [d]), at("ln2.w", "post_attention_layernorm.weight", [d])];
+      const qkNorms = config.qkNorm ? [at("attn.q_norm.w", "self_attn.q_norm.weight", [dHead]), at("attn.k_norm.w", "self_attn.k_norm.weight", [dHead])] : [];
+      return [...norms, ...matrices, ...qkNorms];
+    }
+    case "unembed":
+      return [
+        { name: "ln_final.w", key: "norm.weight", shape: [d] },
+        { name: "W_U", key: config.tiedHead ? "embed_tokens.weight" : "/lm_head.weight", shape: [dVocab, d] },
+      ];
+  }
+}
+
+function sites(config: ModelConfig, stage: "embed" | "block" | "unembed", layer: number): readonly SiteSpec[] {
+  const { dModel: d, dVocab } = config;
+  switch (stage) {
+    case "embed":
+      return [{ name: "embed", dIn: dVocab, dOut: d, weight: "W_E", bias: null, stored: "inOut", modulePath: "embed_tokens" }];
+    case "block":
+      return blockSites(config, layer);
+    case "unembed":
+      return [{ name: "unembed", dIn: d, dOut: dVocab, weight: "W_U", bias: null, stored: "outIn", modulePath: "/lm_head" }];
+  }
+}
+
+function blockSites(config: ModelConfig, layer: number): SiteSpec[] {
+  const { dModel: d, dMlp, nHeads, nKvHeads, dHead, bias } = config;
+  const site = (name: string, letter: string, dIn: number, dOut: number, hasBias: boolean, path: string): SiteSpec => {
+    const part = name.split(".")[0]!;
+    return { name, dIn, dOut, weight: `${part}.W_${letter}`, bias: hasBias ? `${part}.b_${letter}` : null, stored: "outIn", modulePath: `layers.${layer}.${path}` };
+  };
+  return [
+    site("attn.q", "Q", d, nHeads * dHead, bias.qkv, "self_attn.q_proj"),
+    site("attn.k", "K", d, nKvHeads * dHead, bias.qkv, "self_attn.k_proj"),
+    site("attn.v", "V", d, nKvHeads * dHead, bias.qkv, "self_attn.v_proj"),
+    site("attn.o", "O", nHeads * dHead, d, bias.o, "self_attn.o_proj"),
+    site("mlp.gate", "gate", d, dMlp, bias.mlp, "mlp.gate_proj"),
+    site("mlp.in", "in", d, dMlp, bias.mlp, "mlp.up_proj"),
+    site("mlp.out", "out", dMlp, d, bias.mlp, "mlp.down_proj"),
+  ];
+}
+
+function llamaHooks(config: ModelConfig): readonly HookSpec[] {
+  const hooks: HookSpec[] = [
+    { name: "attn.hook_rot_q", axes: ["batch", "pos", "head", "dHead"] },
+    { name: "attn.hook_rot_k", axes: ["batch", "pos", "kvHead", "dHead"] },
+    { name: "mlp.hook_pre_linear", axes: ["batch", "pos", "dMlp"] },
+  ];
+  if (config.qkNorm) {
+    hooks.push({ name: "attn.hook_q_normed", axes: ["batch", "pos", "head", "dHead"] }, { name: "attn.hook_k_normed", axes: ["batch", "pos", "kvHead", "dHead"] });
+  }
+  return hooks;
+}
+
+function block(frame: Frame, residIn: Tensor): Tensor {
+  const { nHeads, nKvHeads, activation } = frame.config;
+  const residPre = frame.hook("hook_resid_pre", residIn);
+  const normalized = rmsNorm(frame, "ln1", residPre);
+  const q = queryOrKey(frame, "q", normalized, nHeads);
+  const k = queryOrKey(frame, "k", normalized, nKvHeads);
+  const v = frame.hook("attn.hook_v", splitHeads(frame, frame.linear("attn.v", normalized), nKvHeads));
+  const attnOut = frame.hook("hook_attn_out", frame.linear("attn.o", attention(frame, q, k, v)));
+  const residMid = frame.hook("hook_resid_mid", tf.add(residPre, attnOut));
+  const mlpIn = rmsNorm(frame, "ln2", residMid);
+  const gate = activationFunctions[activation](frame.hook("mlp.hook_pre", frame.linear("mlp.gate", mlpIn)));
+  const up = frame.hook("mlp.hook_pre_linear", frame.linear("mlp.in", mlpIn));
+  const mlpOut = frame.hook("hook_mlp_out", frame.linear("mlp.out", frame.hook("mlp.hook_post", tf.mul(gate, up))));
+  return frame.hook("hook_resid_post", tf.add(residMid, mlpOut));
+}
+
+/** Projection, its hook, the q/k norm where the family has one, then the rotation and its hook. */
+function queryOrKey(frame: Frame, which: "q" | "k", normalized: Tensor, heads: number): Tensor {
+  let x = frame.hook(`attn.hook_${which}`, splitHeads(frame, frame.linear(`attn.${which}`, normalized), heads));
+  if (frame.config.qkNorm) {
+    const normed = tf.mul(tf.div(x, rms(x, frame.config.normEps)), frame.param(`attn.${which}_norm.w`));
+    x = frame.hook(`attn.hook_${which}_normed`, normed);
+  }
+  return frame.hook(`attn.hook_rot_${which}`, rotate(frame, x));
+}
+
+export const llama = family("llama");
+export const mistral = family("mistral");
+export const qwen2 = family("qwen2");
+export const qwen3 = family("qwen3");
