@@ -17,6 +17,8 @@ export interface TensorSpec {
 export interface Weight {
   readonly key: string;
   readonly shape: readonly number[];
+  /** True when `data()` converts into memory of its own (BF16, F16): an engine must not keep what it returns past the run. */
+  readonly transient?: boolean;
   /** Row-major float32 values; for F32 checkpoints a view of the mapped file, no copy. */
   data(): Float32Array;
 }

@@ -1,0 +1,137 @@
+/** Opens a PEFT adapter folder, with or without its base: every tensor becomes a site, a replaced parameter, or an error. */
+import { basename } from "node:path";
+import { WorkbenchError } from "../errors.ts";
+import { readAdapterConfig, type AdapterConfig } from "../formats/adapterConfig.ts";
+import { parseAdapterKey, type AdapterKey } from "../formats/adapterKeys.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import type { TensorEntry } from "../formats/safetensors.ts";
+import { matchesTarget } from "../formats/targetMatcher.ts";
+import { didYouMean } from "../nearNames.ts";
+import type { Stage } from "../models/family.ts";
+import { entryWeight, type LoadedModel } from "../models/loadModel.ts";
+import { bareModulePath, layersOf, modelSites, type ModelSite } from "../models/modelSites.ts";
+import { sameShape } from "../tensors/signature.ts";
+import type { Weight } from "../tensors/engine.ts";
+import { sizeOf } from "../tensors/hostTensor.ts";
+import type { AdapterMethod, SiteAdapter } from "./method.ts";
+import { methodOf } from "./registry.ts";
+
+/** A base parameter that the adapter replaces whole (modules_to_save, trained biases). */
+export interface SavedParam {
+  readonly stage: Stage;
+  readonly layer: number;
+  readonly param: string;
+  readonly key: string;
+  readonly weight: Weight;
+}
+
+export interface LoadedAdapter {
+  readonly name: string;
+  readonly path: string;
+  readonly config: AdapterConfig;
+  readonly method: AdapterMethod;
+  readonly sites: ReadonlyMap<string, SiteAdapter>;
+  readonly saved: readonly SavedParam[];
+  readonly parameters: number;
+  /** What a reader must know: tensors that have no place in this base, and inits that changed it. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * @param model null for weight-only use: sites are then named by their module paths
+ * @throws "adapter.wrongBase" when modules or shapes do not fit the model, "adapter.unknownTensor", "adapter.matchedNothing", and what the formats throw
+ */
+export function loadAdapter(path: string, name: string | undefined, model: LoadedModel | null): LoadedAdapter {
+  const config = readAdapterConfig(path);
+  const where = `${path}/adapter_config.json`;
+  const method = methodOf(config, where);
+  const checkpoint = openCheckpoint(path);
+  const keys = [...checkpoint.entries.values()].map((entry) => parseAdapterKey(entry));
+  const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
+  const warnings: string[] = config.warning ? [config.warning] : [];
+
+  const grouped = new Map<string, Partial<Record<AdapterKey["role"], AdapterKey>>>();
+  const saved: SavedParam[] = [];
+  for (const key of keys) {
+    if (key.role === "saved" || key.role === "bias") {
+      const found = model && savedParam(model, key, path);
+      if (found) saved.push(found);
+      else warnings.push(savedWarning(model, key));
+      continue;
+    }
+    const group = grouped.get(key.modulePath) ?? {};
+    group[key.role] = key;
+    grouped.set(key.modulePath, group);
+  }
+  const sites = new Map<string, SiteAdapter>();
+  for (const [modulePath, group] of grouped) {
+    const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
+    const isEmbedding = group.embeddingA !== undefined;
+    const loaded = withModule(path, () => method.loadSite(config, { modulePath, keys: group, isEmbedding, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
+    sites.set(loaded.site, loaded);
+  }
+  if (sites.size === 0 && saved.length === 0) throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
+  if (known && model) warnOfMissing(config, known, model, grouped, warnings);
+  return { name: name ?? basename(path), path, config, method, sites, saved, parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0), warnings };
+}
+
+export function baseWeight(model: LoadedModel, site: ModelSite): Weight {
+  return model.weights(site.stage, site.layer)[site.weight]!;
+}
+
+function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modulePath: string, path: string, config: AdapterConfig): ModelSite {
+  const bare = bareModulePath(model.family, modulePath);
+  const site = known.get(bare);
+  if (!site) {
+    throw new WorkbenchError("adapter.wrongBase", `${path}: module "${modulePath}" is not a linear map of ${model.name} (${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`);
+  }
+  return site;
+}
+
+/** A shape that does not fit is the usual sign of another base: say so, with the shapes. */
+function withModule<T>(path: string, load: () => T): T {
+  try {
+    return load();
+  } catch (error) {
+    if (error instanceof WorkbenchError && error.code === "adapter.shapeMismatch") throw new WorkbenchError("adapter.wrongBase", `${path}: ${error.message}; the adapter seems to be for another base`, { cause: error });
+    throw error;
+  }
+}
+
+function savedParam(model: LoadedModel, key: AdapterKey, path: string): SavedParam | null {
+  const bareKey = `${bareModulePath(model.family, key.modulePath)}.${key.param ?? "weight"}`;
+  for (const stage of ["embed", "block", "unembed"] as const) {
+    for (const layer of layersOf(model.config, stage)) {
+      const spec = model.family.params(model.config, stage, layer).find((candidate) => candidate.key === bareKey);
+      const isTiedHead = bareKey === "/lm_head.weight" && stage === "unembed" && model.config.tiedHead;
+      const param = spec?.name ?? (isTiedHead ? "W_U" : undefined);
+      if (param === undefined) continue;
+      if (model.config.tiedHead && (param === "W_E" || param === "W_U")) {
+        throw new WorkbenchError("adapter.unsupported", `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`);
+      }
+      const shape = model.weights(stage, layer)[param]!.shape;
+      if (!sameShape(shape, key.entry.shape)) {
+        throw new WorkbenchError("adapter.wrongBase", `${path}: "${key.modulePath}" is [${key.entry.shape.join(", ")}]; the base has [${shape.join(", ")}]`);
+      }
+      return { stage, layer, param, key: bareKey, weight: savedWeight(key.entry) };
+    }
+  }
+  return null;
+}
+
+function savedWeight(entry: TensorEntry): Weight {
+  return entryWeight(entry);
+}
+
+function savedWarning(model: LoadedModel | null, key: AdapterKey): string {
+  const tensor = `${key.modulePath}.${key.param ?? "weight"}`;
+  return model ? `"${tensor}" is not used: ${model.name} is opened as a language model and has no such parameter` : `"${tensor}" is not used: it replaces a parameter of the base, which is not open`;
+}
+
+/** The config may name more modules than the file has tensors for; what is missing is said, not assumed zero. */
+function warnOfMissing(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel, grouped: ReadonlyMap<string, unknown>, warnings: string[]): void {
+  const have = new Set([...grouped.keys()].map((path) => bareModulePath(model.family, path)));
+  const expected = [...known.values()].filter((site) => matchesTarget(config, site.modulePath.replace(/^\//, ""), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }));
+  const missing = expected.filter((site) => !have.has(site.modulePath));
+  if (missing.length > 0) warnings.push(`target_modules names ${missing.length} modules that have no tensors in the file, so they stay as in the base: ${missing.slice(0, 3).map((site) => site.fullName).join(", ")}${missing.length > 3 ? ", …" : ""}`);
+}

@@ -1,0 +1,19 @@
+/** Every adapter method; one file and one line to add one. */
+import { WorkbenchError } from "../errors.ts";
+import type { AdapterConfig } from "../formats/adapterConfig.ts";
+import { didYouMean } from "../nearNames.ts";
+import { dora } from "./dora.ts";
+import { lora } from "./lora.ts";
+import type { AdapterMethod } from "./method.ts";
+
+export const methods = { lora, dora } satisfies Record<string, AdapterMethod>;
+
+/** @throws "adapter.unknownMethod" listing near names */
+export function methodOf(config: AdapterConfig, where: string): AdapterMethod {
+  const found = Object.values(methods).find((method) => method.peftType === config.peftType && method.accepts(config));
+  if (!found) {
+    const known = [...new Set(Object.values(methods).map((method) => method.peftType))];
+    throw new WorkbenchError("adapter.unknownMethod", `${where}: peft_type "${config.peftType}" is not supported; ${didYouMean(config.peftType, known)}`);
+  }
+  return found;
+}

@@ -1,0 +1,43 @@
+/** A world is one counterfactual: which adapters are on and how strongly, per component; which activations are replaced. */
+import type { FloatTensor } from "../tensors/hostTensor.ts";
+
+/** One singular component of one adapter at one site, set to `value` (1 = as trained, 0 = off). */
+export interface ComponentGate {
+  readonly adapter: string;
+  /** Full site name, "blocks.3.mlp.in". */
+  readonly site: string;
+  readonly component: number;
+  readonly value: number;
+}
+
+/** The adapters of one row of a batch. Adapters not named are off. */
+export interface AdapterSetting {
+  readonly strengths: Readonly<Record<string, number>>;
+  readonly components?: readonly ComponentGate[];
+}
+
+export const baseSetting: AdapterSetting = { strengths: {} };
+
+/** One activation replaced: at one position or all, in one head or all. */
+export interface WorldEdit {
+  /** Full hook name. */
+  readonly hook: string;
+  readonly position: number | null;
+  readonly head: number | null;
+  /** Which of the sweep's sources gives the value. */
+  readonly source: string;
+}
+
+export interface World {
+  readonly setting: AdapterSetting;
+  readonly edits: readonly WorldEdit[];
+}
+
+/** An intervention on a whole batch: where the mask is 1 the hook takes `value`. */
+export interface BatchEdit {
+  readonly hook: string;
+  /** `[batch, …, 1]`, 0 or 1. */
+  readonly mask: FloatTensor;
+  /** The hook's shape, with `batch` rows or 1 for all. */
+  readonly value: FloatTensor;
+}
