@@ -2,17 +2,11 @@
 import * as z from "zod";
 import type { Check, Figure, ProbeEvent } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
+import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
-export const adapterRequest = z.strictObject({
-  path: z.string().min(1).describe("Folder with adapter_config.json and adapter_model.safetensors"),
-  /** Its name in hook names and figures; the folder's name unless given. */
-  name: z.string().regex(/^[\w-]+$/).optional().describe("Name in hook names and figures"),
-  strength: z.number().min(0).max(4).default(1).describe("1 = as trained, 0 = off"),
-});
-export const subjectRequest = z.strictObject({
-  model: z.string().min(1).nullable().describe("Folder with config.json and *.safetensors; null for weight-only probes"),
-  adapters: z.array(adapterRequest).max(16).default([]),
-});
+export { adapterRequest, subjectRequest } from "./runs/subjectRequest.ts";
+export type { AdapterCard, AdapterRequest, ModelCard, SubjectCard, SubjectRequest, TokenizedText } from "./runs/subjectRequest.ts";
+
 export const runRequest = z.strictObject({
   subject: subjectRequest,
   probe: z.string(),
@@ -20,52 +14,7 @@ export const runRequest = z.strictObject({
 });
 export const tokenizeRequest = z.strictObject({ subject: subjectRequest, text: z.string().max(100_000) });
 
-export type AdapterRequest = z.infer<typeof adapterRequest>;
-export type SubjectRequest = z.infer<typeof subjectRequest>;
 export type RunRequest = z.infer<typeof runRequest>;
-
-/** What the left rail shows of a base model. */
-export interface ModelCard {
-  readonly path: string;
-  readonly name: string;
-  readonly family: string;
-  readonly nLayers: number;
-  readonly nHeads: number;
-  readonly nKvHeads: number;
-  readonly dModel: number;
-  readonly dVocab: number;
-  readonly nCtx: number;
-  readonly parameters: number;
-  readonly bytes: number;
-  readonly dtype: string;
-  readonly hasTokenizer: boolean;
-  /** Agreement with the reference implementation for this family, as measured by the project's tests. */
-  readonly parity: string;
-}
-export interface AdapterCard {
-  readonly path: string;
-  readonly name: string;
-  readonly method: string;
-  readonly rank: string;
-  /** In words: "α/r = 16/8 = 2". */
-  readonly scaling: string;
-  readonly strength: number;
-  readonly sites: number;
-  readonly parameters: number;
-  readonly baseName: string | null;
-  /** Things a reader must know: what was not loaded, and why. */
-  readonly warnings: readonly string[];
-}
-export interface SubjectCard {
-  readonly request: SubjectRequest;
-  readonly model: ModelCard | null;
-  readonly adapters: readonly AdapterCard[];
-}
-export interface TokenizedText {
-  readonly ids: readonly number[];
-  /** Exact text of each token. */
-  readonly tokens: readonly string[];
-}
 
 export interface ProbeCard {
   readonly name: string;

@@ -98,6 +98,17 @@ export class Runner {
     return { taps: collected, logits: typeof request.logits === "object" && !atOne ? takePosition(logits, request.logits.position) : logits };
   }
 
+  /**
+   * The logit lens: any residual straight through the final norm and the unembedding.
+   * @param resid `[batch, pos, dModel]`
+   * @returns `[batch, pos, dVocab]`
+   */
+  async readOut(resid: FloatTensor, settings: readonly AdapterSetting[]): Promise<FloatTensor> {
+    const [batch, positions] = [resid.shape[0]!, resid.shape[1]!];
+    const output = await this.runStage("unembed", 0, { resid }, batch, positions, this.settings(settings, batch), [], []);
+    return asFloat(output["out"]!);
+  }
+
   private async runStage(stage: Stage, layer: number, input: Record<string, HostTensor>, batch: number, positions: number, settings: readonly AdapterSetting[], taps: readonly HookPlace[], edits: readonly { edit: BatchEdit; place: HookPlace }[]): Promise<Record<string, HostTensor>> {
     const forced = new Set(taps.concat(edits.map(({ place }) => place)).flatMap((place) => /\.lora\.([^.]+)\.hook_/.exec(place.local)?.[1] ?? []));
     const adapters = this.adapters.filter((adapter) => forced.has(adapter.name) || settings.some((setting) => (setting.strengths[adapter.name] ?? 0) !== 0));

@@ -1,0 +1,18 @@
+/** Every probe; one file and one line to add one. The order is the order of the tabs. */
+import { WorkbenchError } from "../server/errors.ts";
+import { didYouMean } from "../server/nearNames.ts";
+import { activationPatching } from "./activationPatching.ts";
+import { attentionPatterns } from "./attentionPatterns.ts";
+import { componentAblation } from "./componentAblation.ts";
+import { logitLens } from "./logitLens.ts";
+import type { Probe } from "./probe.ts";
+
+export const probes = { activationPatching, componentAblation, logitLens, attentionPatterns } satisfies Record<string, Probe>;
+export type ProbeName = keyof typeof probes;
+
+/** @throws "probe.unknown" listing near names */
+export function probeNamed(name: string): Probe {
+  const found = Object.entries(probes).find(([key]) => key === name);
+  if (!found) throw new WorkbenchError("probe.unknown", `probe "${name}" is unknown; ${didYouMean(name, Object.keys(probes))}`);
+  return found[1];
+}

@@ -1,0 +1,121 @@
+/** An open subject: base model, adapters, tokenizer and runner, and the cards that describe them. */
+import { loadAdapter, type LoadedAdapter } from "../adapters/loadAdapter.ts";
+import { WorkbenchError } from "../errors.ts";
+import { hasTokenizer, openTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
+import { loadModel, type LoadedModel } from "../models/loadModel.ts";
+import type { Engine, EngineName } from "../tensors/engine.ts";
+import { chooseEngine, createEngine } from "../tensors/providers.ts";
+import { Runner } from "./runner.ts";
+import type { AdapterCard, ModelCard, SubjectCard, SubjectRequest } from "./subjectRequest.ts";
+import type { AdapterSetting } from "./worlds.ts";
+
+export interface Subject {
+  readonly card: SubjectCard;
+  readonly model: LoadedModel | null;
+  readonly adapters: readonly LoadedAdapter[];
+  readonly tokenizer: Tokenizer | null;
+  /** Null without a base model. */
+  readonly runner: Runner | null;
+  /** Every adapter at the strength the request gives it. */
+  readonly setting: AdapterSetting;
+  /** A prompt as ids: text goes through the tokenizer, ids stay as they are. */
+  encode(prompt: string | readonly number[]): { ids: number[]; tokens: string[] };
+  tokenText(id: number): string;
+  dispose(): Promise<void>;
+}
+
+export interface OpenOptions {
+  readonly engine?: EngineName;
+  readonly threads?: number;
+}
+
+const engines = new Map<string, Promise<Engine>>();
+
+/** One engine a process for each choice of name and threads: programs and wrapped weights are shared by all subjects. */
+export function sharedEngine(options: OpenOptions = {}): Promise<Engine> {
+  const key = `${options.engine ?? "auto"}/${options.threads ?? "auto"}`;
+  const found = engines.get(key);
+  if (found) return found;
+  const threads = options.threads === undefined ? {} : { threads: options.threads };
+  const made = options.engine ? createEngine(options.engine, threads) : chooseEngine(undefined, threads).then(({ engine }) => engine);
+  engines.set(key, made);
+  made.catch(() => engines.delete(key));
+  return made;
+}
+
+/** @throws what loading the model, the adapters and the tokenizer throws; "adapter.malformed" when two adapters share a name */
+export async function openSubject(request: SubjectRequest, options: OpenOptions = {}): Promise<Subject> {
+  const model = request.model === null ? null : loadModel(request.model);
+  const adapters = request.adapters.map((adapter) => loadAdapter(adapter.path, adapter.name, model));
+  const names = adapters.map((adapter) => adapter.name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new WorkbenchError("adapter.malformed", `two adapters are called "${twice}"; give one of them another name`);
+  const tokenizer = request.model !== null && hasTokenizer(request.model) ? openTokenizer(request.model) : null;
+  const runner = model ? new Runner(model, adapters, await sharedEngine(options)) : null;
+  const setting: AdapterSetting = { strengths: Object.fromEntries(request.adapters.map((adapter, i) => [names[i]!, adapter.strength])) };
+  const tokenText = (id: number) => tokenizer?.tokenText(id) ?? `#${id}`;
+  return {
+    card: { request, model: model ? modelCard(model, tokenizer !== null) : null, adapters: adapters.map((adapter, i) => adapterCard(adapter, request.adapters[i]!.strength)) },
+    model,
+    adapters,
+    tokenizer,
+    runner,
+    setting,
+    encode(prompt) {
+      if (typeof prompt !== "string") return { ids: [...prompt], tokens: prompt.map(tokenText) };
+      if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${request.model ?? "the subject"} has no tokenizer.json; give the prompt as token ids`);
+      return tokenizer.encode(prompt);
+    },
+    tokenText,
+    dispose: () => Promise.resolve(),
+  };
+}
+
+function modelCard(model: LoadedModel, hasTokenizerFile: boolean): ModelCard {
+  const { config, family } = model;
+  return {
+    path: model.path,
+    name: model.name,
+    family: family.name,
+    nLayers: config.nLayers,
+    nHeads: config.nHeads,
+    nKvHeads: config.nKvHeads,
+    dModel: config.dModel,
+    dVocab: config.dVocab,
+    nCtx: config.nCtx,
+    parameters: model.parameters,
+    bytes: model.checkpoint.bytes,
+    dtype: model.dtype,
+    hasTokenizer: hasTokenizerFile,
+    parity: `${family.name} logits equal transformers' within 1e-4 of the largest (tested on random checkpoints)`,
+  };
+}
+
+function adapterCard(adapter: LoadedAdapter, strength: number): AdapterCard {
+  const sites = [...adapter.sites.values()];
+  const ranks = [...new Set(sites.map((site) => site.rank))].sort((a, b) => a - b);
+  return {
+    path: adapter.path,
+    name: adapter.name,
+    method: adapter.method.title,
+    rank: ranks.length === 0 ? "none" : ranks.length === 1 ? String(ranks[0]) : `${ranks[0]} to ${ranks.at(-1)}`,
+    scaling: scalingWords(adapter),
+    strength,
+    sites: sites.length,
+    parameters: adapter.parameters,
+    baseName: adapter.config.baseModelNameOrPath ?? null,
+    warnings: adapter.warnings,
+  };
+}
+
+/** "α/r = 16/8 = 2", "α/√r = 16/√8 = 5.657", or the range when modules differ. */
+export function scalingWords(adapter: LoadedAdapter): string {
+  const sites = [...adapter.sites.values()];
+  const distinct = [...new Map(sites.map((site) => [`${site.alpha}/${site.rank}`, site])).values()];
+  const root = adapter.config.useRslora ? "√" : "";
+  const one = distinct[0];
+  if (!one) return "no low-rank site";
+  const rule = `α/${root}r`;
+  if (distinct.length > 1) return `${rule}, ${distinct.length} different values by module`;
+  return `${rule} = ${one.alpha}/${root}${one.rank} = ${Number(one.scaling.toPrecision(4))}`;
+}

@@ -1,0 +1,174 @@
+/**
+ * The sweep planner. Thousands of worlds become few, full batches:
+ *   1. group by the first layer that differs from the run patched into, and restart there from its cached residual;
+ *   2. stack the worlds of a group as rows, each with its own mask, value and adapter gates;
+ *   3. compute logits at the answer position only;
+ *   4. hand out each finished tile at once, top layers (the cheapest) first, and check for cancellation between tiles.
+ * `naiveSweep` runs one whole forward pass a world; the law suite holds both to the same numbers.
+ */
+import { WorkbenchError } from "../errors.ts";
+import { didYouMean } from "../nearNames.ts";
+import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
+import { hookPlace, hookShape, type HookPlace } from "./hookNames.ts";
+import type { Runner } from "./runner.ts";
+import type { AdapterSetting, BatchEdit, World } from "./worlds.ts";
+
+export interface SweepRequest {
+  readonly runner: Runner;
+  /** The prompt patched into. */
+  readonly tokens: readonly number[];
+  /** Its adapters; a world may differ from it. */
+  readonly setting: AdapterSetting;
+  readonly worlds: readonly World[];
+  /** Values by source name and hook name, `[1, pos, …]`. */
+  readonly sources: Readonly<Record<string, Readonly<Record<string, FloatTensor>>>>;
+  /** Position whose logits are wanted. */
+  readonly position: number;
+  /** Refuse to start when more would be held than this. */
+  readonly budgetBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface SweepTile {
+  /** Indices into `worlds`. */
+  readonly worlds: readonly number[];
+  /** `[worlds, dVocab]` */
+  readonly logits: FloatTensor;
+}
+
+interface Tile {
+  readonly startLayer: number;
+  readonly worlds: readonly number[];
+  /** Rows of the batch; the last tile of a group repeats a world to fill it, so that one program serves all. */
+  readonly rows: number;
+}
+
+export interface SweepPlan {
+  readonly tiles: readonly Tile[];
+  /** Residual cache plus the largest tile's activations. */
+  readonly bytes: number;
+}
+
+/** About this many tokens a batch keeps the matrix products large without holding much. */
+const tokensPerTile = 512;
+
+/** @throws "hook.unknown", "site.unknown", "run.overBudget" with the number of bytes */
+export function planSweep(request: SweepRequest): SweepPlan {
+  const { runner, worlds, tokens, budgetBytes = 4 * 2 ** 30 } = request;
+  const { config } = runner.model;
+  const maxRows = Math.max(1, Math.floor(tokensPerTile / tokens.length));
+  const groups = new Map<string, { startLayer: number; worlds: number[] }>();
+  worlds.forEach((world, index) => {
+    const startLayer = firstLayer(request, world);
+    const key = `${startLayer}|${world.edits.map((edit) => `${edit.hook}@${edit.source}`).join(",")}`;
+    const group = groups.get(key) ?? { startLayer, worlds: [] };
+    group.worlds.push(index);
+    groups.set(key, group);
+  });
+  const tiles = [...groups.values()]
+    .sort((a, b) => b.startLayer - a.startLayer)
+    .flatMap(({ startLayer, worlds: members }) => {
+      const count = Math.ceil(members.length / maxRows);
+      const rows = Math.ceil(members.length / count);
+      return Array.from({ length: count }, (_, i): Tile => ({ startLayer, worlds: members.slice(i * rows, (i + 1) * rows), rows }));
+    });
+  const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
+  const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
+  const bytes = 4 * ((config.nLayers + 1) * tokens.length * config.dModel + rows * tokens.length * perToken + rows * config.dVocab);
+  if (bytes > budgetBytes) throw new WorkbenchError("run.overBudget", `this sweep would hold ${bytes} bytes; the budget is ${budgetBytes}. Use a shorter prompt or fewer worlds`);
+  return { tiles, bytes };
+}
+
+/** @throws what planSweep and Runner.forward throw; "job.cancelled" when the signal aborts */
+export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, void, void> {
+  const { runner, tokens, setting, position } = request;
+  const { tiles } = planSweep(request);
+  const lowest = Math.min(...tiles.map((tile) => tile.startLayer));
+  const names = runner.model.config.nLayers > 0 ? Array.from({ length: runner.model.config.nLayers }, (_, layer) => `blocks.${layer}.hook_resid_pre`).slice(Math.max(0, lowest)) : [];
+  const cached = await runner.forward({ tokens: [tokens], settings: [setting], taps: names, logits: "none", ...signalOf(request) });
+  for (const tile of tiles) {
+    if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+    const members = Array.from({ length: tile.rows }, (_, row) => request.worlds[tile.worlds[Math.min(row, tile.worlds.length - 1)]!]!);
+    const start = tile.startLayer < 0 ? { tokens: members.map(() => tokens) } : { resid: { startLayer: tile.startLayer, value: repeatRow(cached.taps[`blocks.${tile.startLayer}.hook_resid_pre`]!, tile.rows) } };
+    const { logits } = await runner.forward({ ...start, settings: members.map((world) => world.setting), edits: batchEdits(request, members), logits: { position }, ...signalOf(request) });
+    const dVocab = runner.model.config.dVocab;
+    yield { worlds: tile.worlds, logits: float32(logits!.data.subarray(0, tile.worlds.length * dVocab), [tile.worlds.length, dVocab]) };
+  }
+}
+
+/** One whole forward pass a world: slow and obvious, the reference for `sweep`. */
+export async function* naiveSweep(request: SweepRequest): AsyncGenerator<SweepTile, void, void> {
+  for (const [index, world] of request.worlds.entries()) {
+    const { logits } = await request.runner.forward({ tokens: [request.tokens], settings: [world.setting], edits: batchEdits(request, [world]), logits: "all", ...signalOf(request) });
+    const dVocab = request.runner.model.config.dVocab;
+    const at = request.position * dVocab;
+    yield { worlds: [index], logits: float32(logits!.data.slice(at, at + dVocab), [1, dVocab]) };
+  }
+}
+
+/** The first layer where a world differs from the run it is patched into; −1 when that is the embedding. */
+function firstLayer(request: SweepRequest, world: World): number {
+  const { runner, setting } = request;
+  const layers: number[] = world.edits.map((edit) => {
+    const place = hookPlace(runner.hooks, edit.hook);
+    return place.stage === "embed" ? -1 : place.stage === "unembed" ? runner.model.config.nLayers - 1 : place.layer;
+  });
+  for (const adapter of runner.adapters) {
+    const changed = (world.setting.strengths[adapter.name] ?? 0) !== (setting.strengths[adapter.name] ?? 0);
+    if (changed) {
+      for (const site of adapter.sites.values()) layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
+      for (const saved of adapter.saved) layers.push(saved.stage === "embed" ? -1 : saved.stage === "unembed" ? runner.model.config.nLayers - 1 : saved.layer);
+    }
+  }
+  const same = JSON.stringify(world.setting.components ?? []) === JSON.stringify(setting.components ?? []);
+  for (const gate of same ? [] : [...(world.setting.components ?? []), ...(setting.components ?? [])]) {
+    const site = runner.adapters.find((adapter) => adapter.name === gate.adapter)?.sites.get(gate.site);
+    if (!site) {
+      const known = runner.adapters.flatMap((adapter) => [...adapter.sites.keys()]);
+      throw new WorkbenchError("site.unknown", `adapter "${gate.adapter}" has no site "${gate.site}"; ${didYouMean(gate.site, known)}`);
+    }
+    layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
+  }
+  return layers.length === 0 ? runner.model.config.nLayers - 1 : Math.min(...layers);
+}
+
+/** All worlds of a tile edit the same hooks from the same sources; only the masks differ. */
+function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit[] {
+  return members[0]!.edits.map(({ hook, source }, i) => {
+    const place = hookPlace(request.runner.hooks, hook);
+    const value = request.sources[source]?.[hook];
+    if (!value) throw new WorkbenchError("internal", `sweep: source "${source}" has no values for "${hook}"`);
+    return { hook, value, mask: editMask(place, members.map((world) => world.edits[i]!), request.tokens.length) };
+  });
+}
+
+/** 1 at the edited position and head of each row: the hook's shape with its last axis 1. */
+export function editMask(place: HookPlace, edits: readonly { position: number | null; head: number | null }[], positions: number): FloatTensor {
+  const shape = [...hookShape(place, edits.length, positions).slice(0, -1), 1];
+  const rowSize = sizeOf(shape) / edits.length;
+  const data = new Float32Array(sizeOf(shape));
+  const inner = place.axes.slice(1, -1);
+  const strides = inner.map((_, axis) => sizeOf(shape.slice(axis + 2)));
+  const headAxis = inner.findIndex((axis) => axis === "head" || axis === "kvHead");
+  const posAxis = inner.findIndex((axis) => axis === "pos" || axis === "destPos");
+  edits.forEach((edit, row) => {
+    if (edit.head !== null && headAxis < 0) throw new WorkbenchError("hook.badShape", `hook "${place.name}" has no heads; head ${edit.head} was asked for`);
+    for (let i = 0; i < rowSize; i++) {
+      const at = (axis: number) => Math.floor(i / strides[axis]!) % shape[axis + 1]!;
+      if (edit.head !== null && at(headAxis) !== edit.head) continue;
+      if (edit.position !== null && at(posAxis) !== edit.position) continue;
+      data[row * rowSize + i] = 1;
+    }
+  });
+  return float32(data, shape);
+}
+
+function repeatRow(x: FloatTensor, rows: number): FloatTensor {
+  const data = new Float32Array(x.data.length * rows);
+  for (let row = 0; row < rows; row++) data.set(x.data, row * x.data.length);
+  return float32(data, [rows, ...x.shape.slice(1)]);
+}
+
+function signalOf(request: SweepRequest): { signal?: AbortSignal } {
+  return request.signal ? { signal: request.signal } : {};
+}
