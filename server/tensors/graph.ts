@@ -1,0 +1,186 @@
+/**
+ * The graph a trace writes. It keeps one node for equal work, forgets what no output needs, and keeps broadcasts
+ * symbolic: a value that is only a small one repeated remembers the small one (`narrow`), so constants stay small.
+ */
+import { type Attribute, type ModelInitialiser, type ModelNode, type OnnxDtype, onnxModel } from "./onnxModel.ts";
+import { sizeOf } from "./hostTensor.ts";
+import { sameShape } from "./signature.ts";
+
+export interface Value {
+  readonly id: number;
+  readonly shape: readonly number[];
+  readonly dtype: OnnxDtype;
+  /** How it is made; an input or a constant has no node. */
+  readonly node?: Node;
+  readonly input?: string;
+  readonly constant?: ConstantData;
+  /** This value is `narrow` broadcast to `shape`. */
+  readonly narrow?: Value;
+}
+export interface Node {
+  readonly op: string;
+  readonly domain: string;
+  readonly inputs: readonly Value[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+  readonly outputs: Value[];
+}
+export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
+export interface Spec { readonly shape: readonly number[]; readonly dtype: OnnxDtype }
+export interface GraphOptions {
+  /** Whether the runtime has com.microsoft.FusedMatMul (a product of transposed operands, without copies). */
+  readonly fusedMatMul: boolean;
+}
+
+// Larger constants are compared by identity only: hashing them would cost more than a duplicate.
+const maxSharedConstant = 4096;
+
+export class Graph {
+  readonly options: GraphOptions;
+  readonly inputs: Value[] = [];
+  readonly #shared = new Map<string, Value[]>();
+  #nextId = 0;
+
+  constructor(options: GraphOptions) {
+    this.options = options;
+  }
+
+  input(name: string, shape: readonly number[], dtype: OnnxDtype): Value {
+    const value: Value = { id: this.#nextId++, shape, dtype, input: name };
+    this.inputs.push(value);
+    return value;
+  }
+
+  /** A node with several outputs; equal nodes are one node. */
+  node(op: string, inputs: readonly Value[], specs: readonly Spec[], attributes: Readonly<Record<string, Attribute>> = {}, domain = ""): Value[] {
+    const key = `${domain}.${op}(${inputs.map(({ id }) => id).join()})${JSON.stringify(attributes)}:${specs.map(({ shape }) => shape.join("x")).join()}`;
+    const known = this.#shared.get(key);
+    if (known) return known;
+    const node: Node = { op, domain, inputs, attributes, outputs: [] };
+    for (const spec of specs) node.outputs.push({ id: this.#nextId++, shape: spec.shape, dtype: spec.dtype, node });
+    this.#shared.set(key, node.outputs);
+    return node.outputs;
+  }
+
+  op(op: string, inputs: readonly Value[], shape: readonly number[], dtype: OnnxDtype, attributes: Readonly<Record<string, Attribute>> = {}, domain = ""): Value {
+    return this.node(op, inputs, [{ shape, dtype }], attributes, domain)[0]!;
+  }
+
+  constant(data: ConstantData, shape: readonly number[], dtype: OnnxDtype): Value {
+    const make = (): Value => ({ id: this.#nextId++, shape, dtype, constant: data });
+    if (data.length > maxSharedConstant) return make();
+    const key = `constant ${dtype} ${shape.join("x")} ${signedText(data)}`;
+    const known = this.#shared.get(key);
+    if (known) return known[0]!;
+    const value = make();
+    this.#shared.set(key, [value]);
+    return value;
+  }
+
+  scalar(value: number, dtype: "float32" | "int32" | "bool"): Value {
+    const data = dtype === "float32" ? Float32Array.of(value) : dtype === "int32" ? Int32Array.of(value) : Uint8Array.of(value ? 1 : 0);
+    return this.constant(data, [], dtype);
+  }
+
+  /** A list of sizes, axes or positions, as ONNX operators want it. */
+  ints(values: readonly number[]): Value {
+    return this.constant(BigInt64Array.from(values, BigInt), [values.length], "int64");
+  }
+
+  uniform(value: number, shape: readonly number[], dtype: "float32" | "int32" | "bool"): Value {
+    return this.expand(this.scalar(value, dtype), shape);
+  }
+
+  expand(value: Value, shape: readonly number[]): Value {
+    if (sameShape(value.shape, shape)) return value;
+    const narrow = value.narrow ?? value;
+    const key = `expand ${narrow.id} ${shape.join("x")}`;
+    const known = this.#shared.get(key);
+    if (known) return known[0]!;
+    const node: Node = { op: "Expand", domain: "", inputs: [narrow, this.ints(shape)], attributes: {}, outputs: [] };
+    const expanded: Value = { id: this.#nextId++, shape, dtype: value.dtype, node, narrow };
+    node.outputs.push(expanded);
+    this.#shared.set(key, [expanded]);
+    return expanded;
+  }
+
+  reshape(value: Value, shape: readonly number[]): Value {
+    if (sameShape(value.shape, shape)) return value;
+    if (value.narrow && sizeOf(value.narrow.shape) === 1) return this.expand(this.reshape(value.narrow, []), shape);
+    const source = value.node?.op === "Reshape" ? value.node.inputs[0]! : value;
+    if (sameShape(source.shape, shape)) return source;
+    return this.op("Reshape", [source, this.ints(shape)], shape, value.dtype, { allowzero: 1 });
+  }
+
+  cast(value: Value, dtype: OnnxDtype): Value {
+    if (value.dtype === dtype) return value;
+    const narrow = value.narrow ?? value;
+    return this.expand(this.op("Cast", [narrow], narrow.shape, dtype, { to: castCodes[dtype] }), value.shape);
+  }
+
+  /** The model that computes `outputs`; inputs keep their names, output i is named as its key. */
+  toModel(outputs: Readonly<Record<string, Value>>): { bytes: Uint8Array<ArrayBuffer>; nodeCount: number; usedInputs: Set<string> } {
+    const nodes: ModelNode[] = [];
+    const initialisers: ModelInitialiser[] = [];
+    const usedInputs = new Set<string>();
+    const names = new Map<Value, string>();
+    const name = (value: Value): string => {
+      const known = names.get(value);
+      if (known) return known;
+      const made = value.input ?? `v${value.id}`;
+      names.set(value, made);
+      if (value.input !== undefined) usedInputs.add(value.input);
+      if (value.constant) {
+        const { buffer, byteOffset, byteLength } = value.constant;
+        initialisers.push({ name: made, dtype: value.dtype, shape: value.shape, bytes: new Uint8Array(buffer, byteOffset, byteLength) });
+      }
+      return made;
+    };
+    for (const node of neededNodes(Object.values(outputs))) {
+      nodes.push({
+        op: node.op, domain: node.domain, attributes: node.attributes,
+        inputs: node.inputs.map(name), outputs: node.outputs.map(name),
+      });
+    }
+    // An output may be an input, a constant, or another output too: a copy under the output's own name serves them all.
+    for (const [output, value] of Object.entries(outputs)) {
+      nodes.push({ op: "Identity", domain: "", inputs: [name(value)], outputs: [output], attributes: {} });
+    }
+    const bytes = onnxModel({
+      nodes, initialisers,
+      inputs: this.inputs.filter(({ input }) => usedInputs.has(input!)).map((value) => ({ name: value.input!, dtype: value.dtype, shape: value.shape })),
+      outputs: Object.entries(outputs).map(([output, value]) => ({ name: output, dtype: value.dtype, shape: value.shape })),
+    });
+    return { bytes, nodeCount: nodes.length, usedInputs };
+  }
+}
+
+const castCodes: Record<OnnxDtype, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
+
+function signedText(data: ConstantData): string {
+  // String(-0) is "0", and 1/-0 is not 1/0.
+  return Array.from(data as ArrayLike<number | bigint>, (value) => Object.is(value, -0) ? "-0" : String(value)).join();
+}
+
+/** The nodes that `outputs` need, each after its own inputs (depth first, without recursion: graphs are deep). */
+function neededNodes(outputs: readonly Value[]): Node[] {
+  const order: Node[] = [];
+  const state = new Map<Node, "open" | "done">();
+  const stack: Node[] = [];
+  for (const { node } of outputs) {
+    if (node) stack.push(node);
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1]!;
+      if (!state.has(top)) {
+        state.set(top, "open");
+        for (const { node: source } of top.inputs) if (source && !state.has(source)) stack.push(source);
+      } else {
+        stack.pop();
+        if (state.get(top) === "open") {
+          state.set(top, "done");
+          order.push(top);
+        }
+      }
+    }
+  }
+  return order;
+}

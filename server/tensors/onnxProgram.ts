@@ -1,0 +1,76 @@
+/** One compiled program: the model it lowers to, and the ONNX Runtime session that runs it while there is one. */
+import type { InferenceSession, Tensor as OrtTensor, TypedTensor } from "onnxruntime-node";
+import type { Signature, Weight } from "./engine.ts";
+import type { HostTensor } from "./hostTensor.ts";
+
+export type Ort = typeof import("onnxruntime-node");
+
+export interface BuiltModel {
+  readonly bytes: Uint8Array;
+  readonly usedInputs: ReadonlySet<string>;
+  readonly outputNames: readonly string[];
+  readonly signature: Signature;
+}
+
+export function toOrt(ort: Ort, host: HostTensor): OrtTensor {
+  return new ort.Tensor(host.dtype, host.data, host.shape);
+}
+
+export function toHost(name: string, tensor: OrtTensor): HostTensor {
+  const shape = tensor.dims;
+  switch (tensor.type) {
+    case "float32": return { dtype: "float32", shape, data: (tensor as TypedTensor<"float32">).data };
+    case "int32": return { dtype: "int32", shape, data: (tensor as TypedTensor<"int32">).data };
+    case "bool": return { dtype: "bool", shape, data: (tensor as TypedTensor<"bool">).data };
+    default: throw new Error(`internal: output ${name} is ${tensor.type}`);
+  }
+}
+
+/**
+ * A session and how many runs are inside it. ONNX Runtime must not free a session while it runs,
+ * so a release asked for meanwhile happens after the last run.
+ */
+export class HeldSession {
+  readonly #session: Promise<InferenceSession>;
+  #running = 0;
+  #released = false;
+
+  constructor(session: Promise<InferenceSession>) {
+    this.#session = session;
+    // The failure is reported to whoever runs; nobody may be waiting when it happens.
+    session.catch(() => {});
+  }
+
+  get released(): boolean {
+    return this.#released;
+  }
+
+  ready(): Promise<unknown> {
+    return this.#session;
+  }
+
+  async run(feeds: Record<string, OrtTensor>): Promise<Readonly<Record<string, OrtTensor>>> {
+    this.#running++;
+    try {
+      return await (await this.#session).run(feeds);
+    } finally {
+      this.#running--;
+      if (this.#released && this.#running === 0) this.#free();
+    }
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    if (this.#running === 0) this.#free();
+  }
+
+  #free(): void {
+    void this.#session.then((session) => session.release()).catch(() => {});
+  }
+}
+
+/** The weights of a run in the order of the signature, as one key: sessions that hold weights are told apart by it. */
+export function weightSetKey(signature: Signature, weights: Readonly<Record<string, Weight>>): string {
+  return Object.keys(signature.weights).map((name) => weights[name]!.key).join("\n");
+}
