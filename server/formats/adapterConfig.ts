@@ -1,0 +1,178 @@
+/** PEFT's adapter_config.json: on-disk spellings become one record, and what would change the forward pass unseen is refused by name. */
+import { join } from "node:path";
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { didYouMean } from "../nearNames.ts";
+import { readJson } from "./json.ts";
+
+export type InitLoraWeights = boolean | string;
+
+export interface AdapterConfig {
+  readonly dir: string;
+  /** `peft_type`, e.g. "LORA". */
+  readonly peftType: string;
+  readonly taskType: string | null;
+  readonly baseModelNameOrPath: string | null;
+  readonly peftVersion: string | null;
+  readonly r: number;
+  readonly loraAlpha: number;
+  readonly useRslora: boolean;
+  readonly useDora: boolean;
+  readonly loraBias: boolean;
+  readonly fanInFanOut: boolean;
+  /** Patterns in the file's order: the first that matches a module wins. */
+  readonly rankPattern: ReadonlyMap<string, number>;
+  readonly alphaPattern: ReadonlyMap<string, number>;
+  /** Names, one pattern of Python's re, "all-linear", or null. */
+  readonly targetModules: readonly string[] | string | null;
+  readonly excludeModules: readonly string[] | string;
+  readonly layersToTransform: number | readonly number[] | null;
+  readonly layersPattern: readonly string[];
+  readonly bias: "none" | "all" | "lora_only";
+  readonly modulesToSave: readonly string[];
+  readonly initLoraWeights: InitLoraWeights;
+  /** What a reader of results must know about this adapter; null when there is nothing. */
+  readonly warning: string | null;
+}
+
+/** Methods that this project reads; the table of adapter methods may pass a longer list. */
+const knownMethods = ["LORA"] as const;
+
+const names = z.array(z.string());
+const nameOrNames = z.union([z.string(), names]);
+const absentAs = <T extends z.ZodType, D extends z.output<T>>(schema: T, value: D) => schema.nullish().transform((found) => found ?? value);
+
+/** The fields that are read, as they are spelled on disk. */
+const onDisk = z.looseObject({
+  peft_type: z.string(),
+  task_type: z.string().nullish(),
+  base_model_name_or_path: z.string().nullish(),
+  peft_version: z.string().nullish(),
+  r: absentAs(z.int().positive(), 8),
+  lora_alpha: absentAs(z.number(), 8),
+  use_rslora: absentAs(z.boolean(), false),
+  use_dora: absentAs(z.boolean(), false),
+  lora_bias: absentAs(z.boolean(), false),
+  fan_in_fan_out: absentAs(z.boolean(), false),
+  rank_pattern: absentAs(z.record(z.string(), z.int().positive()), {}),
+  alpha_pattern: absentAs(z.record(z.string(), z.number()), {}),
+  target_modules: nameOrNames.nullish(),
+  exclude_modules: absentAs(nameOrNames, []),
+  layers_to_transform: z.union([z.int(), z.array(z.int())]).nullish(),
+  layers_pattern: absentAs(nameOrNames, []),
+  bias: absentAs(z.enum(["none", "all", "lora_only"]), "none"),
+  modules_to_save: absentAs(names, []),
+  init_lora_weights: absentAs(z.union([z.boolean(), z.string()]), true),
+});
+
+/** Fields with no say in the forward pass of a saved adapter: training, initialisation, bookkeeping. */
+const withoutEffect = new Set([
+  "auto_mapping", "revision", "inference_mode", "lora_dropout", "megatron_core", "runtime_config", "qalora_group_size",
+  "eva_config", "corda_config", "lora_ga_config", "loftq_config", "modules_to_tie", "target_modules_to_tie",
+]);
+
+/** Fields that change what the adapter computes, with what they do. Neutral values (null, false, empty) pass. */
+const unsupported: Readonly<Record<string, string>> = {
+  layer_replication: "builds a deeper model out of repeated layers",
+  target_parameters: "adapts bare parameters instead of modules",
+  trainable_token_indices: "replaces rows of the embedding",
+  use_qalora: "pools the inputs of quantised layers",
+  use_bdlora: "makes the factors block-diagonal",
+  arrow_config: "routes every token among several adapters",
+  alora_invocation_tokens: "acts only after an invocation sequence",
+  velora_config: "is trained through compressed activations and has further tensors",
+  kasa_config: "truncates the base weight and has a diagonal between A and B",
+  monteclora_config: "samples its weights",
+  megatron_config: "splits layers with megatron",
+  ensure_weight_tying: "ties adapters of the embedding and the head",
+  enable_lora: "adapts parts of a merged projection (PEFT before 0.3)",
+};
+
+/** Ways to begin training that also change the base weight, so that W + ΔW holds for the changed W only. */
+const baseChangingInit = /^(pissa(_niter_\d+)?|olora|corda|lora_ga)$/;
+
+/**
+ * @param methods the values of `peft_type` that can be opened
+ * @throws "file.notFound"; "adapter.malformed"; "adapter.unknownMethod" for another `peft_type`; "adapter.unsupported" naming the field
+ * @see peft tuners/lora/config.py, LoraConfig
+ */
+export function readAdapterConfig(dir: string, methods: readonly string[] = knownMethods): AdapterConfig {
+  const file = join(dir, "adapter_config.json");
+  return parseAdapterConfig(readJson(file, { code: "adapter.malformed" }), dir, file, methods);
+}
+
+/** As `readAdapterConfig`, for JSON that is in memory. */
+export function parseAdapterConfig(raw: unknown, dir: string, where: string, methods: readonly string[] = knownMethods): AdapterConfig {
+  const parsed = onDisk.safeParse(raw);
+  // The method first: another method's config need not look like LoRA's.
+  const peftType: unknown = typeof raw === "object" && raw !== null && "peft_type" in raw ? raw.peft_type : undefined;
+  if (typeof peftType === "string" && !methods.includes(peftType)) {
+    throw new WorkbenchError("adapter.unknownMethod", `${where}: peft_type "${peftType}" is not supported; ${didYouMean(peftType, methods)}`);
+  }
+  if (!parsed.success) throw new WorkbenchError("adapter.malformed", `${where}: ${z.prettifyError(parsed.error)}; expected a config that PEFT saved`);
+  const disk = parsed.data;
+  refuseUnsupported(disk, where);
+  checkConsistency(disk, where);
+  return {
+    dir,
+    peftType: disk.peft_type,
+    taskType: disk.task_type ?? null,
+    baseModelNameOrPath: disk.base_model_name_or_path || null,
+    peftVersion: disk.peft_version ?? null,
+    r: disk.r,
+    loraAlpha: disk.lora_alpha,
+    useRslora: disk.use_rslora,
+    useDora: disk.use_dora,
+    loraBias: disk.lora_bias,
+    fanInFanOut: disk.fan_in_fan_out,
+    rankPattern: new Map(Object.entries(disk.rank_pattern)),
+    alphaPattern: new Map(Object.entries(disk.alpha_pattern)),
+    targetModules: disk.target_modules ?? null,
+    excludeModules: disk.exclude_modules,
+    layersToTransform: disk.layers_to_transform ?? null,
+    layersPattern: listOf(disk.layers_pattern),
+    bias: disk.bias,
+    modulesToSave: disk.modules_to_save,
+    initLoraWeights: disk.init_lora_weights,
+    warning: initWarning(disk.init_lora_weights),
+  };
+}
+
+type OnDisk = z.output<typeof onDisk>;
+
+function refuseUnsupported(disk: OnDisk, where: string): void {
+  for (const [field, value] of Object.entries(disk)) {
+    if (Object.hasOwn(onDisk.shape, field) || withoutEffect.has(field) || isNeutral(value)) continue;
+    const found = `${where}: "${field}" is ${JSON.stringify(value).slice(0, 80)}`;
+    if (Object.hasOwn(unsupported, field)) throw new WorkbenchError("adapter.unsupported", `${found}, which ${unsupported[field]}; expected it unset`);
+    throw new WorkbenchError("adapter.unsupported", `${found}, a field that is not known here, so it may change what the adapter does; ${didYouMean(field, Object.keys(onDisk.shape))}`);
+  }
+  if (disk.init_lora_weights === "loftq") {
+    throw new WorkbenchError("adapter.unsupported", `${where}: "init_lora_weights" is "loftq", which replaces the base by a quantised one; expected an adapter of an unquantised base`);
+  }
+}
+
+/** What PEFT itself refuses. */
+function checkConsistency(disk: OnDisk, where: string): void {
+  if (typeof disk.target_modules === "string" && (disk.layers_to_transform ?? null) !== null) {
+    throw new WorkbenchError("adapter.malformed", `${where}: "layers_to_transform" is set and "target_modules" is a pattern; expected a list of target modules`);
+  }
+  if (disk.layers_pattern.length > 0 && (disk.layers_to_transform ?? null) === null) {
+    throw new WorkbenchError("adapter.malformed", `${where}: "layers_pattern" is set without "layers_to_transform"; expected both`);
+  }
+  if (disk.lora_bias && disk.use_dora) throw new WorkbenchError("adapter.malformed", `${where}: "lora_bias" and "use_dora" are both true; expected one of them`);
+}
+
+function isNeutral(value: unknown): boolean {
+  if (value === null || value === false || value === undefined) return true;
+  return typeof value === "object" && Object.keys(value).length === 0;
+}
+
+function initWarning(init: InitLoraWeights): string | null {
+  if (typeof init !== "string" || !baseChangingInit.test(init)) return null;
+  return `init_lora_weights is "${init}": training began by taking B·A out of the base weight, and the adapter was saved unconverted. Added to the original base it is not the trained model; save it with path_initial_model_for_weight_conversion, or open it on the residual base`;
+}
+
+function listOf(found: string | readonly string[]): readonly string[] {
+  return typeof found === "string" ? (found === "" ? [] : [found]) : found;
+}

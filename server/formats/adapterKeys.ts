@@ -1,0 +1,123 @@
+/** The tensor names of adapter_model.safetensors, in every layout that PEFT has written for LoRA. */
+import { WorkbenchError } from "../errors.ts";
+import type { AdapterConfig } from "./adapterConfig.ts";
+import type { TensorEntry } from "./safetensors.ts";
+
+export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved"] as const;
+/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's. */
+export type AdapterRole = (typeof adapterRoles)[number];
+
+export interface AdapterKey {
+  /** Path in the base model, "transformer.h.0.attn.c_attn". */
+  readonly modulePath: string;
+  readonly role: AdapterRole;
+  /** Which parameter of the module, for `bias` and `saved`. */
+  readonly param?: "weight" | "bias";
+  /** The adapter's name, where the file still has it. */
+  readonly adapterName?: string;
+  readonly entry: TensorEntry;
+}
+
+/** PeftModel and LoraModel each wrap the base once. Files written before PEFT 0.2, and by hand, have no prefix. */
+const prefix = "base_model.model.";
+
+/** `.default` in `lora_A.default.weight`: an adapter's name has no dot in it. */
+const named = "(?:\\.(?!weight$|bias$)(?<adapter>[^.]+))?";
+const layouts: readonly { readonly role: AdapterRole; readonly pattern: RegExp }[] = [
+  { role: "loraA", pattern: new RegExp(`^(?<path>.+)\\.lora_A${named}\\.weight$`) },
+  { role: "loraB", pattern: new RegExp(`^(?<path>.+)\\.lora_B${named}\\.weight$`) },
+  { role: "loraBBias", pattern: new RegExp(`^(?<path>.+)\\.lora_B${named}\\.bias$`) },
+  { role: "embeddingA", pattern: new RegExp(`^(?<path>.+)\\.lora_embedding_A${named}(?:\\.weight)?$`) },
+  { role: "embeddingB", pattern: new RegExp(`^(?<path>.+)\\.lora_embedding_B${named}(?:\\.weight)?$`) },
+  // A parameter before PEFT 0.11, a module with a weight after it; the file keeps the old name.
+  { role: "magnitude", pattern: new RegExp(`^(?<path>.+)\\.lora_magnitude_vector${named}(?:\\.weight)?$`) },
+  { role: "bias", pattern: /^(?<path>.+)\.base_layer\.(?<param>bias)$/ },
+  // The embedding itself, saved beside an adapter that targets it.
+  { role: "saved", pattern: /^(?<path>.+)\.base_layer\.(?<param>weight)$/ },
+];
+const savedInWrapper = /^(?<path>.+)\.modules_to_save\.(?<adapter>[^.]+)(?<below>(?:\.[^.]+)*)\.(?<param>weight|bias)$/;
+const plain = /^(?<path>.+)\.(?<param>weight|bias)$/;
+
+/** Embeddings and heads, which PEFT saves unasked when the vocabulary was resized. */
+const embeddingName = /(^|\.)(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings|shared|tok_embeddings)$/;
+
+type NamingConfig = Pick<AdapterConfig, "modulesToSave" | "bias">;
+
+/**
+ * @param config with it, a bare `weight` or `bias` must be one that the config lets PEFT save
+ * @throws "adapter.unknownTensor" naming the key
+ */
+export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig): AdapterKey {
+  const key = entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name;
+  for (const { role, pattern } of layouts) {
+    const groups = pattern.exec(key)?.groups;
+    if (groups !== undefined) return adapterKey(entry, role, groups["path"]!, groups["param"], groups["adapter"]);
+  }
+  // A leftover of a layout that is not known (lora_E, lora_diag, …) must not pass as a parameter of the base.
+  const wrapped = savedInWrapper.exec(key)?.groups;
+  if (wrapped !== undefined) return adapterKey(entry, "saved", wrapped["path"]! + wrapped["below"]!, wrapped["param"], wrapped["adapter"]);
+  const groups = plain.exec(key)?.groups;
+  if (groups === undefined || /\.(lora_[^.]+|original_module|modules_to_save)(\.|$)/.test(key)) throw unknownTensor(entry);
+  const path = groups["path"]!;
+  const isSaved = config === undefined || isUnderSaved(path, config.modulesToSave) || embeddingName.test(path);
+  if (groups["param"] === "bias") {
+    const isTrainedBias = config === undefined || config.bias !== "none";
+    if (config !== undefined && isUnderSaved(path, config.modulesToSave)) return adapterKey(entry, "saved", path, "bias", undefined);
+    if (isTrainedBias) return adapterKey(entry, "bias", path, "bias", undefined);
+  } else if (isSaved) {
+    return adapterKey(entry, "saved", path, "weight", undefined);
+  }
+  throw unknownTensor(entry);
+}
+
+/**
+ * All keys of a file.
+ *
+ * @param onUnknown collects unknown names instead of throwing
+ * @throws "adapter.unknownTensor"; "adapter.malformed" when two tensors have the same place, or belong to several adapters
+ */
+export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: NamingConfig, onUnknown?: (entry: TensorEntry) => void): AdapterKey[] {
+  const keys: AdapterKey[] = [];
+  const byPlace = new Map<string, AdapterKey>();
+  for (const entry of entries) {
+    let key: AdapterKey;
+    try {
+      key = parseAdapterKey(entry, config);
+    } catch (error) {
+      if (onUnknown === undefined) throw error;
+      onUnknown(entry);
+      continue;
+    }
+    const place = `${key.modulePath} ${key.role} ${key.param ?? ""}`;
+    const other = byPlace.get(place);
+    if (other !== undefined) {
+      throw new WorkbenchError("adapter.malformed", `${entry.file}: "${other.entry.name}" and "${entry.name}" are the same tensor of one module; expected one adapter in the file`);
+    }
+    byPlace.set(place, key);
+    keys.push(key);
+  }
+  return keys;
+}
+
+function adapterKey(entry: TensorEntry, role: AdapterRole, modulePath: string, param: string | undefined, adapterName: string | undefined): AdapterKey {
+  return {
+    modulePath,
+    role,
+    ...(param === "weight" || param === "bias" ? { param } : {}),
+    ...(adapterName === undefined ? {} : { adapterName }),
+    entry,
+  };
+}
+
+/** PEFT wraps every module whose path ends with the name, dot or no dot; its children are saved with it. */
+function isUnderSaved(path: string, modulesToSave: readonly string[]): boolean {
+  const parts = path.split(".");
+  return parts.some((_, i) => modulesToSave.some((name) => parts.slice(0, i + 1).join(".").endsWith(name)));
+}
+
+function unknownTensor({ file, name }: TensorEntry): WorkbenchError {
+  return new WorkbenchError(
+    "adapter.unknownTensor",
+    `${file}: tensor "${name}" has no known place in a LoRA adapter; expected <module>.lora_A.weight, .lora_B.weight, .lora_B.bias, .lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, or a parameter that bias or modules_to_save of adapter_config.json lets PEFT save`,
+  );
+}

@@ -1,0 +1,116 @@
+/** tokenizer.json through @huggingface/tokenizers, with exact text for every token. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { readJson } from "./json.ts";
+import { pieceReader, type PieceReader } from "./tokenText.ts";
+
+export interface Tokenizer {
+  /** `tokens` are texts as `tokenText` gives them. `addSpecial` (default true) lets the tokenizer add its own BOS and such. */
+  encode(text: string, options?: { readonly addSpecial?: boolean }): { readonly ids: number[]; readonly tokens: string[] };
+  /** Special tokens are kept, and spaces are not tidied. */
+  decode(ids: readonly number[]): string;
+  /**
+   * The exact text of one token: spaces kept, bytes decoded where they are whole characters, `<0xE2>` where not.
+   *
+   * @throws "prompt.unknownToken" for an id outside the vocabulary
+   */
+  tokenText(id: number): string;
+  tokenId(token: string): number | null;
+  /** One more than the largest id. */
+  readonly vocabSize: number;
+  readonly bosId: number | null;
+  readonly eosId: number | null;
+}
+
+/** Gemma's, the largest in wide use, has 34 MB. */
+const maxTokenizerBytes = 256 * 2 ** 20;
+
+const tokenizerJson = z.looseObject({
+  model: z.looseObject({
+    type: z.string().nullish(),
+    vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
+    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
+  }),
+  added_tokens: z.array(z.looseObject({ id: z.int().nonnegative(), content: z.string() })).nullish(),
+  decoder: z.unknown(),
+});
+
+export function hasTokenizer(dir: string): boolean {
+  return existsSync(join(dir, "tokenizer.json"));
+}
+
+/** @throws "file.notFound" without tokenizer.json; "tokenizer.malformed" */
+export function openTokenizer(dir: string): Tokenizer {
+  const file = join(dir, "tokenizer.json");
+  const raw = readJson(file, { maxBytes: maxTokenizerBytes, code: "tokenizer.malformed" });
+  const parsed = tokenizerJson.safeParse(raw);
+  if (!parsed.success) throw new WorkbenchError("tokenizer.malformed", `${file}: ${z.prettifyError(parsed.error)}; expected a tokenizer.json of the tokenizers library`);
+  checkMerges(file, parsed.data.model);
+  const settings = optionalJson(join(dir, "tokenizer_config.json"));
+
+  let inner: HuggingFaceTokenizer;
+  try {
+    inner = new HuggingFaceTokenizer(raw as object, settings);
+  } catch (cause) {
+    throw new WorkbenchError("tokenizer.malformed", `${file}: ${cause instanceof Error ? cause.message : String(cause)}; expected a tokenizer that @huggingface/tokenizers can run`, { cause });
+  }
+  let vocabSize = 0;
+  for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
+  const readPiece: PieceReader = pieceReader(parsed.data.decoder);
+  const added = new Map((parsed.data.added_tokens ?? []).map(({ id, content }) => [id, content]));
+
+  const tokenText = (id: number): string => {
+    const piece = added.get(id) ?? inner.id_to_token(id);
+    if (piece === undefined) throw new WorkbenchError("prompt.unknownToken", `token id ${id} is not in ${file}; expected 0 to ${vocabSize - 1}`);
+    return added.has(id) ? piece : readPiece(piece);
+  };
+  const special = (name: "bos_token" | "eos_token"): number | null => {
+    const content = specialContent(settings[name]) ?? specialContent(optionalJson(join(dir, "special_tokens_map.json"))[name]);
+    if (content !== null) return inner.token_to_id(content) ?? null;
+    const fromModel = optionalJson(join(dir, "config.json"))[`${name}_id`];
+    const id: unknown = Array.isArray(fromModel) ? fromModel[0] : fromModel;
+    return typeof id === "number" && Number.isInteger(id) && id >= 0 && id < vocabSize ? id : null;
+  };
+  return {
+    encode(text, { addSpecial = true } = {}) {
+      const ids = text === "" && !addSpecial ? [] : [...inner.encode(text, { add_special_tokens: addSpecial }).ids];
+      return { ids, tokens: ids.map(tokenText) };
+    },
+    decode(ids) {
+      ids.forEach(tokenText); // an unknown id would be left out of the text in silence
+      // The library throws on an empty list.
+      return ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    },
+    tokenText,
+    tokenId: (token) => inner.token_to_id(token) ?? null,
+    vocabSize,
+    bosId: special("bos_token"),
+    eosId: special("eos_token"),
+  };
+}
+
+/** The Rust library refuses a merge of tokens it does not have; the JavaScript one would tokenize differently in silence. */
+function checkMerges(file: string, { vocab, merges }: z.output<typeof tokenizerJson>["model"]): void {
+  if (merges === undefined || Array.isArray(vocab)) return;
+  merges.forEach((merge, i) => {
+    const parts = typeof merge === "string" ? merge.split(" ") : merge;
+    const isKnown = parts.length === 2 && parts.every((part) => Object.hasOwn(vocab, part));
+    if (!isKnown) throw new WorkbenchError("tokenizer.malformed", `${file}: merge ${i} is ${JSON.stringify(merge)}; expected two tokens of the vocabulary`);
+  });
+}
+
+function optionalJson(file: string): Record<string, unknown> {
+  if (!existsSync(file)) return {};
+  const parsed = z.record(z.string(), z.unknown()).safeParse(readJson(file, { code: "tokenizer.malformed" }));
+  if (!parsed.success) throw new WorkbenchError("tokenizer.malformed", `${file}: ${z.prettifyError(parsed.error)}; expected a JSON object`);
+  return parsed.data;
+}
+
+/** A special token is written as its text or as `{ "content": text }`. */
+function specialContent(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  return typeof value === "object" && value !== null && "content" in value && typeof value.content === "string" ? value.content : null;
+}
