@@ -1,0 +1,119 @@
+"""The peers' side of the bench: TransformerLens and PEFT on PyTorch, on the same checkpoints, one measurement a call.
+
+Prints one JSON line: {"seconds": [..], "peakBytes": n}. Called by bench/main.ts.
+"""
+import json
+import os
+import resource
+import sys
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch  # noqa: E402
+
+torch.set_num_threads(int(os.environ.get("BENCH_THREADS", "2")))
+
+
+def times(run, repeats):
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def load(path):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def bridge(path):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    model = load(path)
+    model.config._name_or_path = "gpt2" if model.config.model_type == "gpt2" else "meta-llama/Llama-3.2-1B"
+    return TransformerBridge.boot_transformers(model.config._name_or_path, hf_model=model, load_weights=True)
+
+
+def opening(path, repeats):
+    def run():
+        start = time.perf_counter()
+        load(path)
+        return time.perf_counter() - start
+
+    return [run() for _ in range(repeats)]
+
+
+def forward_with_cache(path, repeats):
+    model = bridge(path)
+    ids = torch.arange(100, 228).reshape(1, 128)
+    with torch.no_grad():
+        return times(lambda: model.run_with_cache(ids), repeats)
+
+
+def resid_sweep(path, repeats):
+    from transformer_lens import patching
+
+    model = bridge(path)
+    clean = torch.arange(100, 116).reshape(1, 16)
+    corrupted = clean.clone()
+    corrupted[0, 5] = 4000
+    metric = lambda logits: logits[0, -1, 11] - logits[0, -1, 12]  # noqa: E731
+    with torch.no_grad():
+        _, cache = model.run_with_cache(clean)
+        start = time.perf_counter()
+        patching.get_act_patch_resid_pre(model, corrupted, cache, metric)
+        return [time.perf_counter() - start]
+
+
+def head_sweep(path, repeats):
+    from transformer_lens import patching
+
+    model = bridge(path)
+    clean = torch.arange(100, 116).reshape(1, 16)
+    corrupted = clean.clone()
+    corrupted[0, 5] = 4000
+    metric = lambda logits: logits[0, -1, 11] - logits[0, -1, 12]  # noqa: E731
+    with torch.no_grad():
+        _, cache = model.run_with_cache(clean)
+        start = time.perf_counter()
+        patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, metric)
+        return [time.perf_counter() - start]
+
+
+def lora_step(path, repeats):
+    from peft import LoraConfig, get_peft_model
+
+    model = load(path)
+    targets = ["c_attn"] if model.config.model_type == "gpt2" else ["q_proj", "v_proj"]
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets, fan_in_fan_out=model.config.model_type == "gpt2"))
+    ids = torch.arange(100, 228).reshape(1, 128)
+
+    def run():
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+
+    return times(run, repeats)
+
+
+def spectra(path, repeats):
+    """224 sites of a 7B shape at rank 16: QR of both factors, then the SVD of the core, as a careful PyTorch user would."""
+    shapes = ([(4096, 4096)] * 4 + [(11008, 4096)] * 2 + [(4096, 11008)]) * 32
+    factors = [(torch.randn(o, 16), torch.randn(16, i)) for o, i in shapes]
+
+    def run():
+        for b, a in factors:
+            rb = torch.linalg.qr(b, mode="r").R
+            ra = torch.linalg.qr(a.T, mode="r").R
+            torch.linalg.svdvals(rb @ ra.T)
+
+    return times(run, repeats)
+
+
+if __name__ == "__main__":
+    name, path, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    seconds = globals()[name](path, repeats)
+    print(json.dumps({"seconds": seconds, "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
