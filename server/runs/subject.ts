@@ -4,7 +4,7 @@ import { WorkbenchError } from "../errors.ts";
 import { hasTokenizer, openTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
 import { loadModel, type LoadedModel } from "../models/loadModel.ts";
 import type { Engine, EngineName } from "../tensors/engine.ts";
-import { chooseEngine, createEngine } from "../tensors/providers.ts";
+import * as providers from "../tensors/providers.ts";
 import { Runner } from "./runner.ts";
 import type { AdapterCard, ModelCard, SubjectCard, SubjectRequest } from "./subjectRequest.ts";
 import type { AdapterSetting } from "./worlds.ts";
@@ -37,7 +37,7 @@ export function sharedEngine(options: OpenOptions = {}): Promise<Engine> {
   const found = engines.get(key);
   if (found) return found;
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const made = options.engine ? createEngine(options.engine, threads) : chooseEngine(undefined, threads).then(({ engine }) => engine);
+  const made = options.engine ? providers.createEngine(options.engine, threads) : providers.chooseEngine(undefined, threads).then(({ engine }) => engine);
   engines.set(key, made);
   made.catch(() => engines.delete(key));
   return made;
