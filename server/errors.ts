@@ -37,10 +37,13 @@ export const errorStatus = {
   "probe.badParams": 400,
   "probe.notApplicable": 422,
   "run.unknown": 404,
+  "run.notFinished": 409,
+  "figure.unknown": 404,
   "run.overBudget": 422,
   "job.cancelled": 409,
   "job.workerDied": 500,
   "job.queueFull": 429,
+  "job.serverStopped": 500,
   "subject.unknown": 404,
   "spectrum.zero": 422,
   "spectrum.notConverged": 500,
@@ -50,6 +53,8 @@ export const errorStatus = {
   "request.wrongOrigin": 403,
   "request.unauthorised": 401,
   "request.notFound": 404,
+  "usage.badFlag": 400,
+  "usage.portBusy": 500,
   internal: 500,
 } as const;
 export type ErrorCode = keyof typeof errorStatus;

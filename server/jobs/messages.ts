@@ -1,0 +1,56 @@
+/** What the serving thread and a worker thread say to each other. */
+import type { Figure, NamedArray, ProbeEvent } from "../../probes/result.ts";
+import type { EngineName } from "../tensors/engine.ts";
+import type { ErrorCode } from "../errors.ts";
+import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText } from "../wire.ts";
+
+export interface EngineChoice {
+  readonly engine?: EngineName;
+  readonly threads?: number;
+}
+
+/** What a run leaves beside its events. */
+export interface RunOutcome {
+  readonly engine: string;
+  readonly hashes: Readonly<Record<string, string>>;
+}
+export const figureFormats = ["svg", "png", "json", "csv"] as const;
+export type FigureFormat = (typeof figureFormats)[number];
+export interface FigureRequest {
+  readonly figure: Figure;
+  readonly arrays: Readonly<Record<string, NamedArray>>;
+  readonly format: FigureFormat;
+  readonly theme: "light" | "dark";
+  readonly width?: number;
+  readonly metric?: string;
+  readonly metadata: string;
+}
+export interface FigureFile {
+  readonly contentType: string;
+  readonly body: string | Uint8Array;
+}
+
+/** The kinds of work: what goes in, what comes out. */
+export interface TaskTable {
+  run: { input: RunRequest; output: RunOutcome };
+  card: { input: SubjectRequest; output: SubjectCard };
+  tokenize: { input: { subject: SubjectRequest; text: string }; output: TokenizedText };
+  figure: { input: FigureRequest; output: FigureFile };
+  doctor: { input: null; output: object };
+}
+export type TaskKind = keyof TaskTable;
+export type TaskOf<K extends TaskKind> = { readonly kind: K; readonly input: TaskTable[K]["input"] };
+export type Task = { [K in TaskKind]: TaskOf<K> }[TaskKind];
+
+export interface TaskError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Only for the log. */
+  readonly stack: string | undefined;
+}
+
+export type ToWorker = { readonly type: "start"; readonly taskId: number; readonly task: Task } | { readonly type: "cancel"; readonly taskId: number };
+export type FromWorker =
+  | { readonly type: "event"; readonly taskId: number; readonly event: ProbeEvent }
+  | { readonly type: "done"; readonly taskId: number; readonly output: unknown }
+  | { readonly type: "failed"; readonly taskId: number; readonly error: TaskError };

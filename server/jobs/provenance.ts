@@ -1,0 +1,35 @@
+/** What a result needs beside it to be recomputed, and the command that recomputes it. */
+import { availableParallelism, cpus, totalmem } from "node:os";
+import type { Provenance, RunRequest } from "../wire.ts";
+import type { RunOutcome } from "./messages.ts";
+
+export function provenance(version: string, request: RunRequest, outcome: RunOutcome, durationMs: number): Provenance {
+  return {
+    version,
+    engine: outcome.engine,
+    platform: `${process.platform} ${process.arch}`,
+    node: process.version,
+    hashes: outcome.hashes,
+    command: recomputeCommand(request),
+    durationMs: Math.round(durationMs),
+  };
+}
+
+/** `environment.json`: the machine, beside the provenance. */
+export function environment(about: Provenance | null): object {
+  return { ...about, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), memoryBytes: totalmem() };
+}
+
+export function recomputeCommand({ subject, probe, params }: RunRequest): string {
+  const words = ["deltascope", "probe", probe];
+  if (subject.model !== null) words.push("--model", subject.model);
+  for (const { path, name, strength } of subject.adapters) {
+    words.push("--adapter", `${name === undefined ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+  }
+  words.push("--params", JSON.stringify(params), "--out", `${probe}-result`);
+  return words.map(shellQuoted).join(" ");
+}
+
+function shellQuoted(word: string): string {
+  return /^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,88 @@
+/** The live result of one run: folds events as they come, hands them on in batches of at most 20 a second, the first at once. */
+import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
+
+const batchEveryMs = 50;
+export type FeedListener = (events: readonly ProbeEvent[]) => void;
+
+export class RunFeed {
+  #result: ProbeResult = emptyResult;
+  #pending: ProbeEvent[] = [];
+  #lastFlush = -Infinity;
+  #timer: NodeJS.Timeout | null = null;
+  readonly #listeners = new Set<FeedListener>();
+
+  get result(): ProbeResult {
+    return this.#result;
+  }
+
+  /** @throws when an event does not fit what was declared; the run is then broken */
+  push(event: ProbeEvent): void {
+    this.#result = applyEvent(this.#result, event);
+    this.#pending.push(event);
+    const wait = this.#lastFlush + batchEveryMs - performance.now();
+    if (wait <= 0) this.flush();
+    else this.#timer ??= setTimeout(() => this.flush(), wait);
+  }
+
+  flush(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#lastFlush = performance.now();
+    if (this.#pending.length === 0) return;
+    const events = withMergedTiles(this.#pending);
+    this.#pending = [];
+    for (const listener of this.#listeners) listener(events);
+  }
+
+  /** Calls back with every later batch; what came before is in `snapshotEvents(feed.result)`. */
+  listen(listener: FeedListener): () => void {
+    this.flush();
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+/** A result as the events that build it from nothing. */
+export function snapshotEvents(result: ProbeResult): ProbeEvent[] {
+  const events: ProbeEvent[] = [];
+  for (const [name, { shape, axes, data }] of Object.entries(result.arrays)) {
+    events.push({ type: "array", name, shape, axes }, { type: "tile", array: name, offset: 0, data });
+  }
+  for (const figure of result.figures) events.push({ type: "figure", figure });
+  for (const check of result.checks) events.push({ type: "check", check });
+  if (result.cost) events.push({ type: "cost", ...result.cost });
+  if (result.progress) events.push({ type: "progress", ...result.progress });
+  if (result.finding !== null) events.push({ type: "finding", text: result.finding });
+  return events;
+}
+
+/** Neighbouring tiles of one array become one, and only the last progress stays: fewer, larger packets. */
+export function withMergedTiles(events: readonly ProbeEvent[]): ProbeEvent[] {
+  const merged: ProbeEvent[] = [];
+  const lastProgress = events.findLastIndex((event) => event.type === "progress");
+  let run: Extract<ProbeEvent, { type: "tile" }>[] = [];
+  const closeRun = (): void => {
+    const first = run[0];
+    if (!first) return;
+    if (run.length === 1) merged.push(first);
+    else {
+      const data = new Float32Array(run.reduce((n, tile) => n + tile.data.length, 0));
+      for (const tile of run) data.set(tile.data, tile.offset - first.offset);
+      merged.push({ ...first, data });
+    }
+    run = [];
+  };
+  for (const [index, event] of events.entries()) {
+    if (event.type === "progress" && index !== lastProgress) continue;
+    if (event.type === "tile") {
+      const last = run.at(-1);
+      if (last && (last.array !== event.array || last.offset + last.data.length !== event.offset)) closeRun();
+      run.push(event);
+      continue;
+    }
+    closeRun();
+    merged.push(event);
+  }
+  closeRun();
+  return merged;
+}

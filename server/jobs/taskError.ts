@@ -1,0 +1,14 @@
+/** Any thrown thing as the plain record that crosses threads and the wire; what is not ours becomes "internal". */
+import { WorkbenchError } from "../errors.ts";
+import type { TaskError } from "./messages.ts";
+
+export function taskError(thrown: unknown): TaskError {
+  if (thrown instanceof WorkbenchError) return { code: thrown.code, message: thrown.message, stack: thrown.stack };
+  if (thrown instanceof Error) return { code: "internal", message: `internal: ${thrown.message}`, stack: thrown.stack };
+  return { code: "internal", message: `internal: ${String(thrown)}`, stack: undefined };
+}
+
+/** Rejects with this when a task was cancelled. */
+export function cancelledError(): WorkbenchError {
+  return new WorkbenchError("job.cancelled", "the job was cancelled");
+}

@@ -1,0 +1,164 @@
+/** One worker thread and the tasks waiting for it. A thread that dies fails its task only; the next task gets a new thread. */
+import type { Worker } from "node:worker_threads";
+import type { ProbeEvent } from "../../probes/result.ts";
+import { WorkbenchError } from "../errors.ts";
+import { cancelledError } from "./taskError.ts";
+import type { FromWorker, TaskKind, TaskOf, TaskTable, ToWorker } from "./messages.ts";
+
+export interface TaskHooks {
+  readonly signal?: AbortSignal;
+  readonly onStart?: () => void;
+  readonly onEvent?: (event: ProbeEvent) => void;
+}
+interface Waiting extends TaskHooks {
+  readonly taskId: number;
+  readonly task: TaskOf<TaskKind>;
+  readonly resolve: (output: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface LaneOptions {
+  readonly start: () => Worker;
+  readonly maxWaiting: number;
+  /** A task that does not stop this long after it was cancelled loses its thread. */
+  readonly cancelGraceMs?: number;
+}
+
+export class WorkerLane {
+  readonly #options: LaneOptions;
+  readonly #waiting: Waiting[] = [];
+  #running: Waiting | null = null;
+  #worker: Worker | null = null;
+  #nextId = 0;
+  #closed = false;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  get queued(): number {
+    return this.#waiting.length;
+  }
+  get isRunning(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Starts the thread ahead of the first task, so that task does not wait for it. */
+  warm(): void {
+    this.#thread();
+  }
+
+  /** @throws "job.queueFull", "job.cancelled", "job.workerDied", and whatever the task throws */
+  execute<K extends TaskKind>(task: TaskOf<K>, hooks: TaskHooks = {}): Promise<TaskTable[K]["output"]> {
+    return new Promise((resolve, reject) => {
+      if (hooks.signal?.aborted) {
+        reject(cancelledError());
+        return;
+      }
+      if (this.#closed) {
+        reject(new WorkbenchError("job.cancelled", "the server is stopping"));
+        return;
+      }
+      if (this.#waiting.length >= this.#options.maxWaiting) {
+        reject(new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`));
+        return;
+      }
+      const waiting: Waiting = { ...hooks, taskId: this.#nextId++, task, resolve: resolve as (output: unknown) => void, reject };
+      hooks.signal?.addEventListener("abort", () => this.#cancel(waiting), { once: true });
+      this.#waiting.push(waiting);
+      this.#next();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(new WorkbenchError("job.cancelled", "the server is stopping"));
+    const worker = this.#worker;
+    this.#died(new WorkbenchError("job.cancelled", "the server is stopping"));
+    await worker?.terminate();
+  }
+
+  #cancel(task: Waiting): void {
+    const index = this.#waiting.indexOf(task);
+    if (index >= 0) {
+      this.#waiting.splice(index, 1);
+      task.reject(cancelledError());
+      return;
+    }
+    if (this.#running !== task) return;
+    this.#post({ type: "cancel", taskId: task.taskId });
+    const timer = setTimeout(() => {
+      if (this.#running !== task) return;
+      const worker = this.#worker;
+      this.#died(cancelledError());
+      void worker?.terminate();
+    }, this.#options.cancelGraceMs ?? 10_000);
+    timer.unref();
+  }
+
+  #next(): void {
+    if (this.#running || this.#closed) return;
+    const next = this.#waiting.shift();
+    if (!next) return;
+    this.#running = next;
+    next.onStart?.();
+    this.#thread();
+    this.#post({ type: "start", taskId: next.taskId, task: next.task } as ToWorker);
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker?.postMessage(message);
+  }
+
+  #thread(): void {
+    if (this.#worker) return;
+    const worker = this.#options.start();
+    this.#worker = worker;
+    let cause: unknown;
+    // A thread that was given up on may still speak; only the current one is listened to.
+    worker.on("message", (message: FromWorker) => {
+      if (this.#worker === worker) this.#receive(message);
+    });
+    worker.on("error", (error) => {
+      cause = error;
+    });
+    worker.on("exit", (code) => {
+      if (this.#worker !== worker) return;
+      const why = cause instanceof Error ? cause.message : `it exited with code ${code}`;
+      this.#died(new WorkbenchError("job.workerDied", `the worker thread died while it ran this job (${why}); the server goes on and the next job gets a new thread`));
+    });
+    worker.unref();
+  }
+
+  #receive(message: FromWorker): void {
+    const running = this.#running;
+    if (!running || message.taskId !== running.taskId) return;
+    switch (message.type) {
+      case "event":
+        running.onEvent?.(message.event);
+        return;
+      case "done":
+        running.resolve(message.output);
+        break;
+      case "failed": {
+        const { code, message: words, stack } = message.error;
+        const error = new WorkbenchError(code, words);
+        if (stack !== undefined) error.stack = stack;
+        running.reject(error);
+        break;
+      }
+      default:
+        message satisfies never;
+    }
+    this.#running = null;
+    this.#next();
+  }
+
+  #died(error: WorkbenchError): void {
+    this.#worker = null;
+    const running = this.#running;
+    this.#running = null;
+    running?.reject(error);
+    this.#next();
+  }
+}
