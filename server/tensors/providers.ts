@@ -1,18 +1,145 @@
 /** Which engines this machine has, and which one to use. */
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
-import { createWasmEngine } from "./eager.ts";
+import { createTfjsNodeEngine, createWasmEngine } from "./eager.ts";
 import { type Engine, type EngineName, engineNames } from "./engine.ts";
-import { createOnnxEngine } from "./onnx.ts";
+import { hasGpuDevice, probeGpu } from "./gpuProbe.ts";
+import { createOnnxEngine, loadOrt } from "./onnx.ts";
 
-export interface EngineOptions { readonly threads?: number }
+export interface EngineOptions {
+  /** Threads inside one operator, where the engine has threads. */
+  readonly threads?: number;
+}
+
+export interface EngineAvailability {
+  readonly name: EngineName;
+  readonly available: boolean;
+  /** Why not, or what makes it available. */
+  readonly reason: string;
+  readonly detail: string;
+}
+
+interface Provider {
+  readonly title: string;
+  create(options: EngineOptions): Promise<Engine>;
+  /** Throws, or answers whether it is to be picked unasked. */
+  check(): Promise<{ preferred: boolean; detail: string }>;
+}
+
+const installOnnxCuda = "its libraries are not installed (npm run setup:cuda)";
+
+/** In the order of preference. */
+const providers: Record<EngineName, Provider> = {
+  "onnx-cuda": {
+    title: "ONNX Runtime, CUDA",
+    create: (options) => createOnnxEngine("onnx-cuda", options),
+    check: async () => {
+      await loadOrt();
+      if (!hasGpuDevice()) throw new Error("no GPU device on this machine");
+      const probe = await probeGpu("cuda");
+      if (!probe.works) throw new Error(/shared library/.test(probe.detail) ? installOnnxCuda : probe.detail);
+      return { preferred: true, detail: probe.detail };
+    },
+  },
+  "onnx-webgpu": {
+    title: "ONNX Runtime, WebGPU",
+    create: (options) => createOnnxEngine("onnx-webgpu", options),
+    check: async () => {
+      await loadOrt();
+      const { VK_ICD_FILENAMES, VK_DRIVER_FILES } = process.env;
+      if (!hasGpuDevice() && !VK_ICD_FILENAMES && !VK_DRIVER_FILES) throw new Error("no GPU device on this machine");
+      const probe = await probeGpu("webgpu");
+      if (!probe.works) throw new Error(probe.detail);
+      // A software driver answers too; it is slower than the CPU it runs on.
+      const faster = probe.gpuMs! < probe.cpuMs!;
+      return { preferred: faster, detail: faster ? probe.detail : `${probe.detail}: slower than the CPU (a software driver?), so never picked unasked` };
+    },
+  },
+  "onnx-cpu": {
+    title: "ONNX Runtime, CPU",
+    create: (options) => createOnnxEngine("onnx-cpu", options),
+    check: async () => {
+      await loadOrt();
+      return { preferred: true, detail: "bundled with onnxruntime-node" };
+    },
+  },
+  "tfjs-node-gpu": tfjsNode("tfjs-node-gpu", "TensorFlow.js, libtensorflow with CUDA"),
+  "tfjs-node": tfjsNode("tfjs-node", "TensorFlow.js, libtensorflow"),
+  wasm: {
+    title: "TensorFlow.js, WebAssembly",
+    create: () => createWasmEngine(),
+    check: async () => {
+      await (await createWasmEngine()).dispose();
+      return { preferred: true, detail: "one thread; needs nothing native" };
+    },
+  },
+};
+const preference = Object.keys(providers) as EngineName[];
+
+function tfjsNode(name: "tfjs-node" | "tfjs-node-gpu", title: string): Provider {
+  return {
+    title,
+    create: () => createTfjsNodeEngine(name),
+    check: async () => {
+      await (await createTfjsNodeEngine(name)).dispose();
+      return { preferred: true, detail: "optional package @tensorflow/" + name };
+    },
+  };
+}
+
+/** @throws "engine.unknown" listing near names */
+export function parseEngineName(name: string): EngineName {
+  const known = engineNames.find((candidate) => candidate === name);
+  if (!known) throw new WorkbenchError("engine.unknown", `unknown engine "${name}"; ${didYouMean(name, engineNames)}`);
+  return known;
+}
 
 /** @throws "engine.unknown" for a name that is no engine, "engine.unavailable" when it does not load here */
 export async function createEngine(name: EngineName, options: EngineOptions = {}): Promise<Engine> {
-  switch (name) {
-    case "onnx-cpu": case "onnx-webgpu": case "onnx-cuda": return createOnnxEngine(name, options);
-    case "wasm": return createWasmEngine();
-    case "tfjs-node": case "tfjs-node-gpu": throw new WorkbenchError("engine.unavailable", `${name} is not installed`);
-    default: throw new WorkbenchError("engine.unknown", `unknown engine "${name satisfies never as string}"; ${didYouMean(name, engineNames)}`);
+  return providers[parseEngineName(name)].create(options);
+}
+
+type Checked = EngineAvailability & { readonly preferred: boolean };
+
+async function check(name: EngineName): Promise<Checked> {
+  const { title } = providers[name];
+  try {
+    const { preferred, detail } = await providers[name].check();
+    return { name, available: true, preferred, reason: title, detail };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { name, available: false, preferred: false, reason: message.split("\n")[0]!, detail: title };
   }
+}
+
+/** Every engine and whether it works here, in the order of preference. */
+export async function availableEngines(): Promise<EngineAvailability[]> {
+  const found: EngineAvailability[] = [];
+  // One after another: the GPU probes time themselves.
+  for (const name of preference) {
+    const { preferred: _preferred, ...availability } = await check(name);
+    found.push(availability);
+  }
+  return found;
+}
+
+/**
+ * The engine asked for, or else the first in the order of preference that works here.
+ * @throws "engine.unknown", "engine.unavailable"
+ */
+export async function chooseEngine(requested?: string, options: EngineOptions = {}): Promise<{ engine: Engine; why: string }> {
+  if (requested !== undefined) {
+    const name = parseEngineName(requested);
+    return { engine: await createEngine(name, options), why: `${name} was asked for` };
+  }
+  const passed: string[] = [];
+  for (const name of preference) {
+    const { available, preferred, reason, detail } = await check(name);
+    if (available && preferred) {
+      const because = passed.length === 0 ? "the first choice" : `before it: ${passed.join("; ")}`;
+      return { engine: await createEngine(name, options), why: `${name} (${reason}), ${because}` };
+    }
+    passed.push(`${name}: ${available ? detail : reason}`);
+  }
+  throw new WorkbenchError("engine.unavailable", `no engine works here: ${passed.join("; ")}`);
 }
