@@ -29,6 +29,7 @@ export interface AdapterConfig {
   readonly layersToTransform: number | readonly number[] | null;
   readonly layersPattern: readonly string[];
   readonly bias: "none" | "all" | "lora_only";
+  /** `modules_to_save`, and the heads that PEFT adds to it by itself for a classification task. */
   readonly modulesToSave: readonly string[];
   readonly initLoraWeights: InitLoraWeights;
   /** What a reader of results must know about this adapter; null when there is nothing. */
@@ -88,6 +89,13 @@ const unsupported: Readonly<Record<string, string>> = {
   enable_lora: "adapts parts of a merged projection (PEFT before 0.3)",
 };
 
+/** Modules that PEFT saves for a task without being asked; the config on disk may not name them. */
+const headsOfTask: Readonly<Record<string, readonly string[]>> = {
+  SEQ_CLS: ["classifier", "score"],
+  TOKEN_CLS: ["classifier", "score"],
+  QUESTION_ANS: ["qa_outputs"],
+};
+
 /** Ways to begin training that also change the base weight, so that W + ΔW holds for the changed W only. */
 const baseChangingInit = /^(pissa(_niter_\d+)?|olora|corda|lora_ga)$/;
 
@@ -132,7 +140,7 @@ export function parseAdapterConfig(raw: unknown, dir: string, where: string, met
     layersToTransform: disk.layers_to_transform ?? null,
     layersPattern: listOf(disk.layers_pattern),
     bias: disk.bias,
-    modulesToSave: disk.modules_to_save,
+    modulesToSave: [...new Set([...disk.modules_to_save, ...(headsOfTask[disk.task_type ?? ""] ?? [])])],
     initLoraWeights: disk.init_lora_weights,
     warning: initWarning(disk.init_lora_weights),
   };

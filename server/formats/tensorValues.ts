@@ -10,12 +10,13 @@ const converted = new WeakMap<TensorEntry, Float32Array>();
  * All values of a float tensor, row-major. F32 is a view of the mapped file: never write to it.
  *
  * @param options.cache keep a converted copy for as long as the entry lives; F32 needs none
+ * @param options.into where to convert to; not used for F32, nor together with cache
  * @throws "safetensors.unsupportedDtype" for anything but F32, F16 and BF16
  */
-export function floatValues(entry: TensorEntry, { cache = false }: { cache?: boolean } = {}): Float32Array {
+export function floatValues(entry: TensorEntry, { cache = false, into }: { cache?: boolean; into?: Float32Array } = {}): Float32Array {
   const have = converted.get(entry);
   if (have !== undefined) return have;
-  const values = floats(entry, entry.begin, entry.end);
+  const values = floats(entry, entry.begin, entry.end, cache ? undefined : into);
   if (cache && entry.dtype !== "F32") converted.set(entry, values);
   return values;
 }
@@ -46,13 +47,13 @@ export function convertedBytes(entry: TensorEntry): number {
   return isInPlace ? 0 : ((entry.end - entry.begin) / safetensorsBits[entry.dtype]) * 32;
 }
 
-function floats(entry: TensorEntry, begin: number, end: number): Float32Array {
+function floats(entry: TensorEntry, begin: number, end: number, into?: Float32Array): Float32Array {
   if (!isFloatDtype(entry.dtype)) {
     throw new WorkbenchError("safetensors.unsupportedDtype", `${whereOf(entry)} is ${entry.dtype}; expected a float weight: ${floatDtypes.join(", ")}`);
   }
   if (entry.dtype === "F32") return floatsFromBytes(mappedBytes(entry.file, begin, end), "F32", whereOf(entry));
   const bytes = passingBytes(entry.file, begin, end);
-  const values = floatsFromBytes(bytes, entry.dtype, whereOf(entry));
+  const values = floatsFromBytes(bytes, entry.dtype, whereOf(entry), into);
   releasePages(bytes);
   return values;
 }

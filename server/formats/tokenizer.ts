@@ -30,7 +30,7 @@ const maxTokenizerBytes = 256 * 2 ** 20;
 
 const tokenizerJson = z.looseObject({
   model: z.looseObject({
-    type: z.string().nullish(),
+    type: z.enum(["BPE", "Unigram", "WordPiece", "WordLevel"]).nullish(),
     vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
   }),
@@ -51,9 +51,10 @@ export function openTokenizer(dir: string): Tokenizer {
   checkMerges(file, parsed.data.model);
   const settings = optionalJson(join(dir, "tokenizer_config.json"));
 
+  const type = modelType(file, parsed.data.model);
   let inner: HuggingFaceTokenizer;
   try {
-    inner = new HuggingFaceTokenizer(raw as object, settings);
+    inner = new HuggingFaceTokenizer({ ...parsed.data, model: { ...parsed.data.model, type } }, settings);
   } catch (cause) {
     throw new WorkbenchError("tokenizer.malformed", `${file}: ${cause instanceof Error ? cause.message : String(cause)}; expected a tokenizer that @huggingface/tokenizers can run`, { cause });
   }
@@ -92,8 +93,17 @@ export function openTokenizer(dir: string): Tokenizer {
   };
 }
 
+type ModelJson = z.output<typeof tokenizerJson>["model"];
+
+/** Files from before 2020 have no type, and the library would take the words themselves for tokens. */
+function modelType(file: string, { type, vocab, merges }: ModelJson): string {
+  const found = type ?? (Array.isArray(vocab) ? "Unigram" : merges ? "BPE" : null);
+  if (found === null) throw new WorkbenchError("tokenizer.malformed", `${file}: the model has no type and no merges; expected BPE, Unigram, WordPiece or WordLevel`);
+  return found;
+}
+
 /** The Rust library refuses a merge of tokens it does not have; the JavaScript one would tokenize differently in silence. */
-function checkMerges(file: string, { vocab, merges }: z.output<typeof tokenizerJson>["model"]): void {
+function checkMerges(file: string, { vocab, merges }: ModelJson): void {
   if (merges === undefined || Array.isArray(vocab)) return;
   merges.forEach((merge, i) => {
     const parts = typeof merge === "string" ? merge.split(" ") : merge;
