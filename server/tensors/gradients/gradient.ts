@@ -11,7 +11,10 @@ export function sumToShape(dy: Tensor, shape: readonly number[]): Tensor {
   return tf.reshape(axes.length > 0 ? tf.sum(dy, axes) : dy, [...shape]);
 }
 
-/** tfjs types saved dy as one tensor or several; kernels with one output get one. */
+/** tfjs hands over one dy, or a list when the kernel had several results. */
+export function several(dy: Tensor | Tensor[]): Tensor[] {
+  return Array.isArray(dy) ? dy : [dy];
+}
 export function single(dy: Tensor | Tensor[]): Tensor {
   return Array.isArray(dy) ? dy[0]! : dy;
 }

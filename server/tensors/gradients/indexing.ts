@@ -1,6 +1,6 @@
 /** Derivatives of gathers and scatters. */
 import * as tf from "@tensorflow/tfjs-core";
-import { type Gradients, floatZeros, single } from "./gradient.ts";
+import { type Gradients, floatZeros, several, single } from "./gradient.ts";
 import { WorkbenchError } from "../../errors.ts";
 
 const product = (dims: readonly number[]): number => dims.reduce((total, dim) => total * dim, 1);
@@ -44,7 +44,7 @@ export const indexingGradients: Gradients = {
     outputsToSave: [false, true],
     gradFunc: (dys, [x, indices]) => ({
       x: () => {
-        const [dValues] = dys as unknown as tf.Tensor[];
+        const [dValues] = several(dys);
         const width = x!.shape[x!.rank - 1]!;
         const oneHot = tf.oneHot(indices as tf.Tensor1D, width, 1, 0, "float32");
         return tf.sum(tf.mul(oneHot, tf.expandDims(dValues!, -1)), indices!.rank - 1);

@@ -20,7 +20,9 @@ const extremum: Gradient = {
   // Every entry equal to the extremum takes dy, as in tfjs.
   gradFunc: (dy, [x, y], attrs) => ({
     x: () => {
-      const axes = axesOf(x!, (attrs as { reductionIndices?: Axis }).reductionIndices);
+      // tfjs calls the axes "reductionIndices" in max and "axis" in min.
+      const { reductionIndices, axis } = attrs as { reductionIndices?: Axis; axis?: Axis };
+      const axes = axesOf(x!, reductionIndices ?? axis);
       return tf.mul(withAxes(single(dy), x!, axes), tf.cast(tf.equal(x!, withAxes(y!, x!, axes)), "float32"));
     },
   }),

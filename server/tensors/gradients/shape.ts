@@ -1,7 +1,6 @@
 /** Derivatives of operations that only move values. */
 import * as tf from "@tensorflow/tfjs-core";
-import type { Tensor } from "@tensorflow/tfjs-core";
-import { type Gradient, type Gradients, single, sumToShape } from "./gradient.ts";
+import { type Gradient, type Gradients, several, single, sumToShape } from "./gradient.ts";
 
 const reshaped: Gradient = {
   inputsToSave: ["x"],
@@ -75,9 +74,9 @@ export const shapeGradients: Gradients = {
     },
   },
   Unpack: {
-    gradFunc: (dys, _saved, attrs) => ({ value: () => tf.stack(dys as unknown as Tensor[], (attrs as unknown as { axis: number }).axis) }),
+    gradFunc: (dys, _saved, attrs) => ({ value: () => tf.stack(several(dys), (attrs as unknown as { axis: number }).axis) }),
   },
   SplitV: {
-    gradFunc: (dys, _saved, attrs) => ({ x: () => tf.concat(dys as unknown as Tensor[], (attrs as unknown as { axis: number }).axis) }),
+    gradFunc: (dys, _saved, attrs) => ({ x: () => tf.concat(several(dys), (attrs as unknown as { axis: number }).axis) }),
   },
 };

@@ -14,7 +14,9 @@ function reduce(graph: Graph, op: string, x: Value, axis: unknown, keepDims: unk
 
 const numeric = (graph: Graph, x: Value): Value => x.dtype === "bool" ? graph.cast(x, "int32") : x;
 const reduction = (op: string): Lowering => (graph, { x }, { axis, keepDims }) => reduce(graph, op, numeric(graph, x!), axis, keepDims);
-const extremum = (op: string): Lowering => (graph, { x }, { reductionIndices, keepDims }) => reduce(graph, op, numeric(graph, x!), reductionIndices, keepDims);
+const extremum = (op: string): Lowering => 
+  // tfjs calls the axes "reductionIndices" in max and "axis" in min.
+  (graph, { x }, { reductionIndices, axis, keepDims }) => reduce(graph, op, numeric(graph, x!), reductionIndices ?? axis, keepDims);
 const logical = (op: string): Lowering => (graph, { x }, { axis, keepDims }) =>
   graph.cast(reduce(graph, op, graph.cast(x!, "int32"), axis, keepDims), "bool");
 
