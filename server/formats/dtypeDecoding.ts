@@ -59,14 +59,14 @@ export function intsFromBytes(bytes: Uint8Array, dtype: SafetensorsDtype, where:
   return narrow;
 }
 
-export function floatsFromBf16(bits: Uint16Array, into = new Float32Array(bits.length)): Float32Array {
+export function floatsFromBf16(bits: Uint16Array, into: Float32Array = new Float32Array(bits.length)): Float32Array {
   const out = destinationBits(into, bits.length);
   // Two numbers a step were no faster: the time goes into memory.
   for (let i = 0; i < out.length; i++) out[i] = bits[i]! << 16;
   return into;
 }
 
-export function floatsFromF16(bits: Uint16Array, into = new Float32Array(bits.length)): Float32Array {
+export function floatsFromF16(bits: Uint16Array, into: Float32Array = new Float32Array(bits.length)): Float32Array {
   f16Table ??= makeF16Table();
   // Through integers: a NaN keeps its payload, and the loop has no float conversion in it.
   const table = f16Table;
@@ -78,12 +78,21 @@ export function floatsFromF16(bits: Uint16Array, into = new Float32Array(bits.le
 /** BF16 bits, rounded to nearest, ties to even; NaN stays NaN. */
 export function bf16FromFloats(values: Float32Array): Uint16Array {
   const bits = floatBits(values);
-  return Uint16Array.from(bits, (b) => ((b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16));
+  const out = new Uint16Array(bits.length);
+  // A plain loop: Uint16Array.from with a function takes 50 times as long.
+  for (let i = 0; i < out.length; i++) {
+    const b = bits[i]!;
+    out[i] = (b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+  }
+  return out;
 }
 
 /** F16 bits, rounded to nearest, ties to even; too large becomes infinity, NaN stays NaN. */
 export function f16FromFloats(values: Float32Array): Uint16Array {
-  return Uint16Array.from(floatBits(values), f16FromFloatBits);
+  const bits = floatBits(values);
+  const out = new Uint16Array(bits.length);
+  for (let i = 0; i < out.length; i++) out[i] = f16FromFloatBits(bits[i]!);
+  return out;
 }
 
 function f16FromFloatBits(bits: number): number {
