@@ -79,7 +79,7 @@ export function floatsFromF16(bits: Uint16Array, into: Float32Array = new Float3
 export function bf16FromFloats(values: Float32Array): Uint16Array {
   const bits = floatBits(values);
   const out = new Uint16Array(bits.length);
-  // A plain loop: Uint16Array.from with a function takes 50 times as long.
+  // A plain loop: Uint16Array.from with a function takes about 40 times as long.
   for (let i = 0; i < out.length; i++) {
     const b = bits[i]!;
     out[i] = (b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
