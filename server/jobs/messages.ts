@@ -1,5 +1,6 @@
 /** What the serving thread and a worker thread say to each other. */
-import type { Figure, NamedArray, ProbeEvent } from "../../probes/result.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
+import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { EngineName } from "../tensors/engine.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText } from "../wire.ts";
@@ -14,22 +15,6 @@ export interface RunOutcome {
   readonly engine: string;
   readonly hashes: Readonly<Record<string, string>>;
 }
-export const figureFormats = ["svg", "png", "json", "csv"] as const;
-export type FigureFormat = (typeof figureFormats)[number];
-export interface FigureRequest {
-  readonly figure: Figure;
-  readonly arrays: Readonly<Record<string, NamedArray>>;
-  readonly format: FigureFormat;
-  readonly theme: "light" | "dark";
-  readonly width?: number;
-  readonly metric?: string;
-  readonly metadata: string;
-}
-export interface FigureFile {
-  readonly contentType: string;
-  readonly body: string | Uint8Array;
-}
-
 /** The kinds of work: what goes in, what comes out. */
 export interface TaskTable {
   run: { input: RunRequest; output: RunOutcome };

@@ -33,6 +33,7 @@ export class RunBoard {
   readonly #options: BoardOptions;
   readonly #records = new Map<string, RunRecord>();
   readonly #live = new Map<string, LiveRun>();
+  readonly #ending = new Set<Promise<void>>();
   readonly #listeners = new Set<BoardListener>();
 
   constructor(options: BoardOptions) {
@@ -65,7 +66,8 @@ export class RunBoard {
     const live: LiveRun = { feed: new RunFeed(), controller: new AbortController() };
     this.#live.set(id, live);
     this.#change(record);
-    void this.#run(record, live);
+    const ending = this.#run(record, live).finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
     return record;
   }
 
@@ -107,6 +109,16 @@ export class RunBoard {
   /** Later batches of a run that has not ended; nothing to stop when it has. */
   follow(id: string, listener: FeedListener): () => void {
     return this.#live.get(id)?.feed.listen(listener) ?? (() => undefined);
+  }
+
+  /** The engine of the newest finished run that used one. */
+  get lastEngine(): string | null {
+    return this.list().find((record) => record.provenance !== null)?.provenance?.engine ?? null;
+  }
+
+  /** Resolves when no run is queued or running. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#ending);
   }
 
   /** Cancels what runs, so that folders are closed before the process ends. */

@@ -7,7 +7,8 @@ import { provenanceHashes } from "./provenanceHashes.ts";
 import { probeNamed, runProbe, type ProbeTable } from "./runProbe.ts";
 import { SubjectCache, type OpenSubject } from "./subjectCache.ts";
 import { taskError } from "./taskError.ts";
-import type { FigureFile, FigureRequest, FromWorker, Task, ToWorker } from "./messages.ts";
+import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
+import type { FromWorker, Task, ToWorker } from "./messages.ts";
 
 export interface WorkerTools {
   readonly probes: ProbeTable;

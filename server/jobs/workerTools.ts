@@ -20,7 +20,7 @@ export function workerTools(probes: ProbeTable, openSubject: OpenSubject, choice
     },
     async doctorReport() {
       const { doctorReport } = await import("../tensors/doctor.ts");
-      return doctorReport(choice);
+      return doctorReport(choice.engine);
     },
   };
 }

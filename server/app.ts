@@ -1,0 +1,106 @@
+/** The HTTP application over what it is given. It does not listen, so tests and the command line can. */
+import { randomUUID } from "node:crypto";
+import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import express, { type Express } from "express";
+import helmet from "helmet";
+import type { Logger } from "pino";
+import type { ProbeTable } from "./jobs/runProbe.ts";
+import type { Jobs } from "./jobs/jobs.ts";
+import type { RunBoard } from "./jobs/runBoard.ts";
+import { aboutRoutes } from "./routes/about.ts";
+import { errorReply, unknownRoute } from "./routes/errorReply.ts";
+import { folderRoutes } from "./routes/folders.ts";
+import type { Guard } from "./routes/guard.ts";
+import type { OpenedRoots } from "./routes/openedRoots.ts";
+import { runRoutes } from "./routes/runs.ts";
+import { subjectRoutes } from "./routes/subjects.ts";
+import { attachSockets } from "./sockets/attachSockets.ts";
+import { apiPrefix, type DemoCard, type ProbeCard } from "./wire.ts";
+
+export interface AppDeps {
+  readonly version: string;
+  /** The engine in use, as far as is known. */
+  readonly engine: () => string;
+  readonly guard: Guard;
+  readonly roots: OpenedRoots;
+  readonly jobs: Jobs;
+  readonly board: RunBoard;
+  readonly probes: ProbeTable;
+  readonly probeCards: readonly ProbeCard[];
+  readonly demo: DemoCard | null;
+  /** Folder of the built client; null serves the API alone. */
+  readonly clientFolder: string | null;
+  readonly log: Logger;
+}
+
+export function createApp(deps: AppDeps): Express {
+  const { guard } = deps;
+  const app = express();
+  app.disable("x-powered-by");
+  app.set("etag", false);
+  app.use((_request, response, next) => {
+    response.locals["requestId"] = randomUUID().slice(0, 8);
+    next();
+  });
+  app.use(contentPolicy());
+  app.use((request, response, next) => {
+    guard.checkHost(request);
+    if (request.method !== "GET" && request.method !== "HEAD") guard.checkOrigin(request);
+    const cookie = guard.cookieFor(request);
+    if (cookie !== null) response.setHeader("Set-Cookie", cookie);
+    next();
+  });
+
+  const api = express.Router();
+  api.use((request, response, next) => {
+    guard.checkToken(request);
+    response.setHeader("Cache-Control", "no-store");
+    next();
+  });
+  api.use(express.json({ limit: "1mb" }));
+  for (const routes of [aboutRoutes, folderRoutes, subjectRoutes, runRoutes]) api.use(routes(deps));
+  api.use(unknownRoute);
+  app.use(apiPrefix, api);
+
+  const { clientFolder } = deps;
+  if (clientFolder !== null) {
+    app.use(express.static(clientFolder, { index: false }));
+    // Every view has an address of its own; the one page reads it.
+    app.get("/{*splat}", (request, response, next) => {
+      if (request.accepts("html")) response.sendFile(join(clientFolder, "index.html"));
+      else next();
+    });
+  }
+  app.use(unknownRoute);
+  app.use(errorReply(deps.log));
+  return app;
+}
+
+/** The application with its sockets; the caller listens. */
+export function createHttpServer(deps: AppDeps): { server: Server; closeSockets: () => Promise<void> } {
+  const server = createServer(createApp(deps));
+  return { server, closeSockets: attachSockets(server, deps) };
+}
+
+function contentPolicy(): ReturnType<typeof helmet> {
+  return helmet({
+    strictTransportSecurity: false,
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'self'"],
+        scriptSrc: ["'self'", "'wasm-unsafe-eval'"],
+        // D3 and Svelte write style attributes.
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", "data:", "blob:"],
+        connectSrc: ["'self'"],
+        workerSrc: ["'self'", "blob:"],
+        objectSrc: ["'none'"],
+        baseUri: ["'none'"],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+  });
+}

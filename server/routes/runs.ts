@@ -1,0 +1,68 @@
+/** Runs: start, list, read, cancel, remove, and their figures as files. */
+import { Router } from "express";
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { probeNamed } from "../jobs/runProbe.ts";
+import { figureFormats } from "../reports/figureRequest.ts";
+import { recomputeCommand } from "../jobs/provenance.ts";
+import { runRequest } from "../wire.ts";
+import { didYouMean } from "../nearNames.ts";
+import type { AppDeps } from "../app.ts";
+
+const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
+const figureQuery = z.object({
+  theme: z.enum(["light", "dark"]).default("light"),
+  metric: z.string().optional(),
+  width: z.coerce.number().int().min(200).max(4000).optional(),
+});
+
+export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+  const router = Router();
+  router.get("/runs", (_request, response) => {
+    response.json(board.list());
+  });
+  router.post("/runs", async (request, response) => {
+    const asked = runRequest.parse(request.body);
+    const parsed = probeNamed(probes, asked.probe).params.safeParse(asked.params);
+    if (!parsed.success) throw new WorkbenchError("probe.badParams", `${asked.probe}: ${z.prettifyError(parsed.error)}`);
+    response.status(201).json(await board.submit({ ...asked, subject: await roots.checkSubject(asked.subject) }));
+  });
+  router.get("/runs/:id", async (request, response) => {
+    response.json(await board.result(request.params.id));
+  });
+  router.get("/runs/:id/arrays.safetensors", async (request, response) => {
+    const bytes = await board.arrays(request.params.id);
+    response.type("application/octet-stream").attachment("arrays.safetensors").send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  });
+  router.post("/runs/:id/cancel", (request, response) => {
+    response.json(board.cancel(request.params.id));
+  });
+  router.delete("/runs/:id", async (request, response) => {
+    await board.remove(request.params.id);
+    response.status(204).end();
+  });
+  router.get("/runs/:id/figures/:name", async (request, response) => {
+    const { id, name } = request.params;
+    const [figureId, format] = splitName(figureName.parse(name));
+    const { theme, metric, width } = figureQuery.parse(request.query);
+    const record = board.record(id);
+    const { figures, arrays } = await board.probeResult(id);
+    const figure = figures.find((candidate) => candidate.id === figureId);
+    if (!figure) throw new WorkbenchError("figure.unknown", `run "${id}" has no figure "${figureId}"; ${didYouMean(figureId, figures.map((candidate) => candidate.id))}`);
+    const metadata = recomputeCommand(record.request);
+    const file = await jobs.execute({
+      kind: "figure",
+      input: { figure, arrays, format, theme, metadata, ...(metric === undefined ? {} : { metric }), ...(width === undefined ? {} : { width }) },
+    });
+    response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
+    response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
+  });
+  return router;
+}
+
+function splitName(name: string): [id: string, format: (typeof figureFormats)[number]] {
+  const dot = name.lastIndexOf(".");
+  const format = figureFormats.find((candidate) => candidate === name.slice(dot + 1));
+  if (!format) throw new Error("internal: the schema lets no other format through");
+  return [name.slice(0, dot), format];
+}

@@ -1,0 +1,51 @@
+/** Socket.io on the HTTP server, behind the same guard; one file per family of events. */
+import { randomUUID } from "node:crypto";
+import type { Server as HttpServer } from "node:http";
+import { Server } from "socket.io";
+import type { AppDeps } from "../app.ts";
+import { wireError } from "../routes/errorReply.ts";
+import type { ClientToServer, ServerToClient } from "../wire.ts";
+import { watchRuns, type RunSocket } from "./watchRuns.ts";
+
+/** @returns closes all sockets */
+export function attachSockets(http: HttpServer, deps: AppDeps): () => Promise<void> {
+  const { guard, board, log } = deps;
+  const io = new Server<ClientToServer, ServerToClient>(http, {
+    serveClient: false,
+    maxHttpBufferSize: 100_000,
+    // Socket.io applies no origin rule to WebSockets by itself.
+    allowRequest: (request, answer) => {
+      try {
+        guard.checkHost(request);
+        guard.checkOrigin(request);
+        answer(null, true);
+      } catch (error) {
+        log.info({ err: error, url: request.url }, "socket refused");
+        answer(wireError(error, "").message, false);
+      }
+    },
+  });
+  io.use((socket, next) => {
+    try {
+      guard.checkToken(socket.request, socket.handshake.auth["token"]);
+      next();
+    } catch (error) {
+      next(error instanceof Error ? error : new Error("internal"));
+    }
+  });
+  io.on("connection", (socket: RunSocket) => {
+    watchRuns(socket, board, (thrown, about) => {
+      const requestId = randomUUID().slice(0, 8);
+      log.info({ requestId, ...about, err: thrown });
+      return wireError(thrown, requestId);
+    });
+  });
+  const stopListening = board.listen({
+    onRecord: (record) => void io.emit("run:record", record),
+    onRemoved: (id) => void io.emit("run:removed", id),
+  });
+  return async () => {
+    stopListening();
+    await io.close();
+  };
+}
