@@ -16,7 +16,8 @@ export async function createWasmEngine(options: { maxWeightBytes?: number } = {}
   await import("@tensorflow/tfjs-backend-wasm");
   await readyBackend("wasm");
   const { registerCpuFallbacks } = await import("./cpuFallback.ts");
-  await registerCpuFallbacks("wasm");
+  const { wasmRepairs } = await import("./wasmRepairs.ts");
+  await registerCpuFallbacks("wasm", wasmRepairs);
   return new EagerEngine("wasm", "wasm", options.maxWeightBytes ?? defaultMaxWeightBytes);
 }
 
