@@ -33,9 +33,12 @@ def load(path):
 def bridge(path):
     from transformer_lens.model_bridge import TransformerBridge
 
-    model = load(path)
-    model.config._name_or_path = "gpt2" if model.config.model_type == "gpt2" else "meta-llama/Llama-3.2-1B"
-    return TransformerBridge.boot_transformers(model.config._name_or_path, hf_model=model, load_weights=True)
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    # The checkpoints have no tokenizer; TransformerLens insists on one, so it gets the smallest there is.
+    words = PreTrainedTokenizerFast(name_or_path=path, tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")), bos_token="b", eos_token="b", pad_token="b")
+    return TransformerBridge.boot_transformers(path, hf_model=load(path), tokenizer=words)
 
 
 def opening(path, repeats):

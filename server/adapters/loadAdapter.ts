@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import { readAdapterConfig, type AdapterConfig } from "../formats/adapterConfig.ts";
-import { parseAdapterKey, type AdapterKey } from "../formats/adapterKeys.ts";
+import { parseAdapterKeys, type AdapterKey } from "../formats/adapterKeys.ts";
 import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { matchesTarget } from "../formats/targetMatcher.ts";
@@ -46,7 +46,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   const where = `${path}/adapter_config.json`;
   const method = methodOf(config, where);
   const checkpoint = openCheckpoint(path);
-  const keys = [...checkpoint.entries.values()].map((entry) => parseAdapterKey(entry));
+  const keys = parseAdapterKeys(checkpoint.entries.values(), config);
   const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
   const warnings: string[] = config.warning ? [config.warning] : [];
 

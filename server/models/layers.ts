@@ -29,14 +29,15 @@ export const unembedHooks: readonly HookSpec[] = [
   { name: "ln_final.hook_normalized", axes: ["batch", "pos", "dModel"] },
 ];
 
-/** (x − mean) / √(var + ε) · w + b; hook_normalized is taken after w and b, as TransformerLens does. */
+/** (x − mean) / √(var + ε) · w + b; hook_normalized is taken before w and b, as TransformerLens 4 does. */
 export function layerNorm(frame: Frame, name: string, x: Tensor): Tensor {
   const centred = tf.sub(x, tf.mean(x, -1, true));
   const scale = frame.hook(`${name}.hook_scale`, tf.sqrt(tf.add(tf.mean(tf.square(centred), -1, true), frame.config.normEps)));
-  return frame.hook(`${name}.hook_normalized`, tf.add(tf.mul(tf.div(centred, scale), frame.param(`${name}.w`)), frame.param(`${name}.b`)));
+  const normalized = frame.hook(`${name}.hook_normalized`, tf.div(centred, scale));
+  return tf.add(tf.mul(normalized, frame.param(`${name}.w`)), frame.param(`${name}.b`));
 }
 
-/** x / √(mean(x²) + ε) · w; hook_normalized is taken before w, as TransformerLens does. */
+/** x / √(mean(x²) + ε) · w; hook_normalized is taken before w. */
 export function rmsNorm(frame: Frame, name: string, x: Tensor): Tensor {
   const scale = frame.hook(`${name}.hook_scale`, rms(x, frame.config.normEps));
   return tf.mul(frame.hook(`${name}.hook_normalized`, tf.div(x, scale)), frame.param(`${name}.w`));

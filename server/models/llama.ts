@@ -43,7 +43,8 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
   if (nHeads % nKvHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
   const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : Math.floor(dModel / nHeads));
   if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
-  const nCtx = fields.count("max_position_embeddings");
+  const maxPositions = fields.count("max_position_embeddings");
+  const rope = parseRope(raw, dHead, maxPositions, where);
   return {
     modelType,
     nLayers,
@@ -53,13 +54,14 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
     dHead,
     dMlp: fields.count("intermediate_size"),
     dVocab: fields.count("vocab_size"),
-    nCtx,
+    // Dynamic rope is made to run past the trained length, up to its factor.
+    nCtx: rope.type === "dynamic" ? Math.floor(maxPositions * Number(rope.scaling["factor"])) : maxPositions,
     normEps: fields.positive("rms_norm_eps", 1e-6),
     activation: fields.activation("hidden_act", "silu"),
     tiedHead: fields.flag("tie_word_embeddings", false),
     attnScale: attentionScales(nLayers, dHead),
     slidingWindow: slidingWindows(modelType, fields, nLayers),
-    rope: parseRope(raw, dHead, nCtx, where),
+    rope,
     bias: { qkv: relative.qkvBias(fields), o: relative.oBias(fields), mlp: modelType === "llama" && fields.flag("mlp_bias", false) },
     qkNorm: relative.qkNorm,
   };
@@ -138,7 +140,7 @@ function llamaHooks(config: ModelConfig): readonly HookSpec[] {
     { name: "mlp.hook_pre_linear", axes: ["batch", "pos", "dMlp"] },
   ];
   if (config.qkNorm) {
-    hooks.push({ name: "attn.hook_q_normed", axes: ["batch", "pos", "head", "dHead"] }, { name: "attn.hook_k_normed", axes: ["batch", "pos", "kvHead", "dHead"] });
+    hooks.push({ name: "attn.hook_q_normed", axes: ["batch", "head", "pos", "dHead"] }, { name: "attn.hook_k_normed", axes: ["batch", "kvHead", "pos", "dHead"] });
   }
   return hooks;
 }
@@ -164,7 +166,8 @@ function queryOrKey(frame: Frame, which: "q" | "k", normalized: Tensor, heads: n
   let x = frame.hook(`attn.hook_${which}`, splitHeads(frame, frame.linear(`attn.${which}`, normalized), heads));
   if (frame.config.qkNorm) {
     const normed = tf.mul(tf.div(x, rms(x, frame.config.normEps)), frame.param(`attn.${which}_norm.w`));
-    x = frame.hook(`attn.hook_${which}_normed`, normed);
+    // TransformerLens takes this hook heads first.
+    x = tf.transpose(frame.hook(`attn.hook_${which}_normed`, tf.transpose(normed, [0, 2, 1, 3])), [0, 2, 1, 3]);
   }
   return frame.hook(`attn.hook_rot_${which}`, rotate(frame, x));
 }
