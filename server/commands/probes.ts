@@ -39,7 +39,7 @@ function described(card: ProbeCard): string {
   const needed: readonly unknown[] = Array.isArray(required) ? required : [];
   for (const [key, schema] of Object.entries(isRecord(properties) ? properties : {})) {
     const field = isRecord(schema) ? schema : {};
-    const fallback = needed.includes(key) ? "required" : `default ${JSON.stringify(field["default"]) ?? "none"}`;
+    const fallback = needed.includes(key) ? "required" : ("default" in field ? `default ${JSON.stringify(field["default"])}` : "optional");
     lines.push(`  ${key} (${typeWords(field)}, ${fallback})${typeof field["description"] === "string" ? `: ${field["description"]}` : ""}`);
   }
   return lines.join("\n");

@@ -43,7 +43,7 @@ export function createGuard({ host, allowedHosts = [], token }: GuardOptions) {
     }
     const site = request.headers["sec-fetch-site"];
     if (site !== undefined && site !== "same-origin" && site !== "none") {
-      throw new WorkbenchError("request.wrongOrigin", `Sec-Fetch-Site is ${quoted(String(site))}; expected same-origin or none`);
+      throw new WorkbenchError("request.wrongOrigin", `Sec-Fetch-Site is ${quoted(site)}; expected same-origin or none`);
     }
   }
 

@@ -27,7 +27,7 @@ export function watchRuns(socket: RunSocket, board: RunBoard, refuse: (thrown: u
       reply({ ok: true, record });
       watches.set(runId, watchRun(socket, board, runId, (thrown) => void refuse(thrown, { run: runId })));
     } catch (thrown) {
-      reply({ ok: false, error: refuse(thrown, { watch: String(runId).slice(0, 80) }) });
+      reply({ ok: false, error: refuse(thrown, { watch: runId.slice(0, 80) }) });
     }
   });
   socket.on("run:unwatch", (runId) => {

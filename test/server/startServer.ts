@@ -1,0 +1,101 @@
+/** A listening server over fake probes in real worker threads, in a folder of its own. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { pino } from "pino";
+import { io, type Socket } from "socket.io-client";
+import { createHttpServer } from "../../server/app.ts";
+import { listen } from "../../server/commands/listen.ts";
+import { Jobs } from "../../server/jobs/jobs.ts";
+import { RunBoard } from "../../server/jobs/runBoard.ts";
+import { RunStore } from "../../server/jobs/runStore.ts";
+import { startWorker } from "../../server/jobs/workerEntry.ts";
+import { createGuard } from "../../server/routes/guard.ts";
+import { OpenedRoots } from "../../server/routes/openedRoots.ts";
+import { probeCards } from "../../server/routes/probeCards.ts";
+import type { ClientToServer, RunRecord, ServerToClient } from "../../server/wire.ts";
+import { fakeProbes } from "./fakeProbes.ts";
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+  readonly json: unknown;
+}
+export type TestSocket = Socket<ServerToClient, ClientToServer>;
+export interface TestServer {
+  readonly folder: string;
+  readonly port: number;
+  readonly jobs: Jobs;
+  readonly board: RunBoard;
+  call(method: string, path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string> }): Promise<Reply>;
+  startRun(probe: string, params?: object): Promise<RunRecord>;
+  ended(id: string): Promise<RunRecord>;
+  connect(options?: object): TestSocket;
+  close(): Promise<void>;
+}
+
+export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltascope-test-")), token = null, host = "127.0.0.1", clientFolder = null, cancelGraceMs = 300 }: {
+  folder?: string; token?: string | null; host?: string; clientFolder?: string | null; cancelGraceMs?: number;
+} = {}): Promise<TestServer> {
+  const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, { maxOldGenerationSizeMb: 96 }), cancelGraceMs });
+  const { store, records } = await RunStore.open(join(folder, "log"));
+  const board = new RunBoard({ jobs, store, records, version: "test", logError: () => "logged" });
+  const { server, closeSockets } = createHttpServer({
+    version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder]), jobs, board,
+    probes: fakeProbes, probeCards: probeCards(fakeProbes), demo: null, clientFolder, log: pino({ level: "silent" }),
+  });
+  const port = await listen(server, "127.0.0.1", 0);
+  const sockets: TestSocket[] = [];
+
+  const call: TestServer["call"] = (method, path, { body, raw, headers = {} } = {}) =>
+    new Promise((resolve, reject) => {
+      const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body));
+      const request = httpRequest({ port, host: "127.0.0.1", method, path, headers: { ...(payload === undefined ? {} : { "content-type": "application/json" }), ...headers } }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString("utf8");
+          resolve({
+            status: response.statusCode!, headers: response.headers, text,
+            get json() {
+              return JSON.parse(text) as unknown;
+            },
+          });
+        });
+      });
+      request.on("error", reject);
+      request.end(payload);
+    });
+
+  return {
+    folder, port, jobs, board, call,
+    async startRun(probe, params = {}) {
+      const reply = await call("POST", "/api/runs", { body: { subject: { model: null }, probe, params } });
+      if (reply.status !== 201) throw new Error(`POST /api/runs answered ${reply.status}: ${reply.text}`);
+      return reply.json as RunRecord;
+    },
+    async ended(id) {
+      for (;;) {
+        const record = board.record(id);
+        if (record.endedAt !== null) return record;
+        await delay(5);
+      }
+    },
+    connect(options = {}) {
+      const socket: TestSocket = io(`http://127.0.0.1:${port}`, { transports: ["websocket"], reconnection: false, forceNew: true, ...options });
+      sockets.push(socket);
+      return socket;
+    },
+    async close() {
+      for (const socket of sockets) socket.disconnect();
+      board.cancelAll();
+      await jobs.close();
+      await board.idle();
+      await closeSockets();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
