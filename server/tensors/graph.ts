@@ -29,6 +29,8 @@ export interface Spec { readonly shape: readonly number[]; readonly dtype: OnnxD
 export interface GraphOptions {
   /** Whether the runtime has com.microsoft.FusedMatMul (a product of transposed operands, without copies). */
   readonly fusedMatMul: boolean;
+  /** Whether its Pow takes operands of different shapes (the WebGPU provider of ONNX Runtime 1.30 fails at run time). */
+  readonly broadcastPow: boolean;
 }
 
 // Larger constants are compared by identity only: hashing them would cost more than a duplicate.

@@ -1,16 +1,16 @@
 /**
  * The engine on ONNX Runtime: a program is traced once, lowered to an ONNX graph, and run as one session.
  *
- * On the CPU frozen weights are inputs of the graph, fed as views of the mapped checkpoint: no copy, and one session
- * serves every weight set (all layers, all models of a shape). On a GPU they must stay on the device between runs, so
- * there they are initialisers, and a session belongs to one weight set.
+ * Frozen weights are inputs of the graph, so one session serves every set of weights: all layers, all models of a shape.
  */
+import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
 import type { Engine, EngineMemory, EngineName, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";
-import { type BuiltModel, HeldSession, type Ort, toHost, toOrt, weightSetKey } from "./onnxProgram.ts";
+import { type BuiltModel, HeldSession, type Ort, toHost, toOrt } from "./onnxProgram.ts";
+import { OnnxWeights } from "./onnxWeights.ts";
 import { checkInputs, programKey } from "./signature.ts";
 import { inputName, outputName, trace, weightName } from "./traceBackend.ts";
 
@@ -18,19 +18,17 @@ export const onnxEngineNames = ["onnx-cpu", "onnx-webgpu", "onnx-cuda"] as const
 export type OnnxEngineName = (typeof onnxEngineNames)[number];
 
 export interface OnnxEngineOptions {
-  /** Threads inside one operator; the engine's own choice when left out. */
+  /** Threads inside one operator; all the machine's when left out. */
   readonly threads?: number;
   readonly maxPrograms?: number;
   readonly maxProgramBytes?: number;
-  /** Bound on weights copied into sessions (GPU) or wrapped for them. */
+  /** Bound on the weights kept on a device. */
   readonly maxWeightBytes?: number;
 }
 
 const defaults = { maxPrograms: 128, maxProgramBytes: 2 ** 30, maxWeightBytes: 8 * 2 ** 30 } as const;
 // A session holds its graph several times over (nodes, kernels, plans): about this many bytes a node, and its constants.
 const bytesPerNode = 4096;
-// An external buffer's wrapper is small; what it wraps belongs to the checkpoint.
-const maxWrappedWeights = 4096;
 
 export class OnnxEngine implements Engine {
   readonly name: OnnxEngineName;
@@ -38,27 +36,25 @@ export class OnnxEngine implements Engine {
   readonly #sessionOptions: InferenceSession.SessionOptions;
   readonly #programs: LruCache<Program>;
   readonly #sessions: LruCache<HeldSession>;
-  readonly #wrapped: LruCache<OrtTensor>;
-  readonly #residentWeights: boolean;
+  readonly #weights: OnnxWeights;
 
   constructor(name: OnnxEngineName, ort: Ort, options: OnnxEngineOptions = {}) {
     this.name = name;
     this.#ort = ort;
     this.#sessionOptions = sessionOptions(name, options.threads);
-    this.#residentWeights = name !== "onnx-cpu";
     const maxPrograms = options.maxPrograms ?? defaults.maxPrograms;
-    const maxBytes = (options.maxProgramBytes ?? defaults.maxProgramBytes) + (this.#residentWeights ? options.maxWeightBytes ?? defaults.maxWeightBytes : 0);
+    const maxBytes = options.maxProgramBytes ?? defaults.maxProgramBytes;
     // Built models are small beside their sessions, and let an evicted session come back without a trace.
-    this.#programs = new LruCache(4 * maxPrograms, options.maxProgramBytes ?? defaults.maxProgramBytes, () => {});
+    this.#programs = new LruCache(4 * maxPrograms, maxBytes, () => {});
     this.#sessions = new LruCache(maxPrograms, maxBytes, (session) => { session.release(); });
-    this.#wrapped = new LruCache(maxWrappedWeights, Infinity, () => {});
+    this.#weights = new OnnxWeights(ort, options.maxWeightBytes ?? defaults.maxWeightBytes, name === "onnx-webgpu" ? this.#sessionOptions : undefined);
   }
 
   async compile(key: string, fn: ProgramFunction, signature: Signature): Promise<Program> {
     const cacheKey = programKey(key, signature);
     const known = this.#programs.get(cacheKey);
     if (known) return known;
-    const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu" });
+    const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu", broadcastPow: this.name !== "onnx-webgpu" });
     const { bytes, nodeCount, usedInputs } = graph.toModel(Object.fromEntries(Object.entries(outputs).map(([name, value]) => [outputName(name), value])));
     const model: BuiltModel = { bytes, usedInputs, outputNames: Object.keys(outputs), signature };
     const held = bytes.length + nodeCount * bytesPerNode;
@@ -66,7 +62,7 @@ export class OnnxEngine implements Engine {
       run: (inputs, weights = {}) => this.#run(key, cacheKey, model, held, inputs, weights),
     };
     this.#programs.set(cacheKey, program, bytes.length);
-    if (!this.#residentWeights) await this.#session(cacheKey, held, () => this.#create(key, bytes)).ready();
+    await this.#session(cacheKey, held, () => this.#create(key, bytes)).ready();
     return program;
   }
 
@@ -80,11 +76,11 @@ export class OnnxEngine implements Engine {
     for (const name of Object.keys(signature.inputs)) {
       if (model.usedInputs.has(inputName(name))) feeds[inputName(name)] = toOrt(this.#ort, inputs[name]!);
     }
-    for (const name of Object.keys(signature.weights)) {
-      if (model.usedInputs.has(weightName(name))) feeds[weightName(name)] = this.#wrap(weights[name]!);
-    }
-    const session = this.#session(cacheKey, held, () => this.#create(key, model.bytes));
-    const results = await session.run(feeds);
+    const used = Object.keys(signature.weights).filter((name) => model.usedInputs.has(weightName(name)));
+    const results = await this.#weights.use(used.map((name) => weights[name]!), (tensors) => {
+      used.forEach((name, i) => { feeds[weightName(name)] = tensors[i]!; });
+      return this.#session(cacheKey, held, () => this.#create(key, model.bytes)).run(feeds);
+    });
     return Object.fromEntries(model.outputNames.map((name) => [name, toHost(name, results[outputName(name)]!)]));
   }
 
@@ -106,22 +102,14 @@ export class OnnxEngine implements Engine {
     }
   }
 
-  #wrap(weight: Weight): OrtTensor {
-    const known = this.#wrapped.get(weight.key);
-    if (known) return known;
-    const tensor = new this.#ort.Tensor("float32", weight.data(), weight.shape);
-    this.#wrapped.set(weight.key, tensor, 0);
-    return tensor;
-  }
-
   memory(): EngineMemory {
-    return { programs: this.#programs.size, programBytes: this.#programs.bytes + this.#sessions.bytes, weightBytes: 0, tfjsTensors: 0 };
+    return { programs: this.#programs.size, programBytes: this.#programs.bytes + this.#sessions.bytes, weightBytes: this.#weights.bytes, tfjsTensors: 0 };
   }
 
   dispose(): Promise<void> {
     this.#sessions.clear();
     this.#programs.clear();
-    this.#wrapped.clear();
+    this.#weights.clear();
     return Promise.resolve();
   }
 }
@@ -129,7 +117,8 @@ export class OnnxEngine implements Engine {
 function sessionOptions(name: OnnxEngineName, threads: number | undefined): InferenceSession.SessionOptions {
   return {
     executionProviders: name === "onnx-cpu" ? ["cpu"] : name === "onnx-webgpu" ? ["webgpu", "cpu"] : ["cuda", "cpu"],
-    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    // Left to itself ONNX Runtime pins its threads to cores, and the sessions of several workers to the same ones.
+    intraOpNumThreads: threads ?? availableParallelism(),
     graphOptimizationLevel: "all",
     // Errors only: ONNX Runtime warns about every unused or shared initialiser.
     logSeverityLevel: 3,

@@ -1,6 +1,6 @@
 /** One compiled program: the model it lowers to, and the ONNX Runtime session that runs it while there is one. */
 import type { InferenceSession, Tensor as OrtTensor, TypedTensor } from "onnxruntime-node";
-import type { Signature, Weight } from "./engine.ts";
+import type { Signature } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 
 export type Ort = typeof import("onnxruntime-node");
@@ -68,9 +68,4 @@ export class HeldSession {
   #free(): void {
     void this.#session.then((session) => session.release()).catch(() => {});
   }
-}
-
-/** The weights of a run in the order of the signature, as one key: sessions that hold weights are told apart by it. */
-export function weightSetKey(signature: Signature, weights: Readonly<Record<string, Weight>>): string {
-  return Object.keys(signature.weights).map((name) => weights[name]!.key).join("\n");
 }

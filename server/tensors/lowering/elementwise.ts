@@ -8,8 +8,22 @@ import { broadcastShape, type Lowering, type Lowerings, uniformValue } from "./l
 export function apply(graph: Graph, op: string, operands: readonly Value[], dtype: OnnxDtype, attributes: Readonly<Record<string, Attribute>> = {}): Value {
   const full = operands.map(({ shape }) => shape).reduce(broadcastShape);
   const narrow = operands.map((value) => value.narrow ?? value);
+  const folded = fold(op, operands);
+  if (folded !== undefined) return graph.uniform(folded, full, "float32");
   const shape = narrow.map((value) => value.shape).reduce(broadcastShape);
   return graph.expand(graph.op(op, narrow, shape, dtype, attributes), full);
+}
+
+const foldable: Readonly<Record<string, (a: number, b: number) => number>> = {
+  Add: (a, b) => a + b, Sub: (a, b) => a - b, Mul: (a, b) => a * b, Div: (a, b) => a / b,
+};
+
+/** Arithmetic of two known numbers, rounded as the engine would: so that pow(x, 3 − 1) is seen to be a square. */
+function fold(op: string, [a, b]: readonly Value[]): number | undefined {
+  const rule = foldable[op];
+  if (!rule || !a || !b || a.dtype !== "float32") return undefined;
+  const [x, y] = [uniformValue(a), uniformValue(b)];
+  return x === undefined || y === undefined ? undefined : Math.fround(rule(x, y));
 }
 
 export function float(graph: Graph, value: Value): Value {
@@ -85,7 +99,11 @@ function pow(graph: Graph, a: Value, b: Value): Value {
     case 3: return mul(graph, mul(graph, a, a), a);
     case 0.5: return apply(graph, "Sqrt", [a], "float32");
     case -1: return apply(graph, "Reciprocal", [a], "float32");
-    default: return apply(graph, "Pow", [a, b], a.dtype);
+    default: {
+      if (graph.options.broadcastPow || uniformValue(b) !== undefined) return apply(graph, "Pow", [a, b], a.dtype);
+      const shape = broadcastShape(a.shape, b.shape);
+      return graph.op("Pow", [graph.expand(a, shape), graph.expand(b, shape)], shape, a.dtype);
+    }
   }
 }
 /** atan(a/b), moved to the right quadrant. */

@@ -1,0 +1,79 @@
+/**
+ * Frozen weights as ONNX Runtime takes them.
+ *
+ * On the CPU a weight is fed as a view of the mapped checkpoint: nothing is copied, and nothing is kept, so that a
+ * checkpoint can be unmapped once no run uses it. On WebGPU it is sent to the device once for its key, by a program that
+ * returns its input and leaves it there, and the buffer is fed to every program after that.
+ * CUDA has no such buffers in the Node binding: weights travel with each run.
+ */
+import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import type { Weight } from "./engine.ts";
+import { Graph } from "./graph.ts";
+import { sizeOf } from "./hostTensor.ts";
+import { LruCache } from "./lruCache.ts";
+import type { Ort } from "./onnxProgram.ts";
+
+export class OnnxWeights {
+  readonly #ort: Ort;
+  readonly #uploadOptions: InferenceSession.SessionOptions | undefined;
+  readonly #tensors: LruCache<Promise<OrtTensor>>;
+  readonly #uploaders = new Map<string, Promise<InferenceSession>>();
+  #running = 0;
+
+  /** With `uploadOptions`, weights are kept on the device of those options' provider. */
+  constructor(ort: Ort, maxBytes: number, uploadOptions?: InferenceSession.SessionOptions) {
+    this.#ort = ort;
+    this.#uploadOptions = uploadOptions && { ...uploadOptions, preferredOutputLocation: "gpu-buffer" };
+    this.#tensors = new LruCache(Infinity, maxBytes, (tensor) => { void tensor.then((one) => { one.dispose(); }, () => {}); });
+  }
+
+  /** Bytes copied to the device. */
+  get bytes(): number {
+    return this.#tensors.bytes;
+  }
+
+  /** Runs `body` with the tensors of `weights`; none of them is given up meanwhile. */
+  async use<T>(weights: readonly Weight[], body: (tensors: OrtTensor[]) => Promise<T>): Promise<T> {
+    this.#running++;
+    try {
+      return await body(await Promise.all(weights.map((weight) => this.#tensor(weight))));
+    } finally {
+      if (--this.#running === 0) this.#tensors.trim();
+    }
+  }
+
+  #tensor(weight: Weight): Promise<OrtTensor> {
+    if (!this.#uploadOptions) return Promise.resolve(this.#view(weight));
+    const known = this.#tensors.get(weight.key);
+    if (known) return known;
+    const made = this.#upload(weight, this.#uploadOptions);
+    this.#tensors.add(weight.key, made, 4 * sizeOf(weight.shape));
+    made.catch(() => { this.#tensors.delete(weight.key); });
+    return made;
+  }
+
+  #view(weight: Weight): OrtTensor {
+    return new this.#ort.Tensor("float32", weight.data(), weight.shape);
+  }
+
+  async #upload(weight: Weight, options: InferenceSession.SessionOptions): Promise<OrtTensor> {
+    // A device buffer cannot be empty.
+    if (sizeOf(weight.shape) === 0) return this.#view(weight);
+    const shape = weight.shape.join("x");
+    let uploader = this.#uploaders.get(shape);
+    if (!uploader) {
+      const graph = new Graph({ fusedMatMul: false, broadcastPow: false });
+      const { bytes } = graph.toModel({ y: graph.input("x", weight.shape, "float32") });
+      uploader = this.#ort.InferenceSession.create(bytes, options);
+      this.#uploaders.set(shape, uploader);
+    }
+    const { y } = await (await uploader).run({ x: this.#view(weight) });
+    return y!;
+  }
+
+  clear(): void {
+    this.#tensors.clear();
+    for (const uploader of this.#uploaders.values()) void uploader.then((session) => session.release()).catch(() => {});
+    this.#uploaders.clear();
+  }
+}
