@@ -116,13 +116,13 @@ function atan2(graph: Graph, a: Value, b: Value): Value {
   const vertical = mul(graph, apply(graph, "Sign", [a], "float32"), graph.scalar(Math.PI / 2, "float32"));
   return select(graph, right, angle, select(graph, left, add(graph, angle, half), vertical));
 }
-/** exp(x) − 1; near 0 as 2t/(1−t) with t = tanh(x/2), which does not cancel. */
+/** exp(x) − 1; for |x| < ½ by its series to x⁷/7!, the rest of which is below 1e-7 of it, so that nothing cancels. */
 function expm1(graph: Graph, x: Value): Value {
-  const one = graph.scalar(1, "float32");
-  const t = apply(graph, "Tanh", [mul(graph, x, graph.scalar(0.5, "float32"))], "float32");
-  const near = div(graph, mul(graph, t, graph.scalar(2, "float32")), sub(graph, one, t));
-  const isNear = apply(graph, "Less", [apply(graph, "Abs", [x], "float32"), one], "bool");
-  return select(graph, isNear, near, sub(graph, apply(graph, "Exp", [x], "float32"), one));
+  const constant = (value: number): Value => graph.scalar(value, "float32");
+  let series = constant(1 / 5040);
+  for (const factorial of [720, 120, 24, 6, 2, 1]) series = add(graph, mul(graph, series, x), constant(1 / factorial));
+  const isNear = apply(graph, "Less", [apply(graph, "Abs", [x], "float32"), constant(0.5)], "bool");
+  return select(graph, isNear, mul(graph, series, x), sub(graph, apply(graph, "Exp", [x], "float32"), constant(1)));
 }
 /** log(1 + x); with u = 1 + x rounded, log(u)·x/(u−1) undoes the rounding (Kahan). */
 function log1p(graph: Graph, x: Value): Value {
