@@ -1,6 +1,6 @@
 /** The HTTP application over what it is given. It does not listen, so tests and the command line can. */
 import { randomUUID } from "node:crypto";
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import { join } from "node:path";
 import express, { type Express } from "express";
 import helmet from "helmet";
@@ -77,10 +77,10 @@ export function createApp(deps: AppDeps): Express {
   return app;
 }
 
-/** The application with its sockets; the caller listens. */
-export function createHttpServer(deps: AppDeps): { server: Server; closeSockets: () => Promise<void> } {
-  const server = createServer(createApp(deps));
-  return { server, closeSockets: attachSockets(server, deps) };
+/** Puts the application and its sockets on a server. @returns closes the sockets, and with them the server */
+export function attachApp(server: Server, deps: AppDeps): () => Promise<void> {
+  server.on("request", createApp(deps));
+  return attachSockets(server, deps);
 }
 
 function contentPolicy(): ReturnType<typeof helmet> {

@@ -4,8 +4,7 @@ import { Command } from "commander";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
-import { activations } from "../runs/activations.ts";
-import { openSubject, type Subject } from "../runs/subject.ts";
+import type { Subject } from "../runs/subject.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
 
@@ -40,6 +39,7 @@ async function run(flags: Flags): Promise<void> {
   const given = flags.tokens === undefined ? null : tokensFlag(flags.tokens);
   const hooks = flags.hooks.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const signal = interruptSignal();
+  const [{ activations }, { openSubject }] = await Promise.all([import("../runs/activations.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   try {
     const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });

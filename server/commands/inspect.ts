@@ -1,10 +1,8 @@
 /** `deltascope inspect`: what an adapter is, from its weights alone (and its effect on the base when there is one). */
 import { Command } from "commander";
-import { probes } from "../../probes/registry.ts";
 import { applyEvent, emptyResult, type ProbeResult, type TableFigure } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import { runProbe, type ProbeTable } from "../jobs/runProbe.ts";
-import { openSubject } from "../runs/subject.ts";
 import type { SubjectCard } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
@@ -32,6 +30,7 @@ Examples:
 async function run(flags: Flags): Promise<void> {
   if (flags.adapter.length === 0) throw new WorkbenchError("usage.badFlag", "inspect needs --adapter FOLDER");
   const signal = interruptSignal();
+  const [{ probes }, { openSubject }] = await Promise.all([import("../../probes/registry.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   const table: ProbeTable = probes;
   const results: Record<string, ProbeResult> = {};

@@ -2,7 +2,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Command } from "commander";
-import { probes } from "../../probes/registry.ts";
 import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import { provenance } from "../jobs/provenance.ts";
@@ -10,7 +9,6 @@ import { provenanceHashes } from "../jobs/provenanceHashes.ts";
 import { probeNamed, runProbe } from "../jobs/runProbe.ts";
 import { encodeArrays, storedResult } from "../jobs/runStore.ts";
 import { packageVersion } from "../packageFolder.ts";
-import { openSubject } from "../runs/subject.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
@@ -39,6 +37,8 @@ Examples:
 }
 
 async function runProbeCommand(name: string, flags: Flags): Promise<void> {
+  // Loaded here, so that --help does not wait for the engines.
+  const [{ probes }, { openSubject }] = await Promise.all([import("../../probes/registry.ts"), import("../runs/subject.ts")]);
   const probe = probeNamed(probes, name);
   const params = paramsFlag(flags.params);
   const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params };

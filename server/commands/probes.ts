@@ -1,6 +1,5 @@
 /** `deltascope probes [NAME]`: the table of probes, or one probe's parameters. */
 import { Command } from "commander";
-import { probes } from "../../probes/registry.ts";
 import { probeNamed } from "../jobs/runProbe.ts";
 import { probeCards } from "../routes/probeCards.ts";
 import type { ProbeCard } from "../wire.ts";
@@ -14,7 +13,8 @@ export function probesCommand(): Command {
 Examples:
   deltascope probes
   deltascope probes activationPatching`)
-    .action((name: string | undefined, { json }: { json?: boolean }) => {
+    .action(async (name: string | undefined, { json }: { json?: boolean }) => {
+      const { probes } = await import("../../probes/registry.ts");
       if (name !== undefined) probeNamed(probes, name);
       const cards = probeCards(probes).filter((card) => name === undefined || card.name === name);
       const text = json ? JSON.stringify(cards, null, 1) : cards.map(name === undefined ? oneLine : described).join("\n");

@@ -1,12 +1,12 @@
 /** A listening server over fake probes in real worker threads, in a folder of its own. */
 import { mkdtempSync, rmSync } from "node:fs";
-import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { createServer, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
-import { createHttpServer } from "../../server/app.ts";
+import { attachApp } from "../../server/app.ts";
 import { listen } from "../../server/commands/listen.ts";
 import { Jobs } from "../../server/jobs/jobs.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
@@ -43,7 +43,8 @@ export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltasc
   const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, { maxOldGenerationSizeMb: 96 }), cancelGraceMs });
   const { store, records } = await RunStore.open(join(folder, "log"));
   const board = new RunBoard({ jobs, store, records, version: "test", logError: () => "logged" });
-  const { server, closeSockets } = createHttpServer({
+  const server = createServer();
+  const closeSockets = attachApp(server, {
     version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder]), jobs, board,
     probes: fakeProbes, probeCards: probeCards(fakeProbes), demo: null, clientFolder, log: pino({ level: "silent" }),
   });

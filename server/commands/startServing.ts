@@ -1,0 +1,104 @@
+/** Serving: opens the roots and the store, starts the workers, listens, and stops cleanly on Ctrl+C. */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { createServer } from "node:http";
+import { homedir } from "node:os";
+import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { pino } from "pino";
+import { probes } from "../../probes/registry.ts";
+import { attachApp } from "../app.ts";
+import { demoCard, demoFolder } from "../demo.ts";
+import { WorkbenchError } from "../errors.ts";
+import { Jobs } from "../jobs/jobs.ts";
+import { RunBoard } from "../jobs/runBoard.ts";
+import { RunStore } from "../jobs/runStore.ts";
+import { startWorker, workerModule } from "../jobs/workerEntry.ts";
+import { packageVersion } from "../packageFolder.ts";
+import { createGuard, isLoopback } from "../routes/guard.ts";
+import { OpenedRoots } from "../routes/openedRoots.ts";
+import { probeCards } from "../routes/probeCards.ts";
+import type { SubjectRequest } from "../wire.ts";
+import { ensureClientBuilt } from "./ensureClientBuilt.ts";
+import { exitCodes } from "./exitCodes.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { listen } from "./listen.ts";
+import { engineChoice, subjectFromFlags } from "./options.ts";
+import type { ServeFlags } from "./serve.ts";
+
+export async function startServing(model: string | undefined, flags: ServeFlags): Promise<void> {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  if (model === undefined && flags.adapter.length === 0 && flags.root.length === 0 && demoCard() === null) say("no demo fixture in this installation; open a model from the page");
+  const opened = model === undefined && flags.adapter.length === 0 ? null : subjectFromFlags({ ...(model === undefined ? {} : { model }), adapter: flags.adapter });
+  const roots = openedRoots(flags.root, opened);
+  if (opened) await roots.checkSubject(opened);
+
+  const log = pino({ level: process.env["DELTASCOPE_LOG"] ?? "warn" }, pino.destination({ dest: 2, sync: true }));
+  const token = flags.token ?? (isLoopback(flags.host) ? null : randomBytes(16).toString("hex"));
+  // The port first: it is the likeliest refusal, and the client may take a while to build.
+  const server = createServer();
+  const port = await listen(server, flags.host, flags.port);
+  const clientFolder = await ensureClientBuilt(say);
+  const choice = engineChoice(flags);
+  const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
+  const { store, records } = await RunStore.open(resolve(flags.logdir));
+  const board = new RunBoard({
+    jobs, store, records, version: packageVersion,
+    logError: (error, about) => {
+      const requestId = randomBytes(4).toString("hex");
+      log.info({ requestId, ...about, err: error });
+      return requestId;
+    },
+  });
+  const closeSockets = attachApp(server, {
+    version: packageVersion,
+    engine: () => board.lastEngine ?? choice.engine ?? "auto",
+    guard: createGuard({ host: flags.host, allowedHosts: flags.allowHost, token }),
+    roots, jobs, board, probes, probeCards: probeCards(probes), demo: demoCard(), clientFolder, log,
+  });
+  jobs.warm();
+  const url = address(flags.host, port, token, opened);
+  process.stdout.write(`Deltascope ${packageVersion} at ${url} (press Ctrl+C to quit)\n`);
+  if (flags.open && process.stdout.isTTY && hasDisplay()) await openBrowser(url);
+
+  const signal = interruptSignal();
+  await new Promise<void>((done) => signal.addEventListener("abort", () => done(), { once: true }));
+  board.cancelAll();
+  // Long enough for a cancelled run to be written down; a second Ctrl+C does not wait.
+  await Promise.race([board.idle(), delay(3000)]);
+  await jobs.close();
+  await closeSockets();
+  process.exit(exitCodes.ok);
+}
+
+function openedRoots(given: readonly string[], opened: SubjectRequest | null): OpenedRoots {
+  const folders = given.length > 0 ? [...given] : [process.cwd(), homedir()];
+  if (existsSync(demoFolder)) folders.push(demoFolder);
+  if (opened?.model) folders.push(opened.model);
+  for (const { path } of opened?.adapters ?? []) folders.push(path);
+  return new OpenedRoots(folders);
+}
+
+function address(host: string, port: number, token: string | null, opened: SubjectRequest | null): string {
+  const name = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+  const query = new URLSearchParams();
+  if (token !== null) query.set("token", token);
+  if (opened?.model) query.set("model", opened.model);
+  for (const { path, name: adapterName, strength } of opened?.adapters ?? []) query.append("adapter", `${adapterName === undefined ? "" : `${adapterName}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+  const text = query.toString();
+  return `http://${name}:${port}/${text === "" ? "" : `?${text}`}`;
+}
+
+function hasDisplay(): boolean {
+  return process.platform !== "linux" || process.env["DISPLAY"] !== undefined || process.env["WAYLAND_DISPLAY"] !== undefined;
+}
+
+async function openBrowser(url: string): Promise<void> {
+  try {
+    const { default: open } = await import("open");
+    const child = await open(url);
+    child.on("error", () => undefined);
+  } catch (cause) {
+    throw new WorkbenchError("internal", "the browser could not be started; use --no-open", { cause });
+  }
+}
