@@ -2,12 +2,14 @@
 import { WorkbenchError } from "../server/errors.ts";
 import { didYouMean } from "../server/nearNames.ts";
 import { activationPatching } from "./activationPatching.ts";
+import { adapterHealth } from "./adapterHealth.ts";
 import { attentionPatterns } from "./attentionPatterns.ts";
 import { componentAblation } from "./componentAblation.ts";
+import { deltaSpectrum } from "./deltaSpectrum.ts";
 import { logitLens } from "./logitLens.ts";
 import type { Probe } from "./probe.ts";
 
-export const probes = { activationPatching, componentAblation, logitLens, attentionPatterns } satisfies Record<string, Probe>;
+export const probes = { adapterHealth, deltaSpectrum, activationPatching, componentAblation, logitLens, attentionPatterns } satisfies Record<string, Probe>;
 export type ProbeName = keyof typeof probes;
 
 /** @throws "probe.unknown" listing near names */

@@ -1,0 +1,171 @@
+/** ΔW spectra: exact singular values of every site from its factors, and how far ΔW lies along W's own leading directions. */
+import * as z from "zod";
+import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
+import type { SiteAdapter } from "../server/adapters/method.ts";
+import { WorkbenchError } from "../server/errors.ts";
+import { modelSites } from "../server/models/modelSites.ts";
+import { baseWeight } from "../server/adapters/loadAdapter.ts";
+import type { Subject } from "../server/runs/subject.ts";
+import { factoredSvd, frobeniusNorm, singularValues } from "../server/tensors/factored.ts";
+import { effectiveRank, energy, energyEffectiveRank, stableRank } from "../server/tensors/spectrum.ts";
+import { leadingDirections, sharedEnergy } from "../server/tensors/topSingular.ts";
+import { defineProbe } from "./defineProbe.ts";
+import { uniform } from "./random.ts";
+import type { Figure, Metric, ProbeEvent, SpectrumFigure, TableFigure } from "./result.ts";
+import { siteGrid, siteKind, siteLabel } from "./siteGrid.ts";
+
+const params = z.strictObject({
+  alignWith: z.int().min(0).max(64).default(8).describe("How many of W's own leading directions ΔW is compared with; 0 leaves that out"),
+  seed: z.int().min(0).default(7).describe("Seed of the randomised SVD of W"),
+});
+type Params = z.infer<typeof params>;
+
+const siteMetrics: readonly Metric[] = [
+  { id: "norm", label: "‖ΔW‖", unit: "Frobenius norm", scale: "sequential" },
+  { id: "effective_rank", label: "effective rank", unit: "directions (Roy & Vetterli)", scale: "sequential" },
+  { id: "stable_rank", label: "stable rank", unit: "‖ΔW‖²/σ₁²", scale: "sequential" },
+];
+const alignMetrics: readonly Metric[] = [
+  { id: "align_in", label: "reads along W", unit: "share of ‖ΔW‖² on W's leading input directions", scale: "sequential", domain: [0, 1] },
+  { id: "align_out", label: "writes along W", unit: "share of ‖ΔW‖² on W's leading output directions", scale: "sequential", domain: [0, 1] },
+];
+
+export const deltaSpectrum = defineProbe<Params>({
+  title: "Spectrum",
+  summary: "How many directions does the adapter use at each site, and are they W's own?",
+  source: "exact SVD of s·B·A from the factors; effective rank: Roy & Vetterli 2007",
+  needs: "weights",
+  adapters: { min: 1, max: 16 },
+  params,
+  async *run(subject, options, signal): AsyncGenerator<ProbeEvent, void, void> {
+    const several = subject.adapters.length > 1;
+    const all = subject.adapters.flatMap((adapter) => [...adapter.sites.values()].map((site) => ({ adapter, site })));
+    if (all.length === 0) throw new WorkbenchError("probe.notApplicable", "the open adapters have no low-rank site");
+    const prefix = (adapter: LoadedAdapter) => (several ? `${adapter.name}.` : "");
+    yield { type: "progress", done: 0, total: all.length, unit: "sites" };
+    for (const adapter of subject.adapters) {
+      const grid = siteGrid(adapter);
+      for (const { id } of siteMetrics) yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+    }
+    let worst = 0;
+    const rows: TableFigure["rows"][number][] = [];
+    for (const [i, { adapter, site }] of all.entries()) {
+      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      const sigma = singularValues(site.factors);
+      const norm = frobeniusNorm(site.factors);
+      worst = Math.max(worst, norm > 0 ? Math.abs(Math.sqrt(energy(sigma)) / norm - 1) : 0);
+      const name = `${prefix(adapter)}${site.site}.singular_values`;
+      yield { type: "array", name, shape: [sigma.length], axes: ["component"] };
+      yield { type: "tile", array: name, offset: 0, data: Float32Array.from(sigma) };
+      const zero = !(sigma[0]! > 0);
+      const values = { norm, effective_rank: zero ? 0 : effectiveRank(sigma), stable_rank: zero ? 0 : stableRank(sigma) };
+      const grid = siteGrid(adapter);
+      const { row, col } = grid.cell(site);
+      for (const [id, value] of Object.entries(values)) yield { type: "tile", array: `${prefix(adapter)}${id}`, offset: row * grid.kinds.length + col, data: Float32Array.of(value) };
+      rows.push({
+        cells: { adapter: adapter.name, site: siteLabel(site), rank: site.rank, norm, sigma: sigma[0]!, share: zero ? null : sigma[0]! ** 2 / energy(sigma), effective: values.effective_rank, energyRank: zero ? 0 : energyEffectiveRank(sigma), stable: values.stable_rank },
+        place: { layer: site.layer, site: site.site, adapter: adapter.name },
+        ...(zero ? { warning: "ΔW is 0: this site was not trained" } : {}),
+      });
+      if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
+    }
+    yield { type: "figure", figure: spectrumFigure(all, prefix) };
+    for (const figure of normFigures(subject.adapters, prefix, several)) yield { type: "figure", figure };
+    yield { type: "check", check: { name: "Σσ² = ‖ΔW‖²", ok: worst <= 1e-5, value: worst, expected: "relative difference 0 within 1e-5" } };
+    if (subject.runner && options.alignWith > 0) yield* alignment(subject, options, prefix, several, signal);
+    yield { type: "figure", figure: tableFigure(rows) };
+    yield { type: "cost", worlds: all.length, bytes: all.reduce((sum, { site }) => sum + 4 * site.rank * (site.dIn + site.dOut), 0) };
+  },
+});
+
+/** W's leading directions by randomised SVD; the null is a random subspace: k of d directions. */
+async function* alignment(subject: Subject, options: Params, prefix: (adapter: LoadedAdapter) => string, several: boolean, signal: AbortSignal): AsyncGenerator<ProbeEvent, void, void> {
+  const { model, runner } = subject;
+  const known = new Map(modelSites(model!.family, model!.config).map((site) => [site.fullName, site]));
+  for (const adapter of subject.adapters) {
+    const grid = siteGrid(adapter);
+    for (const { id } of alignMetrics) yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+    const next = uniform(options.seed);
+    let done = 0;
+    let chance = 0;
+    for (const site of adapter.sites.values()) {
+      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      const spec = known.get(site.site)!;
+      const k = Math.min(options.alignWith, site.dIn, site.dOut);
+      const { left, right } = await leadingDirections(runner!.engine, baseWeight(model!, spec), spec.stored, k, next);
+      const { u, s, vt } = factoredSvd(site.factors);
+      const { row, col } = grid.cell(site);
+      const offset = row * grid.kinds.length + col;
+      yield { type: "tile", array: `${prefix(adapter)}align_in`, offset, data: Float32Array.of(sharedEnergy(vt, s, right, site.dIn)) };
+      yield { type: "tile", array: `${prefix(adapter)}align_out`, offset, data: Float32Array.of(sharedEnergy(transposed(u, site), s, left, site.dOut)) };
+      chance = Math.max(chance, k / Math.min(site.dIn, site.dOut));
+      done++;
+      yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
+    }
+    const words = `a random direction shares k/d, at most ${chance.toPrecision(2)} here`;
+    yield {
+      type: "figure",
+      figure: {
+        kind: "heatmap",
+        id: `${prefix(adapter)}alignment`,
+        title: several ? `Along W's own directions: ${adapter.name}` : "Along W's own directions",
+        subtitle: `Share of ‖ΔW‖² in the span of W's leading ${options.alignWith} singular directions · ${words}`,
+        metrics: alignMetrics,
+        nulls: alignMetrics.map(({ id }) => ({ metric: id, low: 0, high: chance, words })),
+        panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(alignMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
+      },
+    };
+  }
+}
+
+function transposed(u: Float32Array, site: SiteAdapter): Float32Array {
+  const out = new Float32Array(u.length);
+  for (let o = 0; o < site.dOut; o++) for (let k = 0; k < site.rank; k++) out[k * site.dOut + o] = u[o * site.rank + k]!;
+  return out;
+}
+
+function spectrumFigure(all: readonly { adapter: LoadedAdapter; site: SiteAdapter }[], prefix: (adapter: LoadedAdapter) => string): SpectrumFigure {
+  return {
+    kind: "spectrum",
+    id: "spectrum",
+    title: "Singular values of ΔW",
+    subtitle: "One line a site, exact from the factors · component 0 is the largest",
+    unit: "σ of s·B·A",
+    series: all.map(({ adapter, site }) => ({ id: `${adapter.name}:${site.site}`, label: `${siteLabel(site)}`, place: { layer: site.layer, site: site.site, adapter: adapter.name }, values: { array: `${prefix(adapter)}${site.site}.singular_values` }, note: siteKind(site) })),
+  };
+}
+
+function normFigures(adapters: readonly LoadedAdapter[], prefix: (adapter: LoadedAdapter) => string, several: boolean): Figure[] {
+  return adapters.map((adapter) => {
+    const grid = siteGrid(adapter);
+    return {
+      kind: "heatmap",
+      id: `${prefix(adapter)}sites`,
+      title: several ? `Size and rank by site: ${adapter.name}` : "Size and rank by site",
+      subtitle: "Frobenius norm of ΔW, and how many directions it uses",
+      metrics: siteMetrics,
+      panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(siteMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
+    };
+  });
+}
+
+function tableFigure(rows: TableFigure["rows"]): TableFigure {
+  return {
+    kind: "table",
+    id: "table",
+    title: "Sites",
+    subtitle: "σ₁² share: how much of ‖ΔW‖² the first component holds",
+    columns: [
+      { id: "adapter", label: "adapter", numeric: false },
+      { id: "site", label: "site", numeric: false },
+      { id: "rank", label: "rank", numeric: true },
+      { id: "norm", label: "‖ΔW‖", numeric: true },
+      { id: "sigma", label: "σ₁", numeric: true },
+      { id: "share", label: "σ₁² share", numeric: true },
+      { id: "effective", label: "effective rank", numeric: true },
+      { id: "energyRank", label: "effective rank of σ²", numeric: true },
+      { id: "stable", label: "stable rank", numeric: true },
+    ],
+    rows,
+  };
+}

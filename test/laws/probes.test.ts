@@ -1,0 +1,97 @@
+/** Every probe of the registry on a small subject: defaults parse, numbers are final and finite, labels fit axes, abort stops it. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { probes } from "../../probes/registry.ts";
+import { applyEvent, emptyResult, slice, type Figure, type NamedArray, type ProbeResult } from "../../probes/result.ts";
+import { openSubject, type Subject } from "../../server/runs/subject.ts";
+import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+
+let subject: Subject;
+beforeAll(async () => {
+  subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [{ path: join(referenceDir, "adapters", "gpt2-all"), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+});
+
+const params: Record<keyof typeof probes, Record<string, unknown>> = {
+  adapterHealth: { prompt: [5, 6, 7, 8] },
+  deltaSpectrum: {},
+  activationPatching: { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 },
+  componentAblation: { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 },
+  logitLens: { prompt: [5, 6, 7, 8] },
+  attentionPatterns: { prompt: [5, 6, 7, 8] },
+};
+const names = Object.keys(probes) as (keyof typeof probes)[];
+
+async function run(name: keyof typeof probes, raw: Record<string, unknown>): Promise<ProbeResult> {
+  let result = emptyResult;
+  for await (const event of probes[name].run(subject, raw, new AbortController().signal)) result = applyEvent(result, event);
+  return result;
+}
+
+/** Every array a figure points at, with the sizes its labels promise. */
+function references(figure: Figure, arrays: Readonly<Record<string, NamedArray>>): { found: readonly number[]; expected: readonly number[] }[] {
+  switch (figure.kind) {
+    case "heatmap":
+      return figure.panels.flatMap((panel) => Object.values(panel.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [panel.rows.labels.length, panel.cols.labels.length] })));
+    case "tokenGrid":
+      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.rows.labels.length, figure.cols.labels.length] }));
+    case "bars":
+      return Object.values(figure.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [figure.bars.length] }));
+    case "attention":
+      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.layers, figure.heads, figure.tokens.length, figure.tokens.length] }));
+    case "spectrum":
+      return figure.series.map((series) => ({ found: slice(arrays, series.values).axes.length === 1 ? [1] : [0], expected: [1] }));
+    case "table":
+      return [];
+  }
+}
+
+describe.each(names)("%s", (name) => {
+  it("ends with finite numbers, figures whose labels are as long as their axes, and every self-check passed", async () => {
+    const result = await run(name, params[name]);
+    expect(result.figures.length).toBeGreaterThan(0);
+    for (const [array, { data }] of Object.entries(result.arrays)) expect(data.every(Number.isFinite), array).toBe(true);
+    for (const figure of result.figures) for (const { found, expected } of references(figure, result.arrays)) expect(found).toEqual(expected);
+    expect(result.checks.length).toBeGreaterThan(0);
+    expect(result.checks.filter((check) => !check.ok)).toEqual([]);
+  });
+
+  it("refuses a parameter it does not know, by name", async () => {
+    await expect(run(name, { ...params[name], nonsense: 1 })).rejects.toThrow(/nonsense/);
+  });
+
+  it("stops when aborted", async () => {
+    const controller = new AbortController();
+    controller.abort();
+    const drained = (async () => {
+      for await (const event of probes[name].run(subject, params[name], controller.signal)) void event;
+    })();
+    await expect(drained).rejects.toThrow(/cancelled/);
+  });
+});
+
+it("the spectrum probe has the singular values of W_adapted − W_base", async () => {
+  const golden = readGolden("adapters", "gpt2-all", "golden.safetensors");
+  const result = await run("deltaSpectrum", { alignWith: 0 });
+  for (const site of subject.adapters[0]!.sites.values()) {
+    const found = result.arrays[`${site.site}.singular_values`]!.data;
+    expect(relativeError(found, golden.floats(`singular_values.${site.modulePath}`).slice(0, found.length))).toBeLessThan(1e-5);
+  }
+});
+
+it("component effects of a site sum to more than none: the strongest component matters more than the null", async () => {
+  const result = await run("componentAblation", params.componentAblation);
+  const strongest = Math.max(...result.arrays["effect"]!.data.map(Math.abs));
+  expect(strongest).toBeGreaterThan(0.05);
+});
+
+it("two adapters in one batch add up as peft's do", async () => {
+  const golden = readGolden("additive", readdirSync(join(referenceDir, "additive"))[0]!);
+  const adapters = ["first", "second"].map((name) => ({ path: join(referenceDir, "adapters", golden.metadata[name]!), name, strength: 1 }));
+  const both = await openSubject({ model: join(referenceDir, "families", golden.metadata["base"]!), adapters }, { engine: "onnx-cpu" });
+  const ids = golden.ids("ids");
+  for (const [part, strengths] of [["first", { first: 1 }], ["second", { second: 1 }], ["first_second", { first: 1, second: 1 }]] as const) {
+    const { logits } = await both.runner!.forward({ tokens: ids, settings: [{ strengths }], logits: "all" });
+    expect(relativeError(logits!.data, golden.floats(part)), part).toBeLessThan(1e-4);
+  }
+});
