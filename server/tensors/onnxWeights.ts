@@ -9,7 +9,7 @@
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import type { Weight } from "./engine.ts";
 import { Graph } from "./graph.ts";
-import { sizeOf } from "./hostTensor.ts";
+import { float32, sizeOf } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";
 import type { Ort } from "./onnxProgram.ts";
 
@@ -53,7 +53,8 @@ export class OnnxWeights {
   }
 
   #view(weight: Weight): OrtTensor {
-    return new this.#ort.Tensor("float32", weight.data(), weight.shape);
+    const { data } = float32(weight.data(), weight.shape);
+    return new this.#ort.Tensor("float32", data, weight.shape);
   }
 
   async #upload(weight: Weight, options: InferenceSession.SessionOptions): Promise<OrtTensor> {
