@@ -4,10 +4,10 @@ import { WorkbenchError } from "../errors.ts";
 import { openCheckpoint, type Checkpoint } from "../formats/checkpoint.ts";
 import { readModelConfig } from "../formats/modelConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
-import { floatValues } from "../formats/tensorValues.ts";
+import { floatValues, tensorBytes } from "../formats/tensorValues.ts";
 import { didYouMean } from "../nearNames.ts";
 import { sameShape } from "../tensors/signature.ts";
-import type { Weight } from "../tensors/engine.ts";
+import { halfDtypes, type Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { stages, type Family, type ModelConfig, type ParamSpec, type Stage } from "./family.ts";
 import { layersOf } from "./modelSites.ts";
@@ -78,9 +78,17 @@ export function loadModel(path: string): LoadedModel {
   };
 }
 
-/** A checkpoint tensor as a weight: mapped when it is F32, converted at each use otherwise. */
+/** A checkpoint tensor as a weight, in place in the mapped file; half precision can be had as bits or converted. */
 export function entryWeight(entry: TensorEntry): Weight {
-  return { key: `${entry.file}:${entry.begin}`, shape: entry.shape, transient: entry.dtype !== "F32", data: () => floatValues(entry) };
+  const weight = { key: `${entry.file}:${entry.begin}`, shape: entry.shape, data: () => floatValues(entry) };
+  const half = halfDtypes.find((dtype) => dtype === entry.dtype);
+  // Two-byte values must lie on an even address to be viewed in place.
+  if (half === undefined || entry.begin % 2 !== 0) return weight;
+  return { ...weight, half: { dtype: half, bits: () => bitsOf(tensorBytes(entry)) } };
+}
+
+function bitsOf(bytes: Uint8Array<ArrayBuffer>): Uint16Array {
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
 }
 
 function findPrefix(family: Family, config: ModelConfig, checkpoint: Checkpoint, path: string): string {

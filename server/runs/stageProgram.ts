@@ -7,7 +7,7 @@ import { WorkbenchError } from "../errors.ts";
 import { blockVariant, type Frame, type SiteSpec, type Stage } from "../models/family.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { fullName } from "../models/modelSites.ts";
-import type { ProgramFunction, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
+import type { HalfDtype, ProgramFunction, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { adapterHookName } from "./hookNames.ts";
 
 /** An intervention inside a stage: where mask is 1 the hook's value becomes `value`. */
@@ -114,7 +114,7 @@ export function stageProgram(plan: StagePlan): StageProgram {
   ].join(" | ");
   return {
     key,
-    signature: { inputs, weights: Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, weight.shape])) },
+    signature: { inputs, weights: Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, weight.shape])), halves: halvesOf(weights) },
     weights,
     fn: (inputTensors, weightTensors) => {
       const frame = new TracedFrame(plan, sites, saved, inputTensors, weightTensors);
@@ -122,6 +122,10 @@ export function stageProgram(plan: StagePlan): StageProgram {
       return { out, ...frame.finish() };
     },
   };
+}
+
+function halvesOf(weights: Readonly<Record<string, Weight>>): Record<string, HalfDtype> {
+  return Object.fromEntries(Object.entries(weights).flatMap(([name, { half }]) => (half ? [[name, half.dtype]] : [])));
 }
 
 function runStage(plan: StagePlan, frame: TracedFrame, inputs: Tensors): Tensor {

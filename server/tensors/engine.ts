@@ -10,6 +10,9 @@ export interface TensorSpec {
   readonly dtype: HostDtype;
 }
 
+export const halfDtypes = ["BF16", "F16"] as const;
+export type HalfDtype = (typeof halfDtypes)[number];
+
 /**
  * A frozen parameter. It stays where the checkpoint has it until an engine asks for it:
  * engines may hold it by `key` (uploaded once, or wrapped once), so a key always means the same values.
@@ -17,8 +20,8 @@ export interface TensorSpec {
 export interface Weight {
   readonly key: string;
   readonly shape: readonly number[];
-  /** True when `data()` converts into memory of its own (BF16, F16): an engine must not keep what it returns past the run. */
-  readonly transient?: boolean;
+  /** How the checkpoint has it, when that is half precision: an engine that can decodes these bits inside its programs. */
+  readonly half?: { readonly dtype: HalfDtype; bits(): Uint16Array };
   /** Row-major float32 values; for F32 checkpoints a view of the mapped file, no copy. */
   data(): Float32Array;
 }
@@ -32,6 +35,8 @@ export interface Signature {
   readonly inputs: Readonly<Record<string, TensorSpec>>;
   /** Shapes of the frozen parameters (always float32). */
   readonly weights: Readonly<Record<string, readonly number[]>>;
+  /** Those of them that every run will bring in half precision. */
+  readonly halves?: Readonly<Record<string, HalfDtype>>;
 }
 
 export interface Program {

@@ -54,7 +54,7 @@ const best = async (executionProviders) => {
 
 /** Runs one product on the provider, in a child process. */
 export function probeGpu(provider: "webgpu" | "cuda"): Promise<GpuProbe> {
-  const graph = new Graph({ fusedMatMul: false, broadcastPow: false });
+  const graph = new Graph({ fusedMatMul: false, broadcastPow: false, decodesHalves: false });
   const x = graph.input("x", [size, size], "float32");
   const { bytes } = graph.toModel({ y: graph.op("MatMul", [x, x], [size, size], "float32") });
   const path = createRequire(import.meta.url).resolve("onnxruntime-node");

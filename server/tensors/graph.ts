@@ -2,7 +2,7 @@
  * The graph a trace writes. It keeps one node for equal work, forgets what no output needs, and keeps broadcasts
  * symbolic: a value that is only a small one repeated remembers the small one (`narrow`), so constants stay small.
  */
-import { type Attribute, type ModelInitialiser, type ModelNode, type OnnxDtype, onnxModel } from "./onnxModel.ts";
+import { onnxDtypes, type Attribute, type ModelInitialiser, type ModelNode, type OnnxDtype, onnxModel } from "./onnxModel.ts";
 import { sizeOf } from "./hostTensor.ts";
 import { sameShape } from "./signature.ts";
 
@@ -14,6 +14,8 @@ export interface Value {
   readonly node?: Node;
   readonly input?: string;
   readonly constant?: ConstantData;
+  /** This value is `half` (float16, or the bits of bfloat16) decoded to float32. */
+  readonly half?: Value;
   /** This value is `narrow` broadcast to `shape`. */
   readonly narrow?: Value;
 }
@@ -31,6 +33,8 @@ export interface GraphOptions {
   readonly fusedMatMul: boolean;
   /** Whether its Pow takes operands of different shapes (the WebGPU provider of ONNX Runtime 1.30 fails at run time). */
   readonly broadcastPow: boolean;
+  /** Whether half-precision weights come as they are and are decoded in the graph. */
+  readonly decodesHalves: boolean;
 }
 
 // Larger constants are compared by identity only: hashing them would cost more than a duplicate.
@@ -50,6 +54,12 @@ export class Graph {
     const value: Value = { id: this.#nextId++, shape, dtype, input: name };
     this.inputs.push(value);
     return value;
+  }
+
+  /** float16, or uint16 that holds bfloat16, as float32; remembers where it came from, so that rows can be taken first. */
+  decodeHalf(half: Value): Value {
+    const source = half.dtype === "uint16" ? this.op("BitCast", [half], half.shape, "bfloat16", { to: onnxDtypes.bfloat16 }) : half;
+    return { ...this.op("Cast", [source], half.shape, "float32", { to: onnxDtypes.float32 }), half };
   }
 
   /** A node with several outputs; equal nodes are one node. */
@@ -116,7 +126,7 @@ export class Graph {
   cast(value: Value, dtype: OnnxDtype): Value {
     if (value.dtype === dtype) return value;
     const narrow = value.narrow ?? value;
-    return this.expand(this.op("Cast", [narrow], narrow.shape, dtype, { to: castCodes[dtype] }), value.shape);
+    return this.expand(this.op("Cast", [narrow], narrow.shape, dtype, { to: onnxDtypes[dtype] }), value.shape);
   }
 
   /** The model that computes `outputs`; inputs keep their names, output i is named as its key. */
@@ -155,8 +165,6 @@ export class Graph {
     return { bytes, nodeCount: nodes.length, usedInputs };
   }
 }
-
-const castCodes: Record<OnnxDtype, number> = { float32: 1, int32: 6, int64: 7, bool: 9 };
 
 function signedText(data: ConstantData): string {
   // String(-0) is "0", and 1/-0 is not 1/0.

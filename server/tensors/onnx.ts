@@ -56,7 +56,7 @@ export class OnnxEngine implements Engine {
     const cacheKey = programKey(key, signature);
     const known = this.#programs.get(cacheKey);
     if (known) return known;
-    const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu", broadcastPow: this.name !== "onnx-webgpu" });
+    const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu", broadcastPow: this.name !== "onnx-webgpu", decodesHalves: this.name === "onnx-cpu" });
     const { bytes, nodeCount, usedInputs } = graph.toModel(Object.fromEntries(Object.entries(outputs).map(([name, value]) => [outputName(name), value])));
     const model: BuiltModel = { bytes, usedInputs, outputNames: Object.keys(outputs), signature };
     const held = bytes.length + nodeCount * bytesPerNode;
@@ -64,7 +64,12 @@ export class OnnxEngine implements Engine {
       run: (inputs, weights = {}) => this.#run(key, cacheKey, model, held, inputs, weights),
     };
     this.#programs.set(cacheKey, program, bytes.length);
-    await this.#session(cacheKey, held, () => this.#create(key, bytes)).ready();
+    try {
+      await this.#session(cacheKey, held, () => this.#create(key, bytes)).ready();
+    } catch (error) {
+      this.#programs.delete(cacheKey);
+      throw error;
+    }
     return program;
   }
 
@@ -79,7 +84,7 @@ export class OnnxEngine implements Engine {
       if (model.usedInputs.has(inputName(name))) feeds[inputName(name)] = toOrt(this.#ort, inputs[name]!);
     }
     const used = Object.keys(signature.weights).filter((name) => model.usedInputs.has(weightName(name)));
-    const results = await this.#weights.use(used.map((name) => weights[name]!), (tensors) => {
+    const results = await this.#weights.use(used.map((name) => ({ weight: weights[name]!, isHalf: this.name === "onnx-cpu" && signature.halves?.[name] !== undefined })), (tensors) => {
       used.forEach((name, i) => { feeds[weightName(name)] = tensors[i]!; });
       return this.#session(cacheKey, held, () => this.#create(key, model.bytes)).run(feeds);
     });

@@ -6,7 +6,7 @@
  * @see onnx.proto in the onnx/onnx repository, for the field numbers
  */
 
-export const onnxDtypes = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+export const onnxDtypes = { float32: 1, uint16: 4, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
 export type OnnxDtype = keyof typeof onnxDtypes;
 
 export type Attribute = number | readonly number[] | string | { readonly float: number };
@@ -30,6 +30,8 @@ export interface ModelGraph {
 
 const irVersion = 10;
 const opsetVersion = 21;
+// BitCast came with opset 26; only models that need it ask for it.
+const bitCastVersions = { ir: 13, opset: 26 };
 const attributeTypes = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 /** The bytes of a ModelProto. */
@@ -41,11 +43,12 @@ export function onnxModel(graph: ModelGraph): Uint8Array<ArrayBuffer> {
     ...graph.inputs.map((tensor) => message(11, valueInfoProto(tensor))),
     ...graph.outputs.map((tensor) => message(12, valueInfoProto(tensor))),
   ];
+  const castsBits = graph.nodes.some((node) => node.op === "BitCast");
   return join([
-    integer(1, irVersion),
+    integer(1, castsBits ? bitCastVersions.ir : irVersion),
     text(2, "deltascope"),
     message(7, graphParts),
-    message(8, [text(1, ""), integer(2, opsetVersion)]),
+    message(8, [text(1, ""), integer(2, castsBits ? bitCastVersions.opset : opsetVersion)]),
     message(8, [text(1, "com.microsoft"), integer(2, 1)]),
   ].flat());
 }

@@ -13,6 +13,9 @@ import { float32, sizeOf } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";
 import type { Ort } from "./onnxProgram.ts";
 
+/** A weight, and whether its program takes it in half precision as it is stored. */
+export interface UsedWeight { readonly weight: Weight; readonly isHalf: boolean }
+
 export class OnnxWeights {
   readonly #ort: Ort;
   readonly #uploadOptions: InferenceSession.SessionOptions | undefined;
@@ -33,23 +36,27 @@ export class OnnxWeights {
   }
 
   /** Runs `body` with the tensors of `weights`; none of them is given up meanwhile. */
-  async use<T>(weights: readonly Weight[], body: (tensors: OrtTensor[]) => Promise<T>): Promise<T> {
+  async use<T>(weights: readonly UsedWeight[], body: (tensors: OrtTensor[]) => Promise<T>): Promise<T> {
     this.#running++;
     try {
-      return await body(await Promise.all(weights.map((weight) => this.#tensor(weight))));
+      return await body(await Promise.all(weights.map((used) => this.#tensor(used))));
     } finally {
       if (--this.#running === 0) this.#tensors.trim();
     }
   }
 
-  #tensor(weight: Weight): Promise<OrtTensor> {
-    if (!this.#uploadOptions) return Promise.resolve(this.#view(weight));
+  #tensor({ weight, isHalf }: UsedWeight): Promise<OrtTensor> {
+    if (!this.#uploadOptions) return Promise.resolve(isHalf ? this.#halfView(weight) : this.#view(weight));
     const known = this.#tensors.get(weight.key);
     if (known) return known;
     const made = this.#upload(weight, this.#uploadOptions);
     this.#tensors.add(weight.key, made, 4 * sizeOf(weight.shape));
     made.catch(() => { this.#tensors.delete(weight.key); });
     return made;
+  }
+
+  #halfView({ half, shape }: Weight): OrtTensor {
+    return new this.#ort.Tensor(half!.dtype === "BF16" ? "uint16" : "float16", half!.bits(), shape);
   }
 
   #view(weight: Weight): OrtTensor {
@@ -63,7 +70,7 @@ export class OnnxWeights {
     const shape = weight.shape.join("x");
     let uploader = this.#uploaders.get(shape);
     if (!uploader) {
-      const graph = new Graph({ fusedMatMul: false, broadcastPow: false });
+      const graph = new Graph({ fusedMatMul: false, broadcastPow: false, decodesHalves: false });
       const { bytes } = graph.toModel({ y: graph.input("x", weight.shape, "float32") });
       uploader = this.#ort.InferenceSession.create(bytes, options);
       this.#uploaders.set(shape, uploader);

@@ -5,7 +5,7 @@ import type { HostTensor } from "./hostTensor.ts";
 
 export function programKey(key: string, signature: Signature): string {
   const inputs = Object.entries(signature.inputs).map(([name, spec]) => `${name}:${spec.dtype}[${spec.shape.join(",")}]`);
-  const weights = Object.entries(signature.weights).map(([name, shape]) => `${name}[${shape.join(",")}]`);
+  const weights = Object.entries(signature.weights).map(([name, shape]) => `${name}:${signature.halves?.[name] ?? "F32"}[${shape.join(",")}]`);
   return `${key}(${inputs.join(";")}|${weights.join(";")})`;
 }
 
@@ -23,6 +23,10 @@ export function checkInputs(key: string, signature: Signature, inputs: Readonly<
     if (!found) throw new WorkbenchError("program.badInput", `program ${key}: weight "${name}" is missing`);
     if (!sameShape(found.shape, shape)) {
       throw new WorkbenchError("program.badInput", `program ${key}: weight "${name}" is [${found.shape.join(", ")}]; expected [${shape.join(", ")}]`);
+    }
+    const half = signature.halves?.[name];
+    if (half !== undefined && found.half?.dtype !== half) {
+      throw new WorkbenchError("program.badInput", `program ${key}: weight "${name}" is ${found.half?.dtype ?? "F32"}; expected ${half}`);
     }
   }
 }

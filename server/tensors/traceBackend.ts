@@ -2,7 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
-import type { ProgramFunction, Signature, Tensors } from "./engine.ts";
+import type { ProgramFunction, Signature, Tensors, HalfDtype } from "./engine.ts";
 import { Graph, type GraphOptions, type Value } from "./graph.ts";
 import { elementwiseLowerings } from "./lowering/elementwise.ts";
 import { indexingLowerings } from "./lowering/indexing.ts";
@@ -34,7 +34,7 @@ class TraceBackend extends tf.KernelBackend {
 
   /** A tensor that stands for `value`. */
   tensor(value: Value): TensorInfo {
-    if (value.dtype === "int64") throw new Error("internal: int64 stays inside a lowering");
+    if (value.dtype !== "float32" && value.dtype !== "int32" && value.dtype !== "bool") throw new Error(`internal: ${value.dtype} stays inside a lowering`);
     const dataId: DataId = {};
     this.#values.set(dataId, { value, references: 1 });
     return { dataId, shape: [...value.shape], dtype: value.dtype };
@@ -144,7 +144,7 @@ export function trace(key: string, fn: ProgramFunction, signature: Signature, op
         const inputs: Tensors = {};
         const weights: Tensors = {};
         for (const [name, { shape, dtype }] of Object.entries(signature.inputs)) inputs[name] = placeholder(graph.input(inputName(name), shape, dtype));
-        for (const [name, shape] of Object.entries(signature.weights)) weights[name] = placeholder(graph.input(weightName(name), shape, "float32"));
+        for (const [name, shape] of Object.entries(signature.weights)) weights[name] = placeholder(weightInput(graph, weightName(name), shape, signature.halves?.[name]));
         for (const [name, tensor] of Object.entries(fn(inputs, weights))) outputs[name] = backend.value(tensor.dataId);
       });
       return { graph, outputs };
@@ -156,6 +156,11 @@ export function trace(key: string, fn: ProgramFunction, signature: Signature, op
       backend.graph = outer;
     }
   });
+}
+
+function weightInput(graph: Graph, name: string, shape: readonly number[], half: HalfDtype | undefined): Value {
+  if (half === undefined || !graph.options.decodesHalves) return graph.input(name, shape, "float32");
+  return graph.decodeHalf(graph.input(name, shape, half === "BF16" ? "uint16" : "float16"));
 }
 
 function placeholder(value: Value): tf.Tensor {

@@ -9,7 +9,7 @@ import { loadOrt, OnnxEngine } from "../../server/tensors/onnx.ts";
 import { trace } from "../../server/tensors/traceBackend.ts";
 
 const alwaysHere = ["onnx-cpu", "wasm"] as const;
-const cpuGraph = { fusedMatMul: true, broadcastPow: true };
+const cpuGraph = { fusedMatMul: true, broadcastPow: true, decodesHalves: true };
 const vector = (...values: number[]) => float32(Float32Array.from(values), [values.length]);
 const ofTwo: Signature = { inputs: { x: { shape: [2], dtype: "float32" } }, weights: {} };
 

@@ -9,6 +9,8 @@ import { type Lowerings, normalAxes } from "./lowering.ts";
 type Constant = "float32" | "int32" | "bool";
 
 function gather(graph: Graph, x: Value, indices: Value, axis: number): Value {
+  // Rows first, then decode: an embedding table is never decoded whole.
+  if (x.half) return graph.decodeHalf(gather(graph, x.half, indices, axis));
   const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
   return graph.op("Gather", [x, indices], shape, x.dtype, { axis });
 }
