@@ -13,7 +13,7 @@ import { WorkbenchError } from "../errors.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import { RunStore } from "../jobs/runStore.ts";
-import { startWorker, workerModule } from "../jobs/workerEntry.ts";
+import { startWorker, workerModule } from "../jobs/workerProcess.ts";
 import { packageVersion } from "../packageFolder.ts";
 import { createGuard, isLoopback } from "../routes/guard.ts";
 import { OpenedRoots } from "../routes/openedRoots.ts";
@@ -66,7 +66,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   board.cancelAll();
   // Long enough for a cancelled run to be written down; a second Ctrl+C does not wait.
   await Promise.race([board.idle(), delay(3000)]);
-  await jobs.close();
+  jobs.close();
   await closeSockets();
   process.exit(exitCodes.ok);
 }

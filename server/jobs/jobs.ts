@@ -1,11 +1,11 @@
 /** All work that is not serving: one lane for runs, one for short questions, so a card never waits behind a sweep. */
-import type { Worker } from "node:worker_threads";
+import type { ChildProcess } from "node:child_process";
 import { WorkerLane } from "./workerLane.ts";
 import type { TaskHooks } from "./workerLane.ts";
 import type { TaskKind, TaskOf, TaskTable } from "./messages.ts";
 
 export interface JobsOptions {
-  readonly startWorker: () => Worker;
+  readonly startWorker: () => ChildProcess;
   readonly cancelGraceMs?: number;
 }
 const maxWaitingRuns = 64;
@@ -33,7 +33,8 @@ export class Jobs {
     return (task.kind === "run" ? this.#runs : this.#questions).execute(task, hooks);
   }
 
-  async close(): Promise<void> {
-    await Promise.all([this.#runs.close(), this.#questions.close()]);
+  close(): void {
+    this.#runs.close();
+    this.#questions.close();
   }
 }

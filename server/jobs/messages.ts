@@ -1,4 +1,4 @@
-/** What the serving thread and a worker thread say to each other. */
+/** What the server and a worker process say to each other. */
 import type { ProbeEvent } from "../../probes/result.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { EngineName } from "../tensors/engine.ts";
@@ -38,4 +38,5 @@ export type ToWorker = { readonly type: "start"; readonly taskId: number; readon
 export type FromWorker =
   | { readonly type: "event"; readonly taskId: number; readonly event: ProbeEvent }
   | { readonly type: "done"; readonly taskId: number; readonly output: unknown }
-  | { readonly type: "failed"; readonly taskId: number; readonly error: TaskError };
+  | { readonly type: "failed"; readonly taskId: number; readonly error: TaskError }
+  | { readonly type: "dying"; readonly words: string };

@@ -1,4 +1,4 @@
-/** Runs one probe from a request: the same path for worker threads and the command line. */
+/** Runs one probe from a request: the same path for worker processes and the command line. */
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import type { Probe } from "../../probes/probe.ts";
 import type { ProbeEvent } from "../../probes/result.ts";

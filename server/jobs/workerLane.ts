@@ -1,5 +1,5 @@
-/** One worker thread and the tasks waiting for it. A thread that dies fails its task only; the next task gets a new thread. */
-import type { Worker } from "node:worker_threads";
+/** One worker process and the tasks waiting for it. A worker that dies fails its task only; the next task gets a new one. */
+import type { ChildProcess } from "node:child_process";
 import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import { cancelledError } from "./taskError.ts";
@@ -18,9 +18,9 @@ interface Waiting extends TaskHooks {
 }
 
 export interface LaneOptions {
-  readonly start: () => Worker;
+  readonly start: () => ChildProcess;
   readonly maxWaiting: number;
-  /** A task that does not stop this long after it was cancelled loses its thread. */
+  /** A task that does not stop this long after it was cancelled loses its worker. */
   readonly cancelGraceMs?: number;
 }
 
@@ -28,7 +28,7 @@ export class WorkerLane {
   readonly #options: LaneOptions;
   readonly #waiting: Waiting[] = [];
   #running: Waiting | null = null;
-  #worker: Worker | null = null;
+  #worker: ChildProcess | null = null;
   #nextId = 0;
   #closed = false;
 
@@ -43,9 +43,9 @@ export class WorkerLane {
     return this.#running !== null;
   }
 
-  /** Starts the thread ahead of the first task, so that task does not wait for it. */
+  /** Starts the worker ahead of the first task, so that task does not wait for it. */
   warm(): void {
-    this.#thread();
+    this.#ensureWorker();
   }
 
   /** @throws "job.queueFull", "job.cancelled", "job.workerDied", and whatever the task throws */
@@ -70,12 +70,12 @@ export class WorkerLane {
     });
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true;
     for (const waiting of this.#waiting.splice(0)) waiting.reject(new WorkbenchError("job.cancelled", "the server is stopping"));
     const worker = this.#worker;
     this.#died(new WorkbenchError("job.cancelled", "the server is stopping"));
-    await worker?.terminate();
+    worker?.kill("SIGKILL");
   }
 
   #cancel(task: Waiting): void {
@@ -91,7 +91,7 @@ export class WorkerLane {
       if (this.#running !== task) return;
       const worker = this.#worker;
       this.#died(cancelledError());
-      void worker?.terminate();
+      worker?.kill("SIGKILL");
     }, this.#options.cancelGraceMs ?? 10_000);
     timer.unref();
   }
@@ -102,35 +102,35 @@ export class WorkerLane {
     if (!next) return;
     this.#running = next;
     next.onStart?.();
-    this.#thread();
+    this.#ensureWorker();
     this.#post({ type: "start", taskId: next.taskId, task: next.task } as ToWorker);
   }
 
   #post(message: ToWorker): void {
-    this.#worker?.postMessage(message);
+    this.#worker?.send(message);
   }
 
-  #thread(): void {
+  #ensureWorker(): void {
     if (this.#worker) return;
     const worker = this.#options.start();
     this.#worker = worker;
-    let cause: unknown;
-    // A thread that was given up on may still speak; only the current one is listened to.
+    let cause = "";
+    // A worker that was given up on may still speak; only the current one is listened to.
     worker.on("message", (message: FromWorker) => {
-      if (this.#worker === worker) this.#receive(message);
+      if (message.type === "dying") cause = message.words;
+      else if (this.#worker === worker) this.#receive(message);
     });
-    worker.on("error", (error) => {
-      cause = error;
-    });
-    worker.on("exit", (code) => {
+    const onEnd = (why: string): void => {
       if (this.#worker !== worker) return;
-      const why = cause instanceof Error ? cause.message : `it exited with code ${code}`;
-      this.#died(new WorkbenchError("job.workerDied", `the worker thread died while it ran this job (${why}); the server goes on and the next job gets a new thread`));
-    });
+      this.#died(new WorkbenchError("job.workerDied", `the worker process died while it ran this job (${cause || why}); the server goes on and the next job gets a new one`));
+    };
+    worker.on("error", (error) => onEnd(error.message));
+    worker.on("exit", (code, signal) => onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}, as when memory runs out`));
     worker.unref();
+    worker.channel?.unref();
   }
 
-  #receive(message: FromWorker): void {
+  #receive(message: Exclude<FromWorker, { type: "dying" }>): void {
     const running = this.#running;
     if (!running || message.taskId !== running.taskId) return;
     switch (message.type) {

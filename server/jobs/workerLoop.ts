@@ -1,6 +1,4 @@
-/** The inside of a worker thread: takes tasks, runs them one at a time, answers. What it runs is injected. */
-import type { MessagePort } from "node:worker_threads";
-import type { ProbeEvent } from "../../probes/result.ts";
+/** The inside of a worker process: takes tasks, runs them one at a time, answers. What it runs is injected. */
 import type { Subject } from "../runs/subject.ts";
 import type { TokenizedText } from "../wire.ts";
 import { provenanceHashes } from "./provenanceHashes.ts";
@@ -19,23 +17,13 @@ export interface WorkerTools {
   readonly doctorReport: () => Promise<object>;
 }
 
-export function serveTasks(port: MessagePort, tools: WorkerTools): void {
+export function serveTasks(tools: WorkerTools): void {
   const subjects = new SubjectCache(tools.openSubject);
   const controllers = new Map<number, AbortController>();
   let tail = Promise.resolve();
 
-  const post = (message: FromWorker, transfer: readonly ArrayBuffer[] = []): void => {
-    port.postMessage(message, transfer);
-  };
-
-  const postEvent = (taskId: number, event: ProbeEvent): void => {
-    if (event.type !== "tile") {
-      post({ type: "event", taskId, event });
-      return;
-    }
-    // Copied, then handed over: the probe may go on using its array, and a view would drag its whole buffer along.
-    const data = event.data.slice();
-    post({ type: "event", taskId, event: { ...event, data } }, [data.buffer]);
+  const post = (message: FromWorker): void => {
+    process.send?.(message);
   };
 
   const execute = async (taskId: number, task: Task, signal: AbortSignal): Promise<unknown> => {
@@ -45,7 +33,7 @@ export function serveTasks(port: MessagePort, tools: WorkerTools): void {
         const probe = probeNamed(tools.probes, name);
         const subject = await subjects.get(request);
         await runProbe(probe, subject, params, signal, (event) => {
-          postEvent(taskId, event);
+          post({ type: "event", taskId, event });
         });
         return { engine: tools.engineName(subject), hashes: await provenanceHashes(request) };
       }
@@ -62,7 +50,14 @@ export function serveTasks(port: MessagePort, tools: WorkerTools): void {
     }
   };
 
-  port.on("message", (message: ToWorker) => {
+  // Ctrl+C reaches the whole process group: the server decides what it means for a job.
+  process.on("SIGINT", () => undefined);
+  // Without a server there is nobody to work for.
+  process.on("disconnect", () => process.exit());
+  process.on("uncaughtException", (error) => {
+    process.send?.({ type: "dying", words: error.message } satisfies FromWorker, undefined, undefined, () => process.exit(1));
+  });
+  process.on("message", (message: ToWorker) => {
     if (message.type === "cancel") {
       controllers.get(message.taskId)?.abort();
       return;

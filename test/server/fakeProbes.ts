@@ -31,21 +31,20 @@ const counting = defineProbe({
 
 const none = z.strictObject({});
 
-/** Blocks its thread as a long native call does. */
+/** Blocks its worker as a long native call does. */
 const busy = defineProbe({
   ...about,
   title: "Busy",
   params: z.strictObject({ blockMs: z.number() }),
   async *run(_subject, { blockMs }) {
     yield { type: "progress", done: 0, total: 1, unit: "calls" };
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0);
     const end = performance.now() + blockMs;
     while (performance.now() < end) Math.sqrt(end);
     yield { type: "progress", done: 1, total: 1, unit: "calls" };
   },
 });
 
-/** Never yields to its thread's event loop again, so no message reaches it. */
+/** Never yields to its worker's event loop again, so no message reaches it. */
 const stuck = defineProbe({
   ...about,
   title: "Stuck",
@@ -64,6 +63,18 @@ const exiting = defineProbe({
     yield { type: "progress", done: 0, total: 1, unit: "calls" };
     await delay(10);
     process.exit(7);
+  },
+});
+
+/** As the system does to whom it runs out of memory for. */
+const killed = defineProbe({
+  ...about,
+  title: "Killed",
+  params: none,
+  async *run() {
+    yield { type: "progress", done: 0, total: 1, unit: "calls" };
+    process.kill(process.pid, "SIGKILL");
+    await delay(60_000);
   },
 });
 
@@ -113,7 +124,7 @@ const refusing = defineProbe({
   },
 });
 
-export const fakeProbes: Record<string, Probe> = { counting, busy, stuck, exiting, uncaught, outOfMemory, overflowing, refusing };
+export const fakeProbes: Record<string, Probe> = { counting, busy, stuck, exiting, killed, uncaught, outOfMemory, overflowing, refusing };
 
 /** Opens anything, and says how often it has. */
 export function fakeOpener(): (request: SubjectRequest) => Promise<Subject> {

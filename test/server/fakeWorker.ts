@@ -1,7 +1,6 @@
 /** Worker entry for tests: the real task loop over the fake subject and probes. */
-import { parentPort } from "node:worker_threads";
 import { serveTasks } from "../../server/jobs/workerLoop.ts";
 import { workerTools } from "../../server/jobs/workerTools.ts";
 import { fakeOpener, fakeProbes } from "./fakeProbes.ts";
 
-serveTasks(parentPort!, workerTools(fakeProbes, fakeOpener(), {}));
+serveTasks(workerTools(fakeProbes, fakeOpener(), {}));

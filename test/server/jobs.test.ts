@@ -27,7 +27,7 @@ describe("a job", () => {
     expect([...parseSafetensors(bytes).tensors.get("count")!.data]).toEqual([0, 1, 2, 3, 4]);
   });
 
-  test.each(["exiting", "uncaught", "outOfMemory"])("whose thread dies (%s) fails with words, and the next one runs", async (probe) => {
+  test.each(["exiting", "killed", "uncaught", "outOfMemory"])("whose worker dies (%s) fails with words, and the next one runs", async (probe) => {
     const { id } = await server.startRun(probe);
     expect(await server.ended(id)).toMatchObject({ state: "failed", error: { code: "job.workerDied" } });
     expect((await server.call("GET", "/api/health")).status).toBe(200);
@@ -59,7 +59,7 @@ describe("a job", () => {
     expect((await server.board.probeResult(running.id)).arrays["count"]!.data[0]).toBe(0);
   });
 
-  test("that does not listen loses its thread after the grace time", async () => {
+  test("that does not listen loses its worker after the grace time", async () => {
     const { id } = await server.startRun("stuck");
     while (server.board.record(id).progress === null) await delay(5);
     server.board.cancel(id);
@@ -78,8 +78,10 @@ describe("a job", () => {
   });
 });
 
-describe("while a job blocks its thread", () => {
+describe("while a job blocks its worker", () => {
   test("health answers fast and a card does not wait", async () => {
+    const tokenize = () => server.call("POST", "/api/tokenize", { body: { subject: { model: null }, text: "ab" } });
+    await tokenize();
     const { id } = await server.startRun("busy", { blockMs: 1500 });
     while (server.board.record(id).state !== "running") await delay(5);
     const latencies: number[] = [];
@@ -87,7 +89,7 @@ describe("while a job blocks its thread", () => {
       const asked = performance.now();
       await server.call("GET", "/api/health");
       latencies.push(performance.now() - asked);
-      if (latencies.length === 5) expect((await server.call("POST", "/api/tokenize", { body: { subject: { model: null }, text: "ab" } })).json).toEqual({ ids: [97, 98], tokens: ["a", "b"] });
+      if (latencies.length === 5) expect((await tokenize()).json).toEqual({ ids: [97, 98], tokens: ["a", "b"] });
       await delay(5);
     }
     const p95 = latencies.toSorted((a, b) => a - b)[Math.floor(latencies.length * 0.95)]!;

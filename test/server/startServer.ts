@@ -1,4 +1,4 @@
-/** A listening server over fake probes in real worker threads, in a folder of its own. */
+/** A listening server over fake probes in real worker processes, in a folder of its own. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { listen } from "../../server/commands/listen.ts";
 import { Jobs } from "../../server/jobs/jobs.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
-import { startWorker } from "../../server/jobs/workerEntry.ts";
+import { startWorker } from "../../server/jobs/workerProcess.ts";
 import { createGuard } from "../../server/routes/guard.ts";
 import { OpenedRoots } from "../../server/routes/openedRoots.ts";
 import { probeCards } from "../../server/routes/probeCards.ts";
@@ -40,7 +40,7 @@ export interface TestServer {
 export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltascope-test-")), token = null, host = "127.0.0.1", clientFolder = null, cancelGraceMs = 300 }: {
   folder?: string; token?: string | null; host?: string; clientFolder?: string | null; cancelGraceMs?: number;
 } = {}): Promise<TestServer> {
-  const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, { maxOldGenerationSizeMb: 96 }), cancelGraceMs });
+  const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]), cancelGraceMs });
   const { store, records } = await RunStore.open(join(folder, "log"));
   const board = new RunBoard({ jobs, store, records, version: "test", logError: () => "logged" });
   const server = createServer();
@@ -93,7 +93,7 @@ export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltasc
     async close() {
       for (const socket of sockets) socket.disconnect();
       board.cancelAll();
-      await jobs.close();
+      jobs.close();
       await board.idle();
       await closeSockets();
       rmSync(folder, { recursive: true, force: true });
