@@ -1,0 +1,86 @@
+/** What the drawing of every figure kind takes and gives. */
+import type { Selection } from "d3-selection";
+import type { Figure, FigureKind, FigureOf, NamedArray, Place } from "../../probes/result.ts";
+import type { Preset, Theme, Type } from "./theme.ts";
+
+export type Arrays = Readonly<Record<string, NamedArray>>;
+export type Group = Selection<SVGGElement, unknown, null, undefined>;
+
+export interface Hover {
+  readonly place: Place;
+  /** Names everything: panel, layer, site, token with its index. */
+  readonly label: string;
+  /** NaN while pending. */
+  readonly value: number;
+  readonly lines: readonly { readonly label: string; readonly value: string }[];
+  /** Middle of the cell's upper edge, in the figure's own pixels. */
+  readonly x: number;
+  readonly y: number;
+}
+
+export interface FigureContext {
+  readonly width: number;
+  readonly theme: Theme;
+  readonly preset: Preset;
+  /** Which of the figure's metrics is drawn; its first when left out. */
+  readonly metric?: string | undefined;
+  readonly selection?: { readonly place: Place; readonly figure: string } | null;
+  readonly pins?: readonly Place[];
+  readonly adapterColours: Readonly<Record<string, string>>;
+  onHover?(hover: Hover | null): void;
+  onPick?(place: Place, extend: boolean): void;
+}
+
+export interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+export interface Cell extends Omit<Hover, "x" | "y"> {
+  readonly box: Box;
+}
+/** Where a place is drawn: `cell` is the place itself, `band` a row or column that it lies in. */
+export interface Mark {
+  readonly box: Box;
+  readonly strength: "cell" | "band";
+}
+
+/** What is left of a drawing for pointing at it. */
+export interface Drawn {
+  readonly height: number;
+  cellAt(x: number, y: number): Cell | null;
+  marks(place: Place): readonly Mark[];
+}
+
+export interface Frame extends FigureContext {
+  readonly type: Type;
+  readonly arrays: Arrays;
+  /** For ids of patterns and gradients, unique in the document. */
+  readonly scope: string;
+}
+
+/** Numbers beside their labels, for CSV and JSON. */
+export interface FigureTable {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | number | null)[])[];
+}
+
+/** Everything a figure kind knows about itself; `top` is the y where it may begin. */
+export interface FigureModule<F extends Figure> {
+  draw(root: Group, figure: F, frame: Frame, top: number): Drawn;
+  neighbour(figure: F, place: Place, key: ArrowKey, arrays: Arrays): Place | null;
+  valueAt(figure: F, arrays: Arrays, metric: string | undefined, place: Place): number | null;
+  table(figure: F, arrays: Arrays): FigureTable;
+}
+export type FigureModules = { readonly [K in FigureKind]: FigureModule<FigureOf<K>> };
+
+export const arrowKeys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"] as const;
+export type ArrowKey = (typeof arrowKeys)[number];
+/** Columns to the right and rows upward that an arrow key moves. */
+export const arrowStep: Readonly<Record<ArrowKey, { readonly right: number; readonly up: number }>> = {
+  ArrowLeft: { right: -1, up: 0 },
+  ArrowRight: { right: 1, up: 0 },
+  ArrowUp: { right: 0, up: 1 },
+  ArrowDown: { right: 0, up: -1 },
+};

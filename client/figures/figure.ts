@@ -1,0 +1,120 @@
+/** Draws any figure into an SVG element, in the browser and on the server alike, and answers what lies under a point. */
+import { select } from "d3-selection";
+import type { Figure, FigureKind, Place } from "../../probes/result.ts";
+import { attention } from "./attention.ts";
+import { bars } from "./bars.ts";
+import { arrowKeys, type ArrowKey, type Arrays, type Box, type Cell, type Drawn, type FigureContext, type FigureModule, type FigureModules, type FigureTable, type Frame, type Group, type Hover } from "./context.ts";
+import { heatmap } from "./heatmap.ts";
+import { spectrum } from "./spectrum.ts";
+import { table } from "./table.ts";
+import { drawText, round } from "./text.ts";
+import { wrapText } from "./textWidth.ts";
+import { types } from "./theme.ts";
+import { tokenGrid } from "./tokenGrid.ts";
+
+export type { FigureContext, Hover } from "./context.ts";
+
+const modules: FigureModules = { heatmap, spectrum, bars, tokenGrid, attention, table };
+
+/** The one place where a kind meets its module; the table above guarantees that they fit. */
+const moduleOf = (figure: Figure): FigureModule<Figure> => (modules as Readonly<Record<FigureKind, FigureModule<never>>>)[figure.kind] as FigureModule<Figure>;
+
+export interface Drawing {
+  readonly width: number;
+  readonly height: number;
+  /** Marks a selection without drawing the figure anew. */
+  mark(selection: Place | null, pins: readonly Place[]): void;
+  /** The cell under a point in the figure's own pixels. */
+  cellAt(x: number, y: number): Hover | null;
+}
+
+/** Replaces what the SVG element holds. Title and subtitle are part of the picture only in print; on screen they are HTML. */
+export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, context: FigureContext): Drawing {
+  const frame: Frame = { ...context, arrays, type: types[context.preset], scope: `figure-${figure.id.replace(/\W/g, "-")}-${context.theme.name}` };
+  const node = select(svg);
+  node.selectChildren().remove();
+  node.attr("xmlns", "http://www.w3.org/2000/svg").attr("font-family", frame.type.sans).attr("data-kind", figure.kind).attr("role", "img").attr("aria-label", figure.title);
+  const background = context.preset === "print" ? node.append("rect").attr("class", "background").attr("fill", frame.theme.background) : null;
+  const root: Group = node.append("g");
+  const top = context.preset === "print" ? drawHead(root, figure, frame) : 0;
+  const drawn = moduleOf(figure).draw(root, figure, frame, top);
+  const height = Math.ceil(drawn.height);
+  // Paper is measured in inches: a browser pixel is 1/96 of one.
+  const size = (pixels: number) => (context.preset === "print" ? `${round(pixels / 96)}in` : String(round(pixels)));
+  node.attr("width", size(context.width)).attr("height", size(height)).attr("viewBox", `0 0 ${round(context.width)} ${height}`);
+  background?.attr("width", round(context.width)).attr("height", height);
+
+  const overlay: Group = node.append("g").attr("class", "marks").attr("pointer-events", "none").attr("fill", "none");
+  const mark = (selection: Place | null, pins: readonly Place[]) => drawMarks(overlay, frame, drawn, selection, pins);
+  mark(context.selection?.place ?? null, context.pins ?? []);
+  listen(svg, frame, drawn);
+  const cellAt = (x: number, y: number) => {
+    const cell = drawn.cellAt(x, y);
+    return cell ? hoverOf(cell) : null;
+  };
+  return { width: context.width, height, mark, cellAt };
+}
+
+function drawHead(root: Group, figure: Figure, frame: Frame): number {
+  const { text, axis, line } = frame.type;
+  const title = wrapText(figure.title, frame.width, text, "bold");
+  const subtitle = wrapText(figure.subtitle, frame.width, axis);
+  title.forEach((words, index) => drawText(root, frame, words, 0, text + index * line, { size: text, bold: true }));
+  const under = title.length * line;
+  subtitle.forEach((words, index) => drawText(root, frame, words, 0, under + axis + index * (axis + 3.5), { fill: frame.theme.muted }));
+  return under + subtitle.length * (axis + 3.5) + 8;
+}
+
+/** A ring of the page's colour under the line keeps it visible on cells of any colour. */
+function outline(overlay: Group, frame: Frame, box: Box, colour: string, width: number, kind: string): void {
+  const ring = (stroke: string, strokeWidth: number) =>
+    overlay.append("rect").attr("class", kind).attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(box.height)).attr("stroke", stroke).attr("stroke-width", strokeWidth);
+  if (width >= 1.5) ring(frame.theme.background, width + 1.5);
+  ring(colour, width);
+}
+
+function drawMarks(overlay: Group, frame: Frame, drawn: Drawn, selection: Place | null, pins: readonly Place[]): void {
+  overlay.selectAll(".pin, .selected").remove();
+  for (const pin of pins) for (const { box, strength } of drawn.marks(pin)) if (strength === "cell") outline(overlay, frame, box, frame.theme.accent, 1.5, "pin");
+  if (!selection) return;
+  for (const { box, strength } of drawn.marks(selection)) outline(overlay, frame, box, strength === "cell" ? frame.theme.ink : frame.theme.muted, strength === "cell" ? 2 : 1, strength === "cell" ? "selected" : "selected band");
+}
+
+const hoverOf = ({ box, ...cell }: Cell): Hover => ({ ...cell, x: box.x + box.width / 2, y: box.y });
+
+/** One handler an event for the whole figure; cells have none of their own. */
+function listen(svg: SVGSVGElement, frame: Frame, drawn: Drawn): void {
+  const { onHover, onPick } = frame;
+  const node = select<SVGSVGElement, unknown>(svg);
+  if (!onHover && !onPick) return;
+  const hovered = node.append("rect").attr("class", "hovered").attr("fill", "none").attr("stroke", frame.theme.ink).attr("stroke-width", 1).attr("pointer-events", "none").attr("display", "none");
+  const under = (event: MouseEvent): Cell | null => {
+    const box = svg.getBoundingClientRect();
+    const scale = box.width > 0 ? frame.width / box.width : 1;
+    return drawn.cellAt((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+  };
+  const show = (cell: Cell | null) => {
+    hovered.attr("display", cell ? null : "none");
+    if (cell) hovered.attr("x", round(cell.box.x)).attr("y", round(cell.box.y)).attr("width", round(cell.box.width)).attr("height", round(cell.box.height));
+    node.attr("cursor", cell && onPick ? "pointer" : null);
+    onHover?.(cell ? hoverOf(cell) : null);
+  };
+  node.on("pointermove.figure", (event: PointerEvent) => show(under(event)));
+  node.on("pointerleave.figure", () => show(null));
+  node.on("click.figure", (event: MouseEvent) => {
+    const cell = under(event);
+    if (cell) onPick?.(cell.place, event.shiftKey);
+  });
+}
+
+/** The place an arrow key leads to, or null at an edge and for any other key. */
+export function neighbour(figure: Figure, place: Place, key: string, arrays: Arrays = {}): Place | null {
+  const arrow: ArrowKey | undefined = arrowKeys.find((each) => each === key);
+  return arrow ? moduleOf(figure).neighbour(figure, place, arrow, arrays) : null;
+}
+
+/** The number drawn at a place: NaN while pending, null when the figure does not show the place. */
+export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place): number | null => moduleOf(figure).valueAt(figure, arrays, metric, place);
+
+/** The numbers of a figure beside their labels. */
+export const figureTable = (figure: Figure, arrays: Arrays): FigureTable => moduleOf(figure).table(figure, arrays);

@@ -1,0 +1,40 @@
+/** Where small multiples go: as many beside each other as stay readable, the rest on the next line. */
+import type { Frame, Group } from "./context.ts";
+import { splitTitle } from "./labels.ts";
+import { drawText } from "./text.ts";
+import { fitText, textWidth } from "./textWidth.ts";
+
+export interface PanelPlan {
+  readonly perLine: number;
+  readonly cellWidth: number;
+}
+
+/**
+ * @param left space for row labels, once a line
+ * @param narrowest cell width below which panels rather wrap
+ */
+export function planPanels(width: number, count: number, cols: number, left: number, gap: number, narrowest: number, widest: number): PanelPlan {
+  for (let beside = count; beside >= 1; beside--) {
+    const exact = (width - left - (beside - 1) * gap) / (beside * cols);
+    if (exact < narrowest && beside > 1) continue;
+    // Whole pixels keep hairlines crisp, but must not cost a dense grid a large part of its width.
+    const cellWidth = Math.min(widest, exact >= 8 ? Math.floor(exact) : exact);
+    const lines = Math.ceil(count / beside);
+    return { perLine: Math.ceil(count / lines), cellWidth };
+  }
+  return { perLine: 1, cellWidth: Math.max(0.1, (width - left) / cols) };
+}
+
+/** Height of a panel's title above its grid. */
+export const titleHeight = (frame: Frame): number => frame.type.text + 9;
+
+/** "Residual stream" strong, its remark quiet; cut where the panel ends. */
+export function drawPanelTitle(root: Group, frame: Frame, title: string, x: number, top: number, room: number): void {
+  const { name, remark } = splitTitle(title);
+  const size = frame.preset === "print" ? frame.type.text : 12;
+  const shown = fitText(name, room, size, "bold");
+  drawText(root, frame, shown, x, top + frame.type.text, { size, bold: true });
+  const after = textWidth(shown, size, "bold") + 6;
+  const rest = fitText(remark, room - after, frame.type.axis);
+  if (rest !== "") drawText(root, frame, rest, x + after, top + frame.type.text, { fill: frame.theme.muted });
+}

@@ -1,0 +1,33 @@
+/** One line of text in a figure. */
+import type { Frame, Group } from "./context.ts";
+
+export interface TextStyle {
+  readonly size?: number;
+  readonly fill?: string;
+  readonly anchor?: "start" | "middle" | "end";
+  readonly mono?: boolean;
+  readonly bold?: boolean;
+  /** Degrees about the anchor. */
+  readonly turn?: number;
+}
+
+/** `y` is the baseline. */
+export function drawText(group: Group, frame: Frame, text: string, x: number, y: number, style: TextStyle = {}): void {
+  const node = group
+    .append("text")
+    .attr("x", round(x))
+    .attr("y", round(y))
+    .attr("font-size", round(style.size ?? frame.type.axis))
+    .attr("fill", style.fill ?? frame.theme.ink)
+    .text(text);
+  if (style.anchor && style.anchor !== "start") node.attr("text-anchor", style.anchor);
+  if (style.mono) node.attr("font-family", frame.type.mono);
+  if (style.bold) node.attr("font-weight", 600);
+  if (style.turn) node.attr("transform", `rotate(${style.turn} ${round(x)} ${round(y)})`);
+}
+
+/** Hundredths of a pixel are enough, and keep the file small. */
+export const round = (value: number): number => Math.round(value * 100) / 100;
+
+/** From the middle of a line to its baseline, for letters of this size. */
+export const baselineShift = (size: number): number => 0.355 * size;

@@ -1,0 +1,119 @@
+/** Colours and type of figures. Light and dark are equals; exports are light unless asked. */
+import { interpolateViridis } from "d3-scale-chromatic";
+
+export interface Theme {
+  readonly name: "light" | "dark";
+  /** The page around figures. */
+  readonly background: string;
+  /** Under cells and bars; the zero of both colour scales, so that "nothing here" looks like nothing. */
+  readonly panel: string;
+  readonly ink: string;
+  readonly muted: string;
+  readonly rule: string;
+  readonly accent: string;
+  /** Bars that do not clear the null. */
+  readonly quiet: string;
+  /** Behind bars: what chance alone gives. */
+  readonly band: string;
+  readonly hatch: string;
+  /** From most negative through zero to most positive, evenly spaced. */
+  readonly diverging: readonly string[];
+  /** From zero to most, evenly spaced. */
+  readonly sequential: readonly string[];
+  /** Adapter colours in the order they are given out: orange, teal, violet, gold, blue, rose. */
+  readonly categorical: readonly string[];
+}
+
+const mix = (a: string, b: string, share: number): string => {
+  const channels = (colour: string) => (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number));
+  const [from, to] = [channels(a), channels(b)];
+  return `#${from.map((channel, index) => Math.round(channel + (to[index]! - channel) * share).toString(16).padStart(2, "0")).join("")}`;
+};
+
+/** Viridis whose zero end fades into the panel; luminance stays monotonic. */
+function fadedViridis(panel: string, reversed: boolean, fade: number): string[] {
+  const steps = 33;
+  return Array.from({ length: steps }, (_, index) => {
+    const t = index / (steps - 1);
+    const colour = interpolateViridis(reversed ? 0.98 - 0.93 * t : 0.08 + 0.92 * t);
+    return mix(panel, colour, Math.min(1, t / fade));
+  });
+}
+
+const lightPanel = "#f6f6f4";
+const darkPanel = "#1f2328";
+
+export const light: Theme = {
+  name: "light",
+  background: "#ffffff",
+  panel: lightPanel,
+  ink: "#1b1c1e",
+  muted: "#66686d",
+  rule: "#dcdcd8",
+  accent: "#3256d1",
+  quiet: "#b9bbbd",
+  band: "#ececea",
+  hatch: "#d3d3cf",
+  // ColorBrewer RdBu, 11 classes, reversed; its middle is the panel.
+  diverging: ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", lightPanel, "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"],
+  sequential: fadedViridis(lightPanel, true, 0.45),
+  categorical: ["#d4632a", "#0f8579", "#7a52c7", "#a87900", "#2b6cb8", "#b83a76"],
+};
+
+export const dark: Theme = {
+  name: "dark",
+  background: "#16171b",
+  panel: darkPanel,
+  ink: "#e8e9ea",
+  muted: "#9b9fa6",
+  rule: "#34383e",
+  accent: "#8fa4ff",
+  quiet: "#555a62",
+  band: "#272b31",
+  hatch: "#3d4249",
+  diverging: ["#b5d9ff", "#7db6f5", "#4a8ad6", "#2f609f", "#274467", darkPanel, "#54322a", "#8f4529", "#cf6236", "#f6935f", "#ffc9a3"],
+  sequential: fadedViridis(darkPanel, false, 0.3),
+  categorical: ["#ee8a4f", "#3cbcae", "#a98bf0", "#d9ab3a", "#6ba6ec", "#ec7fb0"],
+};
+
+export const themes = { light, dark } as const;
+
+/** One colour an adapter, in the order given. */
+export const adapterPalette = (adapters: readonly string[], theme: Theme): Record<string, string> =>
+  Object.fromEntries(adapters.map((adapter, index) => [adapter, theme.categorical[index % theme.categorical.length]!]));
+
+export type Preset = "screen" | "print";
+
+/** Sizes in CSS pixels; print is 8 pt at final size (1 pt = 4/3 px). */
+export interface Type {
+  readonly text: number;
+  readonly axis: number;
+  /** Line height of `text`. */
+  readonly line: number;
+  readonly sans: string;
+  readonly mono: string;
+  readonly thin: number;
+}
+const families = { sans: "Inter, system-ui, sans-serif", mono: "JetBrains Mono, ui-monospace, monospace" };
+export const types: Readonly<Record<Preset, Type>> = {
+  screen: { text: 13, axis: 11, line: 18, thin: 1, ...families },
+  print: { text: 32 / 3, axis: 28 / 3, line: 14, thin: 2 / 3, ...families },
+};
+
+/** Column and page width of a two-column paper, in CSS pixels (96 an inch). */
+export const printWidths = { column: 3.3 * 96, page: 6.9 * 96 } as const;
+
+const linear = (channel: number): number => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4);
+
+/** Relative luminance of `#rrggbb` or `rgb(r, g, b)`, 0 to 1. @see WCAG 2.2, "relative luminance" */
+export function luminance(colour: string): number {
+  const [red, green, blue] = (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/[\d.]+/g) ?? []).map(Number)).map((channel) => linear(channel / 255));
+  return 0.2126 * red! + 0.7152 * green! + 0.0722 * blue!;
+}
+/** WCAG contrast ratio, 1 to 21. */
+export function contrast(a: string, b: string): number {
+  const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (high! + 0.05) / (low! + 0.05);
+}
+/** Black or white, whichever reads better on the colour. */
+export const inkOn = (colour: string): string => (contrast("#111214", colour) >= contrast("#ffffff", colour) ? "#111214" : "#ffffff");

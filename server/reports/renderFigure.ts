@@ -1,0 +1,52 @@
+/** A figure as an SVG or PNG file, drawn by the same module as on screen. */
+import { Resvg } from "@resvg/resvg-js";
+import { DOMParser } from "linkedom";
+import { drawFigure } from "../../client/figures/figure.ts";
+import { adapterPalette, printWidths, themes } from "../../client/figures/theme.ts";
+import type { Figure, NamedArray } from "../../probes/result.ts";
+import { fontFaceRules, fontFiles, isBundled } from "./figureFonts.ts";
+
+export interface FigureRendering {
+  readonly theme: "light" | "dark";
+  /** CSS pixels, 96 an inch; the page of a two-column paper when left out. */
+  readonly width?: number | undefined;
+  readonly metric?: string | undefined;
+  /** In order: the first adapter gets the first colour. Those the figure names when left out. */
+  readonly adapters?: readonly string[] | undefined;
+  /** Kept inside the file: run id, command, version. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Adapters in the order in which the figure names them. */
+function adaptersOf(figure: Figure): string[] {
+  const places = figure.kind === "bars" ? figure.bars.map(({ place }) => place) : figure.kind === "spectrum" ? figure.series.map(({ place }) => place) : [];
+  return [...new Set(places.flatMap(({ adapter }) => adapter ?? []))];
+}
+
+/** Standalone SVG with embedded fonts; title and subtitle are part of it. */
+export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, NamedArray>>, options: FigureRendering): string {
+  const theme = themes[options.theme];
+  const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
+  const svg = document.documentElement as unknown as SVGSVGElement;
+  drawFigure(svg, figure, arrays, { width: options.width ?? printWidths.page, theme, preset: "print", metric: options.metric, adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme) });
+  const element = (name: string, text: string) => {
+    const node = document.createElement(name);
+    node.textContent = text;
+    return node;
+  };
+  const metadata = element("metadata", JSON.stringify({ figure: figure.id, ...options.metadata }));
+  const drawn = svg.toString();
+  document.documentElement.prepend(element("title", figure.title), metadata, element("style", fontFaceRules(drawn)));
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${svg.toString()}\n`;
+}
+
+/** @param scale pixels of the PNG for each CSS pixel; 3 is 288 dots an inch */
+export function renderFigurePng(svg: string, scale: number): Uint8Array {
+  const text = svg.replace(/<style>.*?<\/style>|<metadata>.*?<\/metadata>/gs, "").replace(/href="data:[^"]*"/g, "");
+  return new Resvg(svg, {
+    fitTo: { mode: "zoom", value: scale },
+    font: { fontFiles: fontFiles(), loadSystemFonts: !isBundled(text), defaultFontFamily: "Inter", sansSerifFamily: "Inter", monospaceFamily: "JetBrains Mono" },
+  })
+    .render()
+    .asPng();
+}
