@@ -103,6 +103,7 @@ export class WorkerLane {
     this.#running = next;
     next.onStart?.();
     this.#ensureWorker();
+    if (this.#worker) setHold(this.#worker, true);
     this.#post({ type: "start", taskId: next.taskId, task: next.task } as ToWorker);
   }
 
@@ -126,8 +127,7 @@ export class WorkerLane {
     };
     worker.on("error", (error) => onEnd(error.message));
     worker.on("exit", (code, signal) => onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}, as when memory runs out`));
-    worker.unref();
-    worker.channel?.unref();
+    setHold(worker, this.#running !== null);
   }
 
   #receive(message: Exclude<FromWorker, { type: "dying" }>): void {
@@ -151,6 +151,7 @@ export class WorkerLane {
         message satisfies never;
     }
     this.#running = null;
+    if (this.#worker) setHold(this.#worker, false);
     this.#next();
   }
 
@@ -160,5 +161,13 @@ export class WorkerLane {
     this.#running = null;
     running?.reject(error);
     this.#next();
+  }
+}
+
+/** A working worker keeps this process alive, an idle one does not. */
+function setHold(worker: ChildProcess, isHeld: boolean): void {
+  for (const handle of [worker, worker.channel]) {
+    if (isHeld) handle?.ref();
+    else handle?.unref();
   }
 }
