@@ -1,0 +1,71 @@
+/** The HTTP side of the wire: one function a resource; a failure is always an `ApiError` with words for a person. */
+import type {
+  DemoCard, FolderListing, ProbeCard, RunRecord, RunRequest, StoredResult, SubjectCard, SubjectRequest, TokenizedText, WireError, apiPrefix,
+} from "../server/wire.ts";
+import type { NamedArray } from "../probes/result.ts";
+import { readArrays } from "./arrays.ts";
+
+// The type alone is imported: the value would bring the schema library into the page.
+const prefix: typeof apiPrefix = "/api";
+
+export interface Health {
+  readonly version: string;
+  readonly engine: string;
+}
+
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly code: string;
+  readonly requestId: string;
+  constructor(error: { code: string; message: string; requestId: string }) {
+    super(error.message);
+    this.code = error.code;
+    this.requestId = error.requestId;
+  }
+}
+
+export function isWireError(value: unknown): value is { error: WireError } {
+  if (typeof value !== "object" || value === null || !("error" in value)) return false;
+  const { error } = value;
+  return typeof error === "object" && error !== null && "message" in error && typeof error.message === "string";
+}
+
+async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(prefix + path, init);
+  } catch {
+    throw new ApiError({ code: "unreachable", message: "The Deltascope server does not answer. Is its terminal still open?", requestId: "" });
+  }
+  if (response.ok) return response;
+  const body: unknown = await response.json().catch(() => null);
+  if (isWireError(body)) throw new ApiError({ ...body.error });
+  throw new ApiError({ code: "internal", message: `${path} answered ${response.status} ${response.statusText}`, requestId: "" });
+}
+
+async function json<T>(path: string, init?: RequestInit): Promise<T> {
+  const reply = await call(path, init);
+  return (await reply.json()) as T;
+}
+
+const post = (body: unknown): RequestInit => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+const id = encodeURIComponent;
+
+export const api = {
+  health: () => json<Health>("/health"),
+  demo: () => json<DemoCard | null>("/demo"),
+  probes: () => json<ProbeCard[]>("/probes"),
+  folders: (path: string | null) => json<FolderListing>(path === null ? "/folders" : `/folders?path=${id(path)}`),
+  openSubject: (subject: SubjectRequest) => json<SubjectCard>("/subjects", post(subject)),
+  tokenize: (subject: SubjectRequest, text: string) => json<TokenizedText>("/tokenize", post({ subject, text })),
+  runs: () => json<RunRecord[]>("/runs"),
+  startRun: (request: RunRequest) => json<RunRecord>("/runs", post(request)),
+  run: (runId: string) => json<StoredResult>(`/runs/${id(runId)}`),
+  cancelRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/cancel`, post({})),
+  arrays: async (runId: string, axes: StoredResult["arrays"]): Promise<Record<string, NamedArray>> => {
+    const reply = await call(`/runs/${id(runId)}/arrays.safetensors`);
+    return readArrays(await reply.arrayBuffer(), axes);
+  },
+  figureUrl: (runId: string, figure: string, format: "svg" | "png" | "json" | "csv", query: Record<string, string>) =>
+    `${prefix}/runs/${id(runId)}/figures/${id(figure)}.${format}?${new URLSearchParams(query).toString()}`,
+};

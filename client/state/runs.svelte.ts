@@ -1,0 +1,143 @@
+/** Runs: the list, and the one on screen, live while it is computed. */
+import { api } from "../api.ts";
+import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
+import type { RunRecord, RunRequest } from "../../server/wire.ts";
+import { connectSocket, type LiveSocket } from "../socket.ts";
+
+const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export const isOver = (record: RunRecord): boolean => record.state === "done" || record.state === "failed" || record.state === "cancelled";
+
+class RunsState {
+  list = $state.raw<readonly RunRecord[]>([]);
+  currentId = $state<string | null>(null);
+  /** Replaced once a frame while tiles arrive; the numbers themselves are written in place. */
+  result = $state.raw<ProbeResult>(emptyResult);
+  error = $state<string | null>(null);
+  isConnected = $state(true);
+  readonly current: RunRecord | null = $derived(this.list.find(({ id }) => id === this.currentId) ?? null);
+  readonly running: RunRecord | null = $derived(this.list.find((record) => !isOver(record)) ?? null);
+
+  #socket: LiveSocket | null = null;
+  #nextSeq = 0;
+  #latest: ProbeResult = emptyResult;
+  #isFrameAsked = false;
+
+  start(): void {
+    this.#socket = connectSocket({
+      onRecord: (record) => this.#note(record),
+      onEvents: (runId, seq, events) => this.#take(runId, seq, events),
+      onRemoved: (runId) => {
+        this.list = this.list.filter(({ id }) => id !== runId);
+      },
+      onConnection: (isConnected) => {
+        const isBack = isConnected && !this.isConnected;
+        this.isConnected = isConnected;
+        if (isBack) void this.#resume();
+      },
+    });
+    void this.refresh();
+  }
+
+  async refresh(): Promise<void> {
+    try {
+      this.list = await api.runs();
+    } catch {
+      // The banner already says that the server is away; the list comes with the next connection.
+    }
+  }
+
+  async begin(request: RunRequest): Promise<RunRecord | null> {
+    this.error = null;
+    try {
+      const record = await api.startRun(request);
+      this.#note(record);
+      this.#show(record.id, emptyResult);
+      void this.#watch(record.id);
+      return record;
+    } catch (error) {
+      this.error = words(error);
+      return null;
+    }
+  }
+
+  /** Brings a run on the screen: stored ones over HTTP, running ones live. */
+  async open(runId: string): Promise<RunRecord | null> {
+    this.error = null;
+    try {
+      const stored = await api.run(runId);
+      this.#note(stored.record);
+      if (isOver(stored.record)) {
+        const arrays = Object.keys(stored.arrays).length > 0 ? await api.arrays(runId, stored.arrays) : {};
+        const { figures, checks, finding, cost } = stored;
+        this.#show(runId, { figures, checks, finding, cost, arrays, progress: stored.record.progress });
+      } else {
+        this.#show(runId, emptyResult);
+        void this.#watch(runId);
+      }
+      return stored.record;
+    } catch (error) {
+      this.close();
+      this.error = words(error);
+      return null;
+    }
+  }
+
+  close(): void {
+    if (this.currentId !== null) this.#socket?.unwatch(this.currentId);
+    this.currentId = null;
+    this.#latest = this.result = emptyResult;
+    this.error = null;
+  }
+
+  async cancel(runId: string): Promise<void> {
+    try {
+      this.#note(await api.cancelRun(runId));
+    } catch (error) {
+      this.error = words(error);
+    }
+  }
+
+  #show(runId: string, result: ProbeResult): void {
+    if (this.currentId !== null && this.currentId !== runId) this.#socket?.unwatch(this.currentId);
+    this.currentId = runId;
+    this.#latest = this.result = result;
+  }
+
+  async #watch(runId: string): Promise<void> {
+    this.#nextSeq = 0;
+    const answer = await this.#socket?.watch(runId);
+    if (!answer || this.currentId !== runId) return;
+    if (answer.ok) this.#note(answer.record);
+    else this.error = answer.error.message;
+  }
+
+  #take(runId: string, seq: number, events: readonly ProbeEvent[]): void {
+    if (runId !== this.currentId) return;
+    if (seq !== 0 && seq !== this.#nextSeq) {
+      // Something was left out; watching anew starts with a snapshot. What is on screen stays until it comes.
+      this.#nextSeq = Infinity;
+      void this.#watch(runId);
+      return;
+    }
+    this.#nextSeq = seq + 1;
+    this.#latest = events.reduce(applyEvent, seq === 0 ? emptyResult : this.#latest);
+    if (this.#isFrameAsked) return;
+    this.#isFrameAsked = true;
+    requestAnimationFrame(() => {
+      this.#isFrameAsked = false;
+      if (this.currentId === runId) this.result = this.#latest;
+    });
+  }
+
+  async #resume(): Promise<void> {
+    await this.refresh();
+    if (this.current && !isOver(this.current)) void this.#watch(this.current.id);
+    else if (this.current && this.result.figures.length === 0) void this.open(this.current.id);
+  }
+
+  #note(record: RunRecord): void {
+    const isKnown = this.list.some(({ id }) => id === record.id);
+    this.list = isKnown ? this.list.map((known) => (known.id === record.id ? record : known)) : [record, ...this.list];
+  }
+}
+export const runs = new RunsState();

@@ -1,0 +1,81 @@
+/** The model and adapters that are looked at. A change counts only once the server could open it. */
+import { api } from "../api.ts";
+import { adapterPalette } from "../figures/theme.ts";
+import type { SubjectCard, SubjectRequest } from "../../server/wire.ts";
+import { recents } from "./recents.svelte.ts";
+import { theme } from "./theme.svelte.ts";
+import type { AdapterView } from "./view.ts";
+
+const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+class SubjectState {
+  model = $state<string | null>(null);
+  adapters = $state.raw<readonly AdapterView[]>([]);
+  card = $state.raw<SubjectCard | null>(null);
+  modelError = $state<string | null>(null);
+  adapterError = $state<string | null>(null);
+  isOpening = $state(false);
+
+  readonly names: readonly string[] = $derived(this.adapters.map((adapter, index) => this.card?.adapters[index]?.name ?? adapter.name ?? lastPart(adapter.path)));
+  readonly colours: Readonly<Record<string, string>> = $derived(adapterPalette(this.names, theme.colours));
+  /** Adapters that are off are left out: base and adapted then differ by the others alone. */
+  readonly request: SubjectRequest = $derived(subjectRequest(this.model, this.adapters.filter(({ isOn }) => isOn)));
+
+  /** @returns whether the server could open it; if not, everything stays as it was */
+  async open(model: string | null, adapters: readonly AdapterView[], blame: "model" | "adapter"): Promise<boolean> {
+    this.isOpening = true;
+    this.modelError = null;
+    this.adapterError = null;
+    try {
+      this.card = await api.openSubject(subjectRequest(model, withDistinctNames(adapters)));
+      this.model = model;
+      this.adapters = withDistinctNames(adapters);
+      for (const { path } of adapters.toReversed()) recents.add({ kind: "adapter", path });
+      if (model !== null) recents.add({ kind: "model", path: model });
+      return true;
+    } catch (error) {
+      if (blame === "model") this.modelError = words(error);
+      else this.adapterError = words(error);
+      return false;
+    } finally {
+      this.isOpening = false;
+    }
+  }
+
+  addAdapter(path: string): Promise<boolean> {
+    return this.open(this.model, [...this.adapters, { path, name: null, strength: 1, isOn: true }], "adapter");
+  }
+
+  removeAdapter(index: number): Promise<boolean> {
+    return this.open(this.model, this.adapters.toSpliced(index, 1), "adapter");
+  }
+
+  change(index: number, change: Partial<AdapterView>): void {
+    this.adapters = this.adapters.map((adapter, at) => (at === index ? { ...adapter, ...change } : adapter));
+  }
+}
+
+export const lastPart = (path: string): string => path.split(/[\\/]/).findLast((part) => part !== "") ?? path;
+
+function subjectRequest(model: string | null, adapters: readonly AdapterView[]): SubjectRequest {
+  return { model, adapters: adapters.map(({ path, name, strength }) => ({ path, strength, ...(name === null ? {} : { name }) })) };
+}
+
+/** Two checkpoints of one training run are often both called "checkpoint-100": the later ones get a number. */
+function withDistinctNames(adapters: readonly AdapterView[]): AdapterView[] {
+  const taken = new Set(adapters.flatMap(({ name }) => name ?? []));
+  return adapters.map((adapter) => {
+    if (adapter.name !== null) return adapter;
+    const plain = lastPart(adapter.path).replaceAll(/[^\w-]/g, "_");
+    if (!taken.has(plain)) {
+      taken.add(plain);
+      return adapter;
+    }
+    let count = 2;
+    while (taken.has(`${plain}_${count}`)) count += 1;
+    taken.add(`${plain}_${count}`);
+    return { ...adapter, name: `${plain}_${count}` };
+  });
+}
+
+export const subject = new SubjectState();

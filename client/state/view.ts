@@ -1,0 +1,109 @@
+/** The whole view as one value, and its address: what a link holds and Back returns to. */
+import type { Place } from "../../probes/result.ts";
+
+export interface AdapterView {
+  readonly path: string;
+  readonly name: string | null;
+  readonly strength: number;
+  readonly isOn: boolean;
+}
+export interface PromptTexts {
+  readonly clean: string;
+  readonly corrupted: string;
+  readonly answer: string;
+  readonly counterAnswer: string;
+}
+export interface Pin {
+  readonly figure: string;
+  readonly place: Place;
+}
+export interface View {
+  readonly model: string | null;
+  readonly adapters: readonly AdapterView[];
+  readonly prompts: PromptTexts;
+  readonly probe: string | null;
+  /** Only what differs from the probe's defaults. */
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly metric: string | null;
+  readonly pins: readonly Pin[];
+  readonly run: string | null;
+}
+
+export const noPrompts: PromptTexts = { clean: "", corrupted: "", answer: "", counterAnswer: "" };
+export const promptNames = ["clean", "corrupted", "answer", "counterAnswer"] as const;
+export type PromptName = (typeof promptNames)[number];
+
+/** `NAME=FOLDER@STRENGTH`, name and strength optional, as the command line has it. */
+const adapterPattern = /^(?:(?<name>[\w-]+)=)?(?<path>.+?)(?:@(?<strength>[\d.]+))?$/;
+
+function adapterView(text: string, isOn: boolean): AdapterView | null {
+  const { name, path, strength } = adapterPattern.exec(text)?.groups ?? {};
+  const value = strength === undefined ? 1 : Number(strength);
+  return path === undefined || !Number.isFinite(value) ? null : { path, name: name ?? null, strength: value, isOn };
+}
+
+export const adapterText = ({ name, path, strength }: Omit<AdapterView, "isOn">): string => `${name === null ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`;
+
+const placeKeys = ["layer", "position", "head", "component", "site", "adapter"] as const;
+
+/** "positions!layer:3!position:5!site:mlp_out" */
+export const pinText = ({ figure, place }: Pin): string =>
+  [figure, ...placeKeys.flatMap((key) => (place[key] === undefined ? [] : [`${key}:${place[key]}`]))].map((part) => part.replaceAll("!", "%21")).join("!");
+
+export function pinFrom(text: string): Pin | null {
+  const [figure, ...parts] = text.split("!").map((part) => part.replaceAll("%21", "!"));
+  if (!figure || parts.length === 0) return null;
+  const place: { -readonly [K in keyof Place]: Place[K] } = {};
+  for (const part of parts) {
+    const at = part.indexOf(":");
+    const [key, value] = [part.slice(0, at), part.slice(at + 1)];
+    if (key === "site" || key === "adapter") place[key] = value;
+    else if (key === "layer" || key === "position" || key === "head" || key === "component") {
+      if (!/^\d+$/.test(value)) return null;
+      place[key] = Number(value);
+    } else return null;
+  }
+  return { figure, place };
+}
+
+export function viewQuery(view: View): string {
+  const query = new URLSearchParams();
+  if (view.model !== null) query.set("model", view.model);
+  for (const adapter of view.adapters) query.append("adapter", adapterText(adapter));
+  const off = view.adapters.flatMap((adapter, index) => (adapter.isOn ? [] : [index]));
+  if (off.length > 0) query.set("off", off.join(","));
+  for (const name of promptNames) if (view.prompts[name] !== "") query.set(name, view.prompts[name]);
+  if (view.probe !== null) query.set("probe", view.probe);
+  if (Object.keys(view.params).length > 0) query.set("params", JSON.stringify(view.params));
+  if (view.metric !== null) query.set("metric", view.metric);
+  for (const pin of view.pins) query.append("pin", pinText(pin));
+  if (view.run !== null) query.set("run", view.run);
+  return query.toString();
+}
+
+/** Parts of an address that cannot be read are left out: an old link still opens what it can. */
+export function viewFromQuery(text: string): View {
+  const query = new URLSearchParams(text);
+  const off = new Set((query.get("off") ?? "").split(","));
+  return {
+    model: query.get("model"),
+    adapters: query.getAll("adapter").flatMap((adapter, index) => adapterView(adapter, !off.has(String(index))) ?? []),
+    prompts: { clean: query.get("clean") ?? "", corrupted: query.get("corrupted") ?? "", answer: query.get("answer") ?? "", counterAnswer: query.get("counterAnswer") ?? "" },
+    probe: query.get("probe"),
+    params: record(query.get("params")),
+    metric: query.get("metric"),
+    pins: query.getAll("pin").flatMap((pin) => pinFrom(pin) ?? []).slice(0, 2),
+    run: query.get("run"),
+  };
+}
+
+export const isEmptyView = (view: View): boolean => view.model === null && view.adapters.length === 0 && view.run === null;
+
+function record(text: string | null): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text ?? "{}");
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,190 @@
+/** What a person does, across the states: open the demo, run, go to a probe, follow a link, go back. */
+import { api, type Health } from "../api.ts";
+import type { Place } from "../../probes/result.ts";
+import type { DemoCard, RunRequest } from "../../server/wire.ts";
+import { schemaProperties } from "./paramFields.ts";
+import { probes } from "./probes.svelte.ts";
+import { prompts } from "./prompts.svelte.ts";
+import { isOver, runs } from "./runs.svelte.ts";
+import { selection } from "./selection.svelte.ts";
+import { subject } from "./subject.svelte.ts";
+import { isEmptyView, noPrompts, promptNames, viewFromQuery, viewQuery, type AdapterView, type PromptTexts, type View } from "./view.ts";
+
+class Workbench {
+  health = $state.raw<Health | null>(null);
+  demo = $state.raw<DemoCard | null>(null);
+  bootError = $state<string | null>(null);
+  isReady = $state(false);
+  metric = $state<string | null>(null);
+  demoRun = $state<string | null>(null);
+
+  readonly request: RunRequest | null = $derived(probes.active === null ? null : { subject: subject.request, probe: probes.active, params: { ...probes.params } });
+  /** The run on screen was made with other settings than those now shown. */
+  readonly isStale: boolean = $derived(runs.current !== null && this.request !== null && !isSameRequest(runs.current.request, this.request));
+  readonly finding: string | null = $derived(runs.currentId !== null && runs.currentId === this.demoRun ? (this.demo?.finding ?? null) : runs.result.finding);
+  readonly view: View = $derived({
+    model: subject.model,
+    adapters: subject.adapters,
+    prompts: prompts.texts,
+    probe: probes.active,
+    params: probes.active === null ? {} : (probes.changed[probes.active] ?? {}),
+    metric: this.metric,
+    pins: selection.pins,
+    run: runs.currentId,
+  });
+
+  async start(): Promise<void> {
+    runs.start();
+    addEventListener("popstate", () => void this.show(viewFromQuery(location.search)));
+    try {
+      [this.health, probes.cards, this.demo] = await Promise.all([api.health(), api.probes(), api.demo()]);
+    } catch (error) {
+      this.bootError = error instanceof Error ? error.message : String(error);
+      return;
+    }
+    const asked = viewFromQuery(location.search);
+    if (isEmptyView(asked)) {
+      probes.active = asked.probe ?? probes.cards[0]?.name ?? null;
+      if (this.demo) await this.openDemo(this.demo, "replace");
+    } else await this.show(asked);
+    this.isReady = true;
+  }
+
+  async openDemo(demo: DemoCard, history: "push" | "replace"): Promise<void> {
+    const { model, adapters } = demo.subject;
+    const isOpen = await subject.open(model, adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength, isOn: strength > 0 })), "model");
+    if (!isOpen) return;
+    prompts.setAll(textsFrom(demo.params) ?? demo.prompts[0] ?? noPrompts);
+    probes.active = probes.cards.some(({ name }) => name === demo.probe) ? demo.probe : (probes.cards[0]?.name ?? null);
+    probes.setAll(demo.probe, demo.params);
+    selection.clear();
+    if (probes.obstacle === null) await this.run(history);
+    if (probes.active === demo.probe) this.demoRun = runs.currentId;
+  }
+
+  async openModel(path: string | null, adapters: readonly AdapterView[] = []): Promise<void> {
+    if (!(await subject.open(path, adapters, "model"))) return;
+    runs.close();
+    selection.clear();
+    void prompts.tokenize();
+    this.remember("push");
+  }
+
+  async addAdapter(path: string): Promise<boolean> {
+    const isAdded = await subject.addAdapter(path);
+    if (isAdded) this.remember("push");
+    return isAdded;
+  }
+
+  async run(history: "push" | "replace" = "push"): Promise<void> {
+    if (!this.request || probes.obstacle !== null) return;
+    const before = runs.current;
+    if (before && !isOver(before)) await runs.cancel(before.id);
+    if (before && before.request.probe !== this.request.probe) this.metric = null;
+    if (await runs.begin(this.request)) this.remember(history);
+  }
+
+  async cancel(): Promise<void> {
+    if (runs.running) await runs.cancel(runs.running.id);
+  }
+
+  /** The probe's own last run comes back with it when its settings are the ones shown. */
+  async goToProbe(name: string, options: { readonly run?: boolean; readonly params?: Readonly<Record<string, unknown>> } = {}): Promise<void> {
+    if (!probes.cards.some((card) => card.name === name)) return;
+    if (probes.active !== name) this.metric = null;
+    probes.active = name;
+    if (options.params) probes.setAll(name, { ...probes.changed[name], ...options.params });
+    const { request } = this;
+    const same = request && runs.list.find((record) => record.state !== "failed" && record.state !== "cancelled" && isSameRequest(record.request, request));
+    if (same) await runs.open(same.id);
+    else if (options.run === true && probes.obstacle === null) {
+      await this.run("push");
+      return;
+    } else runs.close();
+    this.remember("push");
+  }
+
+  async openRun(runId: string): Promise<void> {
+    const record = await runs.open(runId);
+    if (!record) return;
+    await this.#take(record.request);
+    this.remember("push");
+  }
+
+  pick(figure: string, place: Place, extend: boolean): void {
+    selection.pick(figure, place, extend);
+    this.remember("replace");
+  }
+
+  letGo(): void {
+    selection.clear();
+    this.remember("replace");
+  }
+
+  setMetric(id: string): void {
+    this.metric = id;
+    this.remember("push");
+  }
+
+  /** Writes the view into the address; small steps replace the last entry, so that Back undoes what a person would call one change. */
+  remember(how: "push" | "replace"): void {
+    const url = `${location.pathname}?${viewQuery(this.view)}`;
+    if (url === location.pathname + location.search) return;
+    if (how === "push") history.pushState(null, "", url);
+    else history.replaceState(null, "", url);
+  }
+
+  /** Brings back a view from its address. */
+  async show(view: View): Promise<void> {
+    const isSameSubject = view.model === subject.model && JSON.stringify(view.adapters.map(({ path }) => path)) === JSON.stringify(subject.adapters.map(({ path }) => path));
+    if (isSameSubject) subject.adapters = view.adapters;
+    else if (view.model !== null || view.adapters.length > 0) await subject.open(view.model, view.adapters, "model");
+    prompts.setAll(view.prompts);
+    probes.active = view.probe ?? probes.active ?? probes.cards[0]?.name ?? null;
+    if (view.probe !== null) probes.setAll(view.probe, view.params);
+    this.metric = view.metric;
+    selection.pins = view.pins;
+    if (view.run === null) runs.close();
+    else if (view.run !== runs.currentId) {
+      const record = await runs.open(view.run);
+      // A link with nothing but a run in it: the run knows the rest.
+      if (record && subject.card === null) await this.#take(record.request);
+    }
+  }
+
+  async #take({ subject: asked, probe, params }: RunRequest): Promise<void> {
+    const known = subject.adapters;
+    const adapters = asked.adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength, isOn: true }));
+    const isSubset = asked.model === subject.model && adapters.every(({ path }) => known.some((adapter) => adapter.path === path));
+    if (isSubset) {
+      subject.adapters = known.map((adapter) => {
+        const used = adapters.find(({ path }) => path === adapter.path);
+        return { ...adapter, isOn: used !== undefined, strength: used?.strength ?? adapter.strength };
+      });
+    } else await subject.open(asked.model, adapters, "model");
+    const texts = textsFrom(params);
+    if (texts) prompts.setAll({ ...prompts.texts, ...texts });
+    probes.active = probe;
+    probes.setAll(probe, params);
+  }
+}
+
+/** Prompts among a probe's parameters; null when there are none. */
+function textsFrom(params: Readonly<Record<string, unknown>>): PromptTexts | null {
+  const given = promptNames.flatMap((name) => {
+    const value = params[name] ?? (name === "clean" ? params["prompt"] : undefined);
+    return typeof value === "string" ? [[name, value] as const] : [];
+  });
+  return given.length === 0 ? null : { ...prompts.texts, ...Object.fromEntries(given) };
+}
+
+/** Equal in everything that changes a number; defaults may be written out or not. */
+function isSameRequest(a: RunRequest, b: RunRequest): boolean {
+  const card = probes.cards.find(({ name }) => name === a.probe);
+  const defaults = card ? Object.fromEntries(Object.entries(schemaProperties(card.params)).flatMap(([name, { default: value }]) => (value === undefined ? [] : [[name, value] as const]))) : {};
+  const plain = ({ subject: of, probe, params }: RunRequest): string =>
+    JSON.stringify([of.model, of.adapters.map(({ path, strength }) => [path, strength]), probe, Object.entries({ ...defaults, ...params }).toSorted(([x], [y]) => (x < y ? -1 : 1))]);
+  return plain(a) === plain(b);
+}
+
+export const workbench = new Workbench();

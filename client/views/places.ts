@@ -1,0 +1,60 @@
+/** Places and pinned numbers in words. */
+import type { Figure, Metric, Place, ProbeResult } from "../../probes/result.ts";
+import { valueAt } from "../figures/figure.ts";
+import { indexedToken, siteKind } from "../figures/labels.ts";
+
+/** Metrics a figure can be drawn by; empty where there is nothing to choose. */
+export function metricsOf(figure: Figure): readonly Metric[] {
+  return figure.kind === "heatmap" || figure.kind === "bars" ? figure.metrics : [];
+}
+
+export const chosenMetric = (figure: Figure, id: string | null): Metric | null => metricsOf(figure).find((metric) => metric.id === id) ?? metricsOf(figure)[0] ?? null;
+
+/** The tokens that a figure's positions are. */
+export function tokensOf(figure: Figure): readonly string[] {
+  if (figure.kind === "heatmap") return figure.panels.flatMap(({ rows, cols }) => [rows, cols]).find(({ name }) => name === "position")?.labels ?? [];
+  if (figure.kind === "tokenGrid") return figure.cols.name === "position" ? figure.cols.labels : [];
+  return figure.kind === "attention" ? figure.tokens : [];
+}
+
+/** "layer 3, ·venia [5]", "L3H1", "mlp.in#0 of layer 3" */
+export function placeWords(place: Place, tokens: readonly string[]): string {
+  const parts: string[] = [];
+  const site = place.site === undefined ? null : siteKind(place.site);
+  if (place.component !== undefined) parts.push(`L${place.layer ?? "?"}.${site ?? ""}#${place.component}`);
+  else if (place.head !== undefined && place.layer !== undefined) parts.push(`head L${place.layer}H${place.head}`);
+  else if (place.layer !== undefined) parts.push(`layer ${place.layer}`);
+  if (place.position !== undefined) parts.push(indexedToken(tokens[place.position] ?? "", place.position));
+  if (place.adapter !== undefined && place.component !== undefined) parts.push(place.adapter);
+  return parts.join(", ") || (site ?? "");
+}
+
+/** What kind of activation the place is in: the panel's own title where there is one. */
+export function siteWords(figure: Figure, place: Place): string {
+  if (figure.kind === "heatmap") {
+    const panel = figure.panels.find(({ id }) => id === place.site) ?? (figure.panels.length === 1 ? figure.panels[0] : undefined);
+    if (panel) return panel.title.split(" · ")[0] ?? panel.title;
+  }
+  return place.site === undefined ? figure.title : siteKind(place.site);
+}
+
+export interface PinnedNumber {
+  readonly label: string;
+  readonly value: number;
+  readonly unit: string;
+}
+
+/** Every number a figure has at a place, the drawn one first. */
+export function numbersAt(figure: Figure, result: ProbeResult, place: Place, metricId: string | null): readonly PinnedNumber[] {
+  const chosen = chosenMetric(figure, metricId);
+  if (!chosen) {
+    const value = valueAt(figure, result.arrays, undefined, place);
+    const unit = figure.kind === "spectrum" ? figure.unit : "";
+    return value === null ? [] : [{ label: figure.kind === "table" ? figure.title : siteWords(figure, place), value, unit }];
+  }
+  const ordered = [chosen, ...metricsOf(figure).filter(({ id }) => id !== chosen.id)];
+  return ordered.flatMap(({ id, label, unit }) => {
+    const value = valueAt(figure, result.arrays, id, place);
+    return value === null ? [] : [{ label, value, unit }];
+  });
+}
