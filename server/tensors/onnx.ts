@@ -65,7 +65,7 @@ export class OnnxEngine implements Engine {
     };
     this.#programs.set(cacheKey, program, bytes.length);
     try {
-      await this.#session(cacheKey, held, () => this.#create(key, bytes)).ready();
+      await this.#session(cacheKey, held, () => this.#create(key, bytes, signature)).ready();
     } catch (error) {
       this.#programs.delete(cacheKey);
       throw error;
@@ -86,7 +86,7 @@ export class OnnxEngine implements Engine {
     const used = Object.keys(signature.weights).filter((name) => model.usedInputs.has(weightName(name)));
     const results = await this.#weights.use(used.map((name) => ({ weight: weights[name]!, isHalf: this.name === "onnx-cpu" && signature.halves?.[name] !== undefined })), (tensors) => {
       used.forEach((name, i) => { feeds[weightName(name)] = tensors[i]!; });
-      return this.#session(cacheKey, held, () => this.#create(key, model.bytes)).run(feeds);
+      return this.#session(cacheKey, held, () => this.#create(key, model.bytes, signature)).run(feeds);
     });
     return Object.fromEntries(model.outputNames.map((name) => [name, toHost(name, results[outputName(name)]!)]));
   }
@@ -101,9 +101,11 @@ export class OnnxEngine implements Engine {
     return session;
   }
 
-  async #create(key: string, bytes: Uint8Array): Promise<InferenceSession> {
+  async #create(key: string, bytes: Uint8Array, signature: Signature): Promise<InferenceSession> {
     try {
-      return await this.#ort.InferenceSession.create(bytes, this.#sessionOptions);
+      // Decoded weights are large and short-lived; a session's own arena would keep them, doubled.
+      const keepsArena = Object.keys(signature.halves ?? {}).length === 0;
+      return await this.#ort.InferenceSession.create(bytes, { ...this.#sessionOptions, enableCpuMemArena: keepsArena });
     } catch (error) {
       throw new WorkbenchError("engine.unsupportedOp", `program ${key} was refused by ${this.name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
