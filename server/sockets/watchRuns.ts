@@ -11,6 +11,8 @@ export type RunSocket = Socket<ClientToServer, ServerToClient>;
 const maxUnsentBytes = 8 * 2 ** 20;
 const maxUnsentPackets = 256;
 const catchUpEveryMs = 250;
+/** Socket.io clients refuse a packet with more than 10 binary attachments and drop the connection. */
+const maxTilesInPacket = 8;
 
 interface Watch {
   stop(): void;
@@ -45,7 +47,10 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
   let isStopped = false;
   let catchUp: NodeJS.Timeout | null = null;
 
-  const send = (events: ProbeEvent[]): void => {
+  const send = (events: readonly ProbeEvent[]): void => {
+    for (const packet of packets(events)) sendPacket(packet);
+  };
+  const sendPacket = (events: ProbeEvent[]): void => {
     const number = seq++;
     if (isStopped) return;
     if (!isBehind(socket)) {
@@ -67,7 +72,7 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
 
   const unfollow = board.follow(runId, (events) => {
     // While behind, everything is in the snapshot that will be sent.
-    if (!catchUp) send([...events]);
+    if (!catchUp) send(events);
   });
   // Read before the next batch can come: a live result is at hand, and a stored one has no more batches.
   sendSnapshot().catch(fail);
@@ -79,6 +84,20 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
       if (catchUp) clearInterval(catchUp);
     },
   };
+}
+
+/** Cut after every so many tiles; the order stays. */
+function packets(events: readonly ProbeEvent[]): ProbeEvent[][] {
+  const all: ProbeEvent[][] = [[]];
+  let tiles = 0;
+  for (const event of events) {
+    if (event.type === "tile" && ++tiles > maxTilesInPacket) {
+      all.push([]);
+      tiles = 1;
+    }
+    all.at(-1)!.push(event);
+  }
+  return all;
 }
 
 function isBehind(socket: RunSocket): boolean {
