@@ -1,14 +1,14 @@
 /** Attention patterns: every head as a thumbnail, those that differ most first, and the chosen head large with its tokens. */
 import type { AttentionFigure, Axis, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
-import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, gridBox, mostVectorCells, rowBox, type Grid } from "./cells.ts";
+import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
 import { arrowStep, type Arrays, type Box, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
 import { formatValue, indexedToken, splitTitle } from "./labels.ts";
-import { drawLegend } from "./legend.ts";
-import { drawPanelTitle, planPanels, titleHeight } from "./panels.ts";
+import { drawLegend, lowRoom } from "./legend.ts";
+import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
 import { numbersOf } from "./places.ts";
 import { colourScale, type ColourScale } from "./scales.ts";
-import { drawText, round } from "./text.ts";
+import { drawText } from "./text.ts";
 
 type Panel = AttentionFigure["panels"][number];
 interface Head {
@@ -100,8 +100,7 @@ function drawThumbnails(root: Group, figure: AttentionFigure, frame: Frame, orde
     const box = { x: (index % perLine) * (side + gap), y: gridTop + Math.floor(index / perLine) * lineHeight, width: side, height: side };
     const isChosen = head.layer === chosen.layer && head.head === chosen.head;
     const count = figure.tokens.length;
-    group.append("rect").attr("x", round(box.x)).attr("y", round(box.y)).attr("width", side).attr("height", side).attr("fill", frame.theme.panel);
-    drawCells(group, frame, { x: box.x, y: box.y, rows: count, cols: count, cellWidth: side / count, cellHeight: side / count, up: false }, patternOf(figure, frame.arrays, panel, head), scale, true);
+    drawCells(group, frame, { x: box.x, y: box.y, rows: count, cols: count, cellWidth: side / count, cellHeight: side / count, up: false, causal: true }, patternOf(figure, frame.arrays, panel, head), scale, true);
     drawText(group, frame, headName(head), box.x + side / 2, box.y + side + size + 2, { anchor: "middle", bold: isChosen, fill: isChosen ? frame.theme.ink : frame.theme.muted });
     return box;
   });
@@ -127,26 +126,27 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   const { perLine, cellWidth } = planPanels(frame.width, figure.panels.length, count, left, gap, Math.min(least, sketch.cellWidth), widest);
   const plan = planColumns(axis, cellWidth, frame);
   const asImage = count * count * figure.panels.length > mostVectorCells;
+  const titleRoom = count * cellWidth + gap - 8;
+  const titles = figure.panels.map((panel) => `${splitTitle(panel.title).name} · ${headName(chosen)}`);
+  const below = remarksBelow(frame, titles, titleRoom);
+  const head = titleHeight(frame, below);
   let y = top;
   const grids: Grid[] = [];
   figure.panels.forEach((panel, index) => {
     const column = index % perLine;
-    if (index > 0 && column === 0) y += titleHeight(frame) + count * cellWidth + plan.height + 6;
-    const grid: Grid = { x: left + column * (count * cellWidth + gap), y: y + titleHeight(frame), rows: count, cols: count, cellWidth, cellHeight: cellWidth, up: false };
+    if (index > 0 && column === 0) y += head + count * cellWidth + plan.height + 6;
+    const grid: Grid = { x: left + column * (count * cellWidth + gap), y: y + head, rows: count, cols: count, cellWidth, cellHeight: cellWidth, up: false, causal: true };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
-    const { name } = splitTitle(panel.title);
-    drawPanelTitle(group, frame, `${name} · ${headName(chosen)}`, grid.x, y, count * cellWidth + gap - 8);
-    const box = gridBox(grid);
-    group.append("rect").attr("class", "plot").attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(box.height)).attr("fill", frame.theme.background);
+    drawPanelTitle(group, frame, titles[index]!, grid.x, y, titleRoom, below);
     drawCells(group, frame, grid, patterns[index]!, scales.get(panel.metric.id)!, asImage);
     if (!asImage) drawCellNumbers(group, frame, grid, patterns[index]!, scales.get(panel.metric.id)!);
     if (column === 0) drawRowLabels(group, frame, axis, grid, strong);
     drawColumnLabels(group, frame, axis, plan, grid, strong);
   });
-  y += titleHeight(frame) + count * cellWidth + plan.height + 10;
+  y += head + count * cellWidth + plan.height + 10;
   [...scales.values()].forEach((scale, index) => {
-    y += drawLegend(root, frame, scale, gutter, y, index === 0 ? "rows look, columns are looked at" : "", figure.nulls?.find((band) => band.metric === scale.metric.id));
+    y += drawLegend(root, frame, scale, gutter, y, index === 0 ? "rows look, columns are looked at" : "", figure.nulls?.find((band) => band.metric === scale.metric.id), lowRoom(frame, scales.values()));
   });
   return { grids, bottom: y };
 }

@@ -19,6 +19,8 @@ export interface Grid {
   readonly cellHeight: number;
   /** Row 0 at the bottom. */
   readonly up: boolean;
+  /** Only columns up to the row exist: later tokens are never looked at. */
+  readonly causal?: boolean;
 }
 
 export const gridBox = (grid: Grid): Box => ({ x: grid.x, y: grid.y, width: grid.cols * grid.cellWidth, height: grid.rows * grid.cellHeight });
@@ -27,12 +29,15 @@ export const cellBox = (grid: Grid, row: number, col: number): Box => ({ x: grid
 export const rowBox = (grid: Grid, row: number): Box => ({ ...gridBox(grid), y: rowTop(grid, row), height: grid.cellHeight });
 export const columnBox = (grid: Grid, col: number): Box => ({ ...gridBox(grid), x: grid.x + col * grid.cellWidth, width: grid.cellWidth });
 
+const exists = (grid: Grid, index: number): boolean => grid.causal !== true || index % grid.cols <= Math.floor(index / grid.cols);
+
 /** Row and column under a point, or null outside. */
 export function cellUnder(grid: Grid, x: number, y: number): { row: number; col: number } | null {
   const col = Math.floor((x - grid.x) / grid.cellWidth);
   const down = Math.floor((y - grid.y) / grid.cellHeight);
   if (col < 0 || col >= grid.cols || down < 0 || down >= grid.rows) return null;
-  return { row: grid.up ? grid.rows - 1 - down : down, col };
+  const row = grid.up ? grid.rows - 1 - down : down;
+  return exists(grid, row * grid.cols + col) ? { row, col } : null;
 }
 
 export const hatchId = (frame: Frame): string => `${frame.scope}-hatch`;
@@ -56,14 +61,14 @@ function drawRectangles(group: Group, frame: Frame, grid: Grid, values: Float32A
   const gap = Math.min(grid.cellWidth, grid.cellHeight) >= 7 ? frame.type.thin : 0;
   group
     .selectAll("rect")
-    .data(values)
+    .data(Array.from(values, (value, index) => ({ value, index })).filter(({ index }) => exists(grid, index)))
     .join("rect")
-    .attr("class", (value) => (Number.isNaN(value) ? "cell pending" : "cell"))
-    .attr("x", (_, index) => round(grid.x + (index % grid.cols) * grid.cellWidth))
-    .attr("y", (_, index) => round(rowTop(grid, Math.floor(index / grid.cols))))
+    .attr("class", ({ value }) => (Number.isNaN(value) ? "cell pending" : "cell"))
+    .attr("x", ({ index }) => round(grid.x + (index % grid.cols) * grid.cellWidth))
+    .attr("y", ({ index }) => round(rowTop(grid, Math.floor(index / grid.cols))))
     .attr("width", round(grid.cellWidth - gap))
     .attr("height", round(grid.cellHeight - gap))
-    .attr("fill", (value) => (Number.isNaN(value) ? hatchFill(frame) : scale.colour(value)));
+    .attr("fill", ({ value }) => (Number.isNaN(value) ? hatchFill(frame) : scale.colour(value)));
 }
 
 /** Numbers inside cells, when every one has room. */
@@ -73,7 +78,7 @@ export function drawCellNumbers(root: Group, frame: Frame, grid: Grid, values: F
   if (widest + 5 > grid.cellWidth || size + 3 > grid.cellHeight) return;
   const group = root.append("g").attr("class", "numbers").attr("pointer-events", "none");
   values.forEach((value, index) => {
-    if (Number.isNaN(value)) return;
+    if (Number.isNaN(value) || !exists(grid, index)) return;
     const box = cellBox(grid, Math.floor(index / grid.cols), index % grid.cols);
     drawText(group, frame, formatCell(value), box.x + (box.width - frame.type.thin) / 2, box.y + box.height / 2 + baselineShift(size), { size, anchor: "middle", fill: inkOn(scale.colour(value)) });
   });
@@ -83,13 +88,13 @@ export function drawCellNumbers(root: Group, frame: Frame, grid: Grid, values: F
 const shades = 255;
 function drawImage(group: Group, frame: Frame, grid: Grid, values: Float32Array, scale: ColourScale): void {
   const box = gridBox(grid);
-  if (values.some(Number.isNaN)) place(group.append("rect").attr("class", "pending"), box).attr("fill", hatchFill(frame));
+  if (values.some((value, index) => Number.isNaN(value) && exists(grid, index))) place(group.append("rect").attr("class", "pending"), box).attr("fill", hatchFill(frame));
   const pixels = new Uint8Array(grid.rows * grid.cols);
   for (let row = 0; row < grid.rows; row++) {
     const line = (grid.up ? grid.rows - 1 - row : row) * grid.cols;
     for (let col = 0; col < grid.cols; col++) {
       const value = values[row * grid.cols + col]!;
-      pixels[line + col] = Number.isNaN(value) ? 0 : 1 + Math.round(scale.share(value) * (shades - 1));
+      pixels[line + col] = Number.isNaN(value) || !exists(grid, row * grid.cols + col) ? 0 : 1 + Math.round(scale.share(value) * (shades - 1));
     }
   }
   const palette = Array.from({ length: shades + 1 }, (_, index): [number, number, number] => {
@@ -98,9 +103,7 @@ function drawImage(group: Group, frame: Frame, grid: Grid, values: Float32Array,
   });
   place(group.append("image"), box)
     .attr("preserveAspectRatio", "none")
-    // Both spellings: browsers know the first as a style, rasterisers the second as an attribute.
-    .style("image-rendering", "pixelated")
-    .attr("image-rendering", "optimizeSpeed")
+    .attr("image-rendering", "pixelated")
     .attr("href", pngDataUrl(pixels, grid.cols, grid.rows, palette));
 }
 

@@ -67,8 +67,10 @@ function drawHead(root: Group, figure: Figure, frame: Frame): number {
 
 /** A ring of the page's colour under the line keeps it visible on cells of any colour. */
 function outline(overlay: Group, frame: Frame, box: Box, colour: string, width: number, kind: string): void {
+  // Around a small cell, so that its colour stays visible inside.
+  const out = Math.min(box.width, box.height) < 10 ? width / 2 + 0.5 : 0;
   const ring = (stroke: string, strokeWidth: number) =>
-    overlay.append("rect").attr("class", kind).attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(box.height)).attr("stroke", stroke).attr("stroke-width", strokeWidth);
+    overlay.append("rect").attr("class", kind).attr("x", round(box.x - out)).attr("y", round(box.y - out)).attr("width", round(box.width + 2 * out)).attr("height", round(box.height + 2 * out)).attr("stroke", stroke).attr("stroke-width", strokeWidth);
   if (width >= 1.5) ring(frame.theme.background, width + 1.5);
   ring(colour, width);
 }

@@ -5,7 +5,7 @@ import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells,
 import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
 import { formatValue, splitTitle } from "./labels.ts";
 import { drawLegend } from "./legend.ts";
-import { drawPanelTitle, planPanels, titleHeight } from "./panels.ts";
+import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
 import { axisIndex, axisPlace, axisWords, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale } from "./scales.ts";
 
@@ -50,22 +50,25 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   const plans = figure.panels.map((panel) => planColumns(panel.cols, cellWidth, frame));
   const labelHeight = Math.max(...plans.map((plan) => plan.height));
 
+  const titleRoom = cols * cellWidth + gap - 8;
+  const below = remarksBelow(frame, figure.panels.map(({ title }) => title), titleRoom);
+  const head = titleHeight(frame, below);
   const selected = frame.selection?.place;
   let y = top;
   const grids: Grid[] = [];
   figure.panels.forEach((panel, index) => {
     const column = index % perLine;
-    if (index > 0 && column === 0) y += titleHeight(frame) + rows * cellHeight + labelHeight + 6;
-    const grid: Grid = { x: left + column * (cols * cellWidth + gap), y: y + titleHeight(frame), rows: panel.rows.labels.length, cols: panel.cols.labels.length, cellWidth, cellHeight, up: rowsGoUp(panel.rows) };
+    if (index > 0 && column === 0) y += head + rows * cellHeight + labelHeight + 6;
+    const grid: Grid = { x: left + column * (cols * cellWidth + gap), y: y + head, rows: panel.rows.labels.length, cols: panel.cols.labels.length, cellWidth, cellHeight, up: rowsGoUp(panel.rows) };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
-    drawPanelTitle(group, frame, panel.title, grid.x, y, cols * cellWidth + gap - 8);
+    drawPanelTitle(group, frame, panel.title, grid.x, y, titleRoom, below);
     drawCells(group, frame, grid, values[index]!, scale, asImage);
     if (!asImage) drawCellNumbers(group, frame, grid, values[index]!, scale);
     if (column === 0 || !shared) drawRowLabels(group, frame, panel.rows, grid, selected ? axisIndex(panel.rows, selected) : -1);
     drawColumnLabels(group, frame, panel.cols, plans[index]!, grid, selected ? axisIndex(panel.cols, selected) : -1);
   });
-  y += titleHeight(frame) + rows * cellHeight + labelHeight + 10;
+  y += head + rows * cellHeight + labelHeight + 10;
   const { rows: rowAxis, cols: colAxis } = figure.panels[0]!;
   const axes = `${rowAxis.name}${rowsGoUp(rowAxis) ? " ↑" : " ↓"} · ${colAxis.name === "position" ? "token" : colAxis.name}`;
   y += drawLegend(root, frame, scale, gutter, y, axes, figure.nulls?.find((band) => band.metric === metric.id));

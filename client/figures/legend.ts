@@ -17,14 +17,15 @@ const between = 20;
 
 /**
  * @param axes what the axes are, "layer ↑ · token"
+ * @param lowRoom width kept for the lower bound, so that the bars of several legends stand under each other
  * @returns the height taken
  */
-export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: number, y: number, axes: string, band: NullBand | undefined): number {
+export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: number, y: number, axes: string, band: NullBand | undefined, lowRoom = 0): number {
   const group = root.append("g").attr("class", "legend");
   const { axis: size } = frame.type;
   const room = frame.width - x;
   const note = (text: string): Item[] => wrapText(text, room, size).map((line) => ({ width: textWidth(line, size), draw: (left, baseline) => drawText(group, frame, line, left, baseline, { fill: frame.theme.muted }) }));
-  const items: Item[] = [barItem(group, frame, scale, band), ...note([scale.metric.label, unitWords(scale)].filter((word) => word !== "").join(", "))];
+  const items: Item[] = [barItem(group, frame, scale, band, lowRoom), ...note([scale.metric.label, unitWords(scale)].filter((word) => word !== "").join(", "))];
   if (axes !== "") items.push(...note(axes));
   const beyond = beyondWords(scale);
   if (beyond !== "") items.push(...note(beyond));
@@ -50,29 +51,33 @@ export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: num
   return baseline - y + 6;
 }
 
+/** Widest lower bound of several legends. */
+export const lowRoom = (frame: Frame, scales: Iterable<ColourScale>): number => Math.max(...[...scales].map(({ low }) => textWidth(formatValue(low), frame.type.axis)));
+
 const unitWords = (scale: ColourScale): string => (scale.metric.unit === scale.metric.label ? "" : scale.metric.unit);
 
+const cells = (count: number): string => (count === 1 ? "1 cell" : `${count} cells`);
 function beyondWords(scale: ColourScale): string {
   const parts = [
-    ...(scale.below.count > 0 ? [`${scale.below.count} below, to ${formatValue(scale.below.farthest)}`] : []),
-    ...(scale.above.count > 0 ? [`${scale.above.count} above, to ${formatValue(scale.above.farthest)}`] : []),
+    ...(scale.below.count > 0 ? [`${cells(scale.below.count)} below ${formatValue(scale.low)}, down to ${formatValue(scale.below.farthest)}`] : []),
+    ...(scale.above.count > 0 ? [`${cells(scale.above.count)} above ${formatValue(scale.high)}, up to ${formatValue(scale.above.farthest)}`] : []),
   ];
   return parts.join("; ");
 }
 
-function barItem(group: Group, frame: Frame, scale: ColourScale, band: NullBand | undefined): Item {
+function barItem(group: Group, frame: Frame, scale: ColourScale, band: NullBand | undefined, lowRoom: number): Item {
   const { axis: size } = frame.type;
   const [low, high] = [formatValue(scale.low), formatValue(scale.high)];
   const length = frame.preset === "print" ? 90 : 144;
-  const start = textWidth(low, size) + 8 + 6;
+  const start = Math.max(textWidth(low, size), lowRoom) + 8;
   return {
-    width: start + length + 8 + 6 + textWidth(high, size),
+    width: start + length + 8 + (scale.above.count > 0 ? 4 : 0) + textWidth(high, size),
     draw: (left, baseline) => {
       const [from, top] = [left + start, baseline - barHeight];
       const gradient = group.append("defs").append("linearGradient").attr("id", `${frame.scope}-ramp-${scale.metric.id.replace(/\W/g, "-")}`);
       const stops = 32;
       for (let stop = 0; stop <= stops; stop++) gradient.append("stop").attr("offset", round(stop / stops)).attr("stop-color", scale.colourAt(stop / stops));
-      drawText(group, frame, low, left, baseline, { fill: frame.theme.muted });
+      drawText(group, frame, low, from - 8, baseline, { anchor: "end", fill: frame.theme.muted });
       group.append("rect").attr("x", round(from)).attr("y", round(top)).attr("width", length).attr("height", barHeight).attr("fill", `url(#${gradient.attr("id")})`);
       const cap = (tip: number, base: number, share: number, side: string) =>
         group.append("path").attr("class", `cap ${side}`).attr("d", `M${round(base)},${round(top)}V${round(top + barHeight)}L${round(tip)},${round(top + barHeight / 2)}Z`).attr("fill", scale.colourAt(share));

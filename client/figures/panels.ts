@@ -25,16 +25,22 @@ export function planPanels(width: number, count: number, cols: number, left: num
   return { perLine: 1, cellWidth: Math.max(0.1, (width - left) / cols) };
 }
 
-/** Height of a panel's title above its grid. */
-export const titleHeight = (frame: Frame): number => frame.type.text + 9;
+const titleSize = (frame: Frame): number => (frame.preset === "print" ? frame.type.text : 12);
 
-/** "Residual stream" strong, its remark quiet; cut where the panel ends. */
-export function drawPanelTitle(root: Group, frame: Frame, title: string, x: number, top: number, room: number): void {
+/** Whether some remark does not fit beside its name; then all go under it. */
+export const remarksBelow = (frame: Frame, titles: readonly string[], room: number): boolean =>
+  titles.map(splitTitle).some(({ name, remark }) => remark !== "" && textWidth(name, titleSize(frame), "bold") + 6 + textWidth(remark, frame.type.axis) > room);
+
+/** Height of a panel's title above its grid. */
+export const titleHeight = (frame: Frame, below = false): number => frame.type.text + 9 + (below ? frame.type.axis + 4 : 0);
+
+/** "Residual stream" strong, its remark quiet beside or below it; cut where the panel ends. */
+export function drawPanelTitle(root: Group, frame: Frame, title: string, x: number, top: number, room: number, below = false): void {
   const { name, remark } = splitTitle(title);
-  const size = frame.preset === "print" ? frame.type.text : 12;
+  const size = titleSize(frame);
   const shown = fitText(name, room, size, "bold");
   drawText(root, frame, shown, x, top + frame.type.text, { size, bold: true });
-  const after = textWidth(shown, size, "bold") + 6;
+  const after = below ? 0 : textWidth(shown, size, "bold") + 6;
   const rest = fitText(remark, room - after, frame.type.axis);
-  if (rest !== "") drawText(root, frame, rest, x + after, top + frame.type.text, { fill: frame.theme.muted });
+  if (rest !== "") drawText(root, frame, rest, x + after, top + frame.type.text + (below ? frame.type.axis + 4 : 0), { fill: frame.theme.muted });
 }

@@ -10,6 +10,7 @@ import { drawPanelTitle, titleHeight } from "./panels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { textWidth } from "./textWidth.ts";
+import { mix } from "./theme.ts";
 
 type Series = SpectrumFigure["series"][number];
 interface Curve {
@@ -31,8 +32,8 @@ const isDrawable = (value: number): boolean => Number.isFinite(value) && value >
 function facetsOf(figure: SpectrumFigure, frame: Frame): { facets: Facet[]; layers: number[]; byLayer: boolean } {
   const layers = [...new Set(figure.series.flatMap(({ place }) => (place.layer === undefined ? [] : [place.layer])))].sort((a, b) => a - b);
   const adapters = [...new Set(figure.series.map(({ place }) => place.adapter ?? ""))];
-  const byLayer = adapters.length === 1 && layers.length > 1 && figure.series.length > fewCurves;
-  const layerColour = scaleLinear<string>().domain([0, 1]).range(frame.theme.name === "light" ? ["#c9b8ee", "#3b1d7a"] : ["#4b3a80", "#d9ccff"]);
+  const byLayer = adapters.length === 1 && layers.length > 1;
+  const layerColour = scaleLinear<string>().domain([0, 1]).range(layerRamp(frame, adapters[0]!));
   const span = Math.max(1, layers.at(-1)! - layers[0]!);
   const curve = (series: Series): Curve => ({
     series,
@@ -42,6 +43,12 @@ function facetsOf(figure: SpectrumFigure, frame: Frame): { facets: Facet[]; laye
   if (figure.series.length <= fewCurves) return { facets: [{ title: "", curves: figure.series.map(curve) }], layers, byLayer };
   const titles = [...new Set(figure.series.map(({ place, label }) => (place.site === undefined ? label : siteKind(place.site))))];
   return { facets: titles.map((title) => ({ title, curves: figure.series.filter(({ place, label }) => (place.site === undefined ? label : siteKind(place.site)) === title).map(curve) })), layers, byLayer };
+}
+
+/** From early to late layers, about the adapter's own colour. */
+function layerRamp(frame: Frame, adapter: string): [string, string] {
+  const colour = frame.adapterColours[adapter] ?? frame.theme.categorical[0]!;
+  return frame.theme.name === "light" ? [mix(colour, "#ffffff", 0.62), mix(colour, "#000000", 0.55)] : [mix(colour, frame.theme.panel, 0.68), mix(colour, "#ffffff", 0.6)];
 }
 
 const curveLabel = (curve: Curve, faceted: boolean): string => (faceted && curve.series.place.layer !== undefined ? `L${curve.series.place.layer}` : curve.series.label);
@@ -167,23 +174,37 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: numbe
     .defined((value) => isDrawable(value) && value >= floor)
     .x((_, index) => round(plot.x(index)))
     .y((value) => round(plot.top + scale(value)));
-  const ends: { curve: Curve; y: number; x: number }[] = [];
+  const ends: End[] = [];
   for (const curve of drawable) {
     const strong = isSelected(curve);
     group.append("path").attr("class", "curve").attr("d", path(Array.from(curve.values)) ?? "").attr("fill", "none").attr("stroke", strong ? frame.theme.ink : curve.colour).attr("stroke-width", (strong ? 2 : drawable.length > 12 ? 1 : 1.5) * (frame.preset === "print" ? 0.75 : 1)).attr("stroke-linejoin", "round");
     const last = curve.values.findLastIndex((value) => isDrawable(value) && value >= floor);
     if (last >= 0) ends.push({ curve, x: plot.x(last), y: plot.top + scale(curve.values[last]!) });
   }
-  // The selected curve keeps its label; of the others, the outermost come first and those that would overlap are left out.
-  const order = [...ends].sort((a, b) => a.y - b.y);
-  const ranked = [...order.filter(({ curve }) => isSelected(curve)), ...(order.length > 1 ? [order[0]!, order.at(-1)!] : order), ...order];
-  const taken: number[] = [];
-  for (const end of new Set(ranked)) {
-    if (taken.some((y) => Math.abs(y - end.y) < size)) continue;
-    taken.push(end.y);
-    const strong = isSelected(end.curve);
-    drawText(group, frame, curveLabel(end.curve, faceted), end.x + 5, end.y + baselineShift(size), { fill: strong || faceted ? frame.theme.ink : end.curve.colour, bold: strong });
+  for (const { curve, x, y } of placedLabels(ends, isSelected, plot.top, height, size)) {
+    const strong = isSelected(curve);
+    drawText(group, frame, curveLabel(curve, faceted), x + 5, y + baselineShift(size), { bold: strong, fill: frame.theme.ink });
   }
+}
+
+interface End {
+  readonly curve: Curve;
+  readonly x: number;
+  readonly y: number;
+}
+/** Few labels are pushed apart; of many, those that would overlap are left out, the selected and outermost kept first. */
+function placedLabels(ends: readonly End[], isSelected: (curve: Curve) => boolean, top: number, height: number, size: number): End[] {
+  const order = [...ends].sort((a, b) => a.y - b.y);
+  if (order.length <= fewCurves && order.length * size < height * 0.8) {
+    const ys: number[] = [];
+    for (const { y } of order) ys.push(Math.max(y, (ys.at(-1) ?? -Infinity) + size));
+    for (let index = ys.length - 1; index >= 0; index--) ys[index] = Math.min(ys[index]!, index === ys.length - 1 ? top + height : ys[index + 1]! - size);
+    return order.map((end, index) => ({ ...end, y: ys[index]! }));
+  }
+  const ranked = new Set([...order.filter(({ curve }) => isSelected(curve)), order[0]!, order.at(-1)!, ...order]);
+  const kept: End[] = [];
+  for (const end of ranked) if (kept.every(({ y }) => Math.abs(y - end.y) >= size)) kept.push(end);
+  return kept;
 }
 
 function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number, top: number, layers: readonly number[]): number {
@@ -192,7 +213,7 @@ function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number
   const baseline = top + size + 2;
   if (layers.length > 0) {
     const [first, last] = [`layer ${layers[0]!}`, String(layers.at(-1)!)];
-    const colours = frame.theme.name === "light" ? ["#c9b8ee", "#3b1d7a"] : ["#4b3a80", "#d9ccff"];
+    const colours = layerRamp(frame, figure.series[0]!.place.adapter ?? "");
     const gradient = root.append("defs").append("linearGradient").attr("id", `${frame.scope}-layers`);
     colours.forEach((colour, index) => gradient.append("stop").attr("offset", index).attr("stop-color", colour));
     drawText(root, frame, first, x, baseline, { fill: frame.theme.muted });
@@ -200,6 +221,14 @@ function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number
     root.append("rect").attr("x", round(x)).attr("y", round(baseline - 8)).attr("width", 80).attr("height", 8).attr("fill", `url(#${frame.scope}-layers)`);
     drawText(root, frame, last, x + 86, baseline, { fill: frame.theme.muted });
     x += 86 + textWidth(last, size) + 20;
+  }
+  const adapters = [...new Set(figure.series.flatMap(({ place }) => place.adapter ?? []))];
+  if (layers.length === 0 && adapters.length > 1) {
+    for (const adapter of adapters) {
+      root.append("path").attr("d", `M${round(x)},${round(baseline - 4)}h16`).attr("stroke", frame.adapterColours[adapter] ?? frame.theme.ink).attr("stroke-width", 2);
+      drawText(root, frame, adapter, x + 22, baseline, { fill: frame.theme.ink });
+      x += 22 + textWidth(adapter, size) + 16;
+    }
   }
   const words = `singular value${figure.unit === "" ? "" : ` (${figure.unit})`} against component, logarithmic`;
   if (x + textWidth(words, size) <= frame.width || x === left) {

@@ -16,6 +16,18 @@ function written(row: Row, column: Column): string {
   return typeof value === "number" ? formatValue(value) : tokenLabel(value).replaceAll("·", " ");
 }
 
+/** The width at which cutting only the widest makes them fit together. */
+function widestThatFits(widths: readonly number[], room: number): number {
+  let left = room;
+  const ascending = [...widths].sort((a, b) => a - b);
+  for (const [index, width] of ascending.entries()) {
+    const share = left / (ascending.length - index);
+    if (width > share) return Math.max(24, share);
+    left -= width;
+  }
+  return Infinity;
+}
+
 function draw(root: Group, figure: TableFigure, frame: Frame, top: number): Drawn {
   const { axis: size, text } = frame.type;
   const pitch = text + 9;
@@ -24,9 +36,8 @@ function draw(root: Group, figure: TableFigure, frame: Frame, top: number): Draw
   // Too wide a table takes from its widest words, never from numbers.
   const room = frame.width - gap * (figure.columns.length - 1);
   const fixed = natural.reduce((sum, width, index) => sum + (figure.columns[index]!.numeric ? width : 0), 0);
-  const words = natural.reduce((sum, width, index) => sum + (figure.columns[index]!.numeric ? 0 : width), 0);
-  const shrink = words > 0 ? Math.min(1, Math.max(0.15, (room - fixed) / words)) : 1;
-  const widths = natural.map((width, index) => (figure.columns[index]!.numeric ? width : width * shrink));
+  const cap = widestThatFits(natural.filter((_, index) => !figure.columns[index]!.numeric), room - fixed);
+  const widths = natural.map((width, index) => (figure.columns[index]!.numeric ? width : Math.min(width, cap)));
   const lefts = widths.map((_, index) => widths.slice(0, index).reduce((sum, width) => sum + width + gap, 0));
   const right = Math.min(frame.width, lefts.at(-1)! + widths.at(-1)!);
 

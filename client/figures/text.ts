@@ -19,7 +19,8 @@ export function drawText(group: Group, frame: Frame, text: string, x: number, y:
     .attr("y", round(y))
     .attr("font-size", round(style.size ?? frame.type.axis))
     .attr("fill", style.fill ?? frame.theme.ink)
-    .text(text);
+    // The bundled fonts have no double bar.
+    .text(text.replaceAll("‖", "||"));
   if (style.anchor && style.anchor !== "start") node.attr("text-anchor", style.anchor);
   if (style.mono) node.attr("font-family", frame.type.mono);
   if (style.bold) node.attr("font-weight", 600);

@@ -12,7 +12,7 @@ const semibold = [
   351, 574, 624, 583, 624, 591, 389, 625, 612, 262, 262, 569, 262, 900, 612, 609, 624, 624, 397, 549, 353, 612, 587, 839, 569, 588, 566, 455, 359, 455, 673,
 ];
 /** Other characters the product writes itself. */
-const special: Readonly<Record<string, number>> = { "·": 288, "−": 662, "–": 500, "…": 864, "±": 662, "×": 662, "↑": 834, "↓": 834, "“": 440, "”": 440, σ: 656, Δ: 656 };
+const special: Readonly<Record<string, number>> = { "·": 288, "−": 662, "–": 500, "…": 864, "±": 662, "×": 662, "↑": 834, "↓": 834, "“": 440, "”": 440, σ: 656, Δ: 656, "‖": 666 };
 /** JetBrains Mono: every glyph of the Latin set is 600 wide. */
 const monoAdvance = 600;
 

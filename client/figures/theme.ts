@@ -24,7 +24,8 @@ export interface Theme {
   readonly categorical: readonly string[];
 }
 
-const mix = (a: string, b: string, share: number): string => {
+/** `#rrggbb` between two colours, `share` of the second. */
+export const mix = (a: string, b: string, share: number): string => {
   const channels = (colour: string) => (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number));
   const [from, to] = [channels(a), channels(b)];
   return `#${from.map((channel, index) => Math.round(channel + (to[index]! - channel) * share).toString(16).padStart(2, "0")).join("")}`;
@@ -54,8 +55,8 @@ export const light: Theme = {
   quiet: "#b9bbbd",
   band: "#ececea",
   hatch: "#d3d3cf",
-  // ColorBrewer RdBu, 11 classes, reversed; its middle is the panel.
-  diverging: ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", lightPanel, "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"],
+  // ColorBrewer RdBu reversed, its middle the panel, its ends a little short of black so that 0.9 and 1 still differ in hue from ink.
+  diverging: ["#124a87", "#3a80b9", "#7fb8d8", "#c6deec", lightPanel, "#fbd3be", "#ee9a7c", "#cf4d45", "#9c0f26"],
   sequential: fadedViridis(lightPanel, true, 0.45),
   categorical: ["#d4632a", "#0f8579", "#7a52c7", "#a87900", "#2b6cb8", "#b83a76"],
 };
@@ -71,7 +72,7 @@ export const dark: Theme = {
   quiet: "#555a62",
   band: "#272b31",
   hatch: "#3d4249",
-  diverging: ["#b5d9ff", "#7db6f5", "#4a8ad6", "#2f609f", "#274467", darkPanel, "#54322a", "#8f4529", "#cf6236", "#f6935f", "#ffc9a3"],
+  diverging: ["#a9d2ff", "#6ea9ee", "#3f78bf", "#2a4d78", darkPanel, "#62382c", "#b05531", "#ef8650", "#ffbf94"],
   sequential: fadedViridis(darkPanel, false, 0.3),
   categorical: ["#ee8a4f", "#3cbcae", "#a98bf0", "#d9ab3a", "#6ba6ec", "#ec7fb0"],
 };

@@ -4,7 +4,7 @@ import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.
 import { cellBox, cellUnder, columnBox, defineHatch, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
 import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
 import { formatValue, splitTitle, tokenLabel } from "./labels.ts";
-import { drawLegend } from "./legend.ts";
+import { drawLegend, lowRoom } from "./legend.ts";
 import { drawPanelTitle, planPanels, titleHeight } from "./panels.ts";
 import { axisIndex, axisPlace, axisWords, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale, type ColourScale } from "./scales.ts";
@@ -69,7 +69,7 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
   });
   y += titleHeight(frame) + rows * cellHeight + plan.height + 10;
   metricIds.forEach((id, index) => {
-    y += drawLegend(root, frame, scales.get(id)!, gutter, y, index === 0 ? `${figure.rows.name}${rowsGoUp(figure.rows) ? " ↑" : ""} · token` : "", figure.nulls?.find((band) => band.metric === id));
+    y += drawLegend(root, frame, scales.get(id)!, gutter, y, index === 0 ? `${figure.rows.name}${rowsGoUp(figure.rows) ? " ↑" : ""} · token` : "", figure.nulls?.find((band) => band.metric === id), lowRoom(frame, scales.values()));
   });
 
   const describe = (panel: Panel, grid: Grid, row: number, col: number): Cell => {

@@ -40,10 +40,17 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
   return `<?xml version="1.0" encoding="UTF-8"?>\n${svg.toString()}\n`;
 }
 
+/** The rasteriser knows the semibold files by a family name of their own, and unsmoothed images by SVG 1.1's word. */
+const forRasteriser = (svg: string): string =>
+  svg
+    .replace(/<style>.*?<\/style>/s, "")
+    .replaceAll('image-rendering="pixelated"', 'image-rendering="optimizeSpeed"')
+    .replace(/<text [^>]*font-weight="600"[^>]*>/g, (tag) => (tag.includes('font-family="JetBrains Mono') ? tag.replace('font-family="JetBrains Mono', 'font-family="JetBrains Mono SemiBold') : tag.replace("<text ", '<text font-family="Inter SemiBold" ')));
+
 /** @param scale pixels of the PNG for each CSS pixel; 3 is 288 dots an inch */
 export function renderFigurePng(svg: string, scale: number): Uint8Array {
   const text = svg.replace(/<style>.*?<\/style>|<metadata>.*?<\/metadata>/gs, "").replace(/href="data:[^"]*"/g, "");
-  return new Resvg(svg, {
+  return new Resvg(forRasteriser(svg), {
     fitTo: { mode: "zoom", value: scale },
     font: { fontFiles: fontFiles(), loadSystemFonts: !isBundled(text), defaultFontFamily: "Inter", sansSerifFamily: "Inter", monospaceFamily: "JetBrains Mono" },
   })
