@@ -4,7 +4,7 @@ import { arrowStep, type Drawn, type FigureModule, type Frame, type Group } from
 import { formatValue, tokenLabel } from "./labels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
-import { fitText, textWidth } from "./textWidth.ts";
+import { fitText, textWidth, wrapText } from "./textWidth.ts";
 
 type Column = TableFigure["columns"][number];
 type Row = TableFigure["rows"][number];
@@ -22,31 +22,48 @@ function widestThatFits(widths: readonly number[], room: number): number {
   const ascending = [...widths].sort((a, b) => a - b);
   for (const [index, width] of ascending.entries()) {
     const share = left / (ascending.length - index);
-    if (width > share) return Math.max(24, share);
+    if (width > share) return Math.max(40, share);
     left -= width;
   }
   return Infinity;
 }
 
-function draw(root: Group, figure: TableFigure, frame: Frame, top: number): Drawn {
-  const { axis: size, text } = frame.type;
-  const pitch = text + 9;
-  const gap = 16;
-  const natural = figure.columns.map((column) => Math.max(textWidth(heading(column), size, "bold"), ...figure.rows.map((row) => textWidth(written(row, column), size, column.numeric ? "mono" : "sans"))));
-  // Too wide a table takes from its widest words, never from numbers.
+/** Widths of the columns, and the lines of their headings. */
+function layOut(figure: TableFigure, frame: Frame, gap: number): { widths: number[]; headings: string[][] } {
+  const { axis: size } = frame.type;
   const room = frame.width - gap * (figure.columns.length - 1);
+  const bodies = figure.columns.map((column) => Math.max(0, ...figure.rows.map((row) => textWidth(written(row, column), size, column.numeric ? "mono" : "sans"))));
+  const oneLine = figure.columns.map((column, index) => Math.max(bodies[index]!, textWidth(heading(column), size, "bold")));
+  const isWide = oneLine.reduce((sum, width) => sum + width, 0) > room;
+  // In a wide table headings break at spaces; words give way before numbers, the widest of them first.
+  const natural = isWide ? figure.columns.map((column, index) => Math.max(bodies[index]!, ...heading(column).split(" ").map((word) => textWidth(word, size, "bold")))) : oneLine;
   const fixed = natural.reduce((sum, width, index) => sum + (figure.columns[index]!.numeric ? width : 0), 0);
   const cap = widestThatFits(natural.filter((_, index) => !figure.columns[index]!.numeric), room - fixed);
   const widths = natural.map((width, index) => (figure.columns[index]!.numeric ? width : Math.min(width, cap)));
+  return { widths, headings: figure.columns.map((column, index) => wrapText(heading(column), widths[index]! + 1, size, "bold")) };
+}
+
+function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Drawn {
+  const { axis: size, text } = frame.type;
+  const pitch = text + 9;
+  const gap = frame.preset === "print" ? 12 : 16;
+  const { widths, headings } = layOut(figure, frame, gap);
   const lefts = widths.map((_, index) => widths.slice(0, index).reduce((sum, width) => sum + width + gap, 0));
-  const right = Math.min(frame.width, lefts.at(-1)! + widths.at(-1)!);
+  const right = lefts.at(-1)! + widths.at(-1)!;
+  // Numbers are never cut: a table that is too wide all the same is drawn smaller.
+  const shrink = Math.min(1, frame.width / right);
+  const root: Group = outer.append("g");
+  if (shrink < 1) root.attr("transform", `translate(0 ${round(top)}) scale(${round(shrink)}) translate(0 ${round(-top)})`);
 
   const line = (y: number, strong: boolean) => root.append("path").attr("d", `M0,${round(y)}H${round(right)}`).attr("stroke", strong ? frame.theme.muted : frame.theme.rule).attr("stroke-width", frame.type.thin);
+  const headLines = Math.max(...headings.map((lines) => lines.length));
   figure.columns.forEach((column, index) => {
-    const shown = fitText(heading(column), widths[index]! + 1, size, "bold");
-    drawText(root, frame, shown, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, top + size + 2, { bold: true, fill: frame.theme.muted, anchor: column.numeric ? "end" : "start" });
+    headings[index]!.forEach((words, at) => {
+      const baseline = top + size + 2 + (headLines - headings[index]!.length + at) * (size + 3);
+      drawText(root, frame, words, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, baseline, { bold: true, fill: frame.theme.muted, anchor: column.numeric ? "end" : "start" });
+    });
   });
-  const body = top + size + 9;
+  const body = top + size + 9 + (headLines - 1) * (size + 3);
   line(body, true);
   figure.rows.forEach((row, at) => {
     const middle = body + (at + 0.5) * pitch;
@@ -56,11 +73,13 @@ function draw(root: Group, figure: TableFigure, frame: Frame, top: number): Draw
     });
     line(body + (at + 1) * pitch, at === figure.rows.length - 1);
   });
-  const rowBoxes = figure.rows.map((_, at) => ({ x: 0, y: body + at * pitch, width: right, height: pitch }));
-  let y = body + figure.rows.length * pitch + 6;
+  const rowBoxes = figure.rows.map((_, at) => ({ x: 0, y: top + (body - top + at * pitch) * shrink, width: right * shrink, height: pitch * shrink }));
+  let y = top + (body - top + figure.rows.length * pitch) * shrink + 6;
   for (const warning of new Set(figure.rows.flatMap((row) => row.warning ?? []))) {
-    y += size + 4;
-    drawText(root, frame, fitText(warning, frame.width, size), 0, y, { fill: frame.theme.muted });
+    for (const words of wrapText(warning, frame.width, size)) {
+      y += size + 4;
+      drawText(outer, frame, words, 0, y, { fill: frame.theme.muted });
+    }
   }
   return {
     height: y + 4,

@@ -116,5 +116,5 @@ export function contrast(a: string, b: string): number {
   const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
   return (high! + 0.05) / (low! + 0.05);
 }
-/** Black or white, whichever reads better on the colour. */
-export const inkOn = (colour: string): string => (contrast("#111214", colour) >= contrast("#ffffff", colour) ? "#111214" : "#ffffff");
+/** Black or white, whichever reads better on the colour; pure, because only then one of them always has 4.5. */
+export const inkOn = (colour: string): string => (contrast("#000000", colour) >= contrast("#ffffff", colour) ? "#000000" : "#ffffff");

@@ -1,0 +1,154 @@
+/** Figures as files: data that come back unchanged, and the same picture from the server as in the browser. */
+import { inflateSync } from "node:zlib";
+import { DOMParser } from "linkedom";
+import { describe, expect, test } from "vitest";
+import { drawFigure } from "../../client/figures/figure.ts";
+import { figureCsv, figureJson } from "../../client/figures/figureData.ts";
+import { pngDataUrl } from "../../client/figures/png.ts";
+import { adapterPalette, contrast, dark, inkOn, light, printWidths } from "../../client/figures/theme.ts";
+import { fontFiles } from "../../server/reports/figureFonts.ts";
+import { renderFigurePng, renderFigureSvg } from "../../server/reports/renderFigure.ts";
+import { sfntFromWoff } from "../../server/reports/woff.ts";
+import { draw } from "./drawing.ts";
+import { examples } from "./examples.ts";
+
+/** RFC 4180, written anew so that writer and reader cannot share a mistake. */
+function parseCsv(text: string): string[][] {
+  const rows: string[][] = [];
+  let [row, field, quoted] = [[] as string[], "", false];
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]!;
+    if (quoted) {
+      if (character !== '"') field += character;
+      else if (text[at + 1] === '"') field += text[++at]!;
+      else quoted = false;
+    } else if (character === '"') quoted = true;
+    else if (character === ",") [row, field] = [[...row, field], ""];
+    else if (character === "\r" && text[at + 1] === "\n") {
+      rows.push([...row, field]);
+      [row, field] = [[], ""];
+      at += 1;
+    } else field += character;
+  }
+  return rows;
+}
+
+describe("data files", () => {
+  test("a CSV has every number to the last bit, and every token as the tokenizer has it", () => {
+    const { figure, arrays } = examples.patching!;
+    const [header, ...rows] = parseCsv(figureCsv(figure, arrays));
+    expect(header).toEqual(["panel", "layer", "layer_label", "position", "position_label", "restored", "kl"]);
+    expect(rows).toHaveLength(360);
+    const column = rows.map((row) => (row[5] === "" ? NaN : Number(row[5])));
+    expect(Float32Array.from(column)).toEqual(arrays.restored!.data);
+    expect(rows[0]![4]).toBe("\n");
+    expect(rows[2]![4]).toBe(" capital");
+  });
+
+  test.each(Object.keys(examples))("the CSV of %s has as many fields in every row as columns", (name) => {
+    const { figure, arrays } = examples[name]!;
+    const rows = parseCsv(figureCsv(figure, arrays));
+    expect(rows.length).toBeGreaterThan(1);
+    expect(new Set(rows.map((row) => row.length)).size).toBe(1);
+  });
+
+  test("JSON has axes, labels and units beside the numbers, null while pending", () => {
+    const { figure, arrays } = examples.patching!;
+    const json = JSON.parse(JSON.stringify(figureJson(figure, arrays))) as { metrics: { unit: string }[]; panels: { cols: { labels: string[] }; values: { restored: { shape: number[]; axes: string[]; data: (number | null)[] } } }[] };
+    const { shape, axes, data } = json.panels[2]!.values.restored;
+    expect(shape).toEqual([12, 10]);
+    expect(axes).toEqual(["layer", "position"]);
+    expect(Float32Array.from(data, (value) => value ?? NaN)).toEqual(arrays.restored!.data.subarray(240));
+    expect(data.at(-1)).toBeNull();
+    expect(json.panels[0]!.cols.labels[2]).toBe(" capital");
+    expect(json.metrics[0]!.unit).toBe("1 = adapted behaviour restored");
+  });
+});
+
+describe("picture files", () => {
+  test("the server's picture is the browser's, with fonts and metadata before it", () => {
+    const { figure, arrays } = examples.bars!;
+    const file = renderFigureSvg(figure, arrays, { theme: "light", width: printWidths.column, metadata: { run: "3f9c", command: 'deltascope probe "a&b"', version: "0.1.0" } });
+    const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;
+    drawFigure(svg, figure, arrays, { width: printWidths.column, theme: light, preset: "print", adapterColours: adapterPalette(["facts-edit"], light) });
+    const body = (text: string) => text.slice(text.indexOf('<rect class="background"') >= 0 ? text.indexOf('<rect class="background"') : text.indexOf("<rect"), text.lastIndexOf("</svg>"));
+    expect(body(file)).toBe(body(svg.toString()));
+    expect(file).toContain('width="3.3in"');
+    const metadata = new DOMParser().parseFromString(file, "image/svg+xml").querySelector("metadata")!.textContent!;
+    expect(JSON.parse(metadata)).toEqual({ figure: "strongest", run: "3f9c", command: 'deltascope probe "a&b"', version: "0.1.0" });
+  });
+
+  test("embeds the faces it uses and no others", () => {
+    const faces = (name: string) => {
+      const { figure, arrays } = examples[name]!;
+      const file = renderFigureSvg(figure, arrays, { theme: "light", metadata: {} });
+      return [...file.matchAll(/font-family:"([^"]+)";font-weight:(\d+);unicode-range:U\+(\d+)/g)].map((match) => match.slice(1).join(" "));
+    };
+    expect(faces("heads")).toEqual(["Inter 400 0000", "Inter 600 0000"]);
+    expect(faces("components")).toEqual(["Inter 400 0000", "Inter 400 0370", "Inter 600 0000", "Inter 600 0370", "JetBrains Mono 400 0000", "JetBrains Mono 400 0370"]);
+  });
+
+  test("a PNG is drawn with the bundled fonts at the size asked for", () => {
+    const { figure, arrays } = examples.heads!;
+    const svg = renderFigureSvg(figure, arrays, { theme: "dark", width: printWidths.column, metadata: {} });
+    const png = Buffer.from(renderFigurePng(svg, 2));
+    expect(png.subarray(1, 4).toString()).toBe("PNG");
+    // 3.3 in at 96 px an inch, twice; the rasteriser rounds up.
+    expect(Math.abs(png.readUInt32BE(16) - printWidths.column * 2)).toBeLessThan(1);
+  });
+
+  test("fonts for the rasteriser are TrueType files", () => {
+    expect(fontFiles()).toHaveLength(16);
+    expect(() => sfntFromWoff(Buffer.from("not a font"), "x.woff")).toThrow('x.woff does not begin with "wOFF"; expected a WOFF 1.0 font');
+  });
+
+  test("the image encoder writes pixels that a PNG reader finds again", () => {
+    const url = pngDataUrl(Uint8Array.of(0, 1, 2, 2, 1, 0), 3, 2, [[0, 0, 0], [255, 0, 0], [0, 0, 255]]);
+    const bytes = Buffer.from(url.slice(url.indexOf(",") + 1), "base64");
+    const at = bytes.indexOf("IDAT");
+    const pixels = inflateSync(bytes.subarray(at + 4, at + 4 + bytes.readUInt32BE(at - 4)));
+    expect([...pixels]).toEqual([0, 0, 1, 2, 0, 2, 1, 0]);
+    const png = Buffer.from(renderFigurePng(`<svg xmlns="http://www.w3.org/2000/svg" width="3" height="2"><image width="3" height="2" image-rendering="pixelated" href="${url}"/></svg>`, 1));
+    expect(png.readUInt32BE(16)).toBe(3);
+  });
+});
+
+/** WCAG 2.2 AA for text of this size. */
+const readable = 4.5;
+/** Blue and red of one strength differ somewhat in lightness in ColorBrewer's RdBu, too. */
+const armRatio = 1.35;
+/** WCAG 2.2 AA for shapes that carry meaning. */
+const visible = 3;
+
+describe.each([["light", light], ["dark", dark]] as const)("colours in %s", (_, theme) => {
+  test("text reads on the page and on the panel", () => {
+    for (const ground of [theme.background, theme.panel]) for (const text of [theme.ink, theme.muted]) expect(contrast(text, ground)).toBeGreaterThanOrEqual(readable);
+  });
+
+  test("text reads on every shade of both scales", () => {
+    for (const shade of [...theme.diverging, ...theme.sequential]) expect(contrast(inkOn(shade), shade)).toBeGreaterThanOrEqual(readable);
+  });
+
+  test("every adapter's colour stands out from page and null band", () => {
+    for (const colour of theme.categorical) for (const ground of [theme.background, theme.band]) expect(contrast(colour, ground)).toBeGreaterThanOrEqual(visible);
+  });
+
+  test("the sequential scale grows steadily away from the panel", () => {
+    const steps = theme.sequential.map((shade) => contrast(shade, theme.panel));
+    expect(steps[0]).toBe(1);
+    steps.slice(1).forEach((step, index) => expect(step).toBeGreaterThan(steps[index]! - 1e-9));
+  });
+
+  test("both arms of the diverging scale are equally strong", () => {
+    const strength = theme.diverging.map((shade) => contrast(shade, theme.panel));
+    strength.forEach((each, index) => {
+      const other = strength[strength.length - 1 - index]!;
+      expect(Math.max(each, other) / Math.min(each, other)).toBeLessThan(armRatio);
+    });
+  });
+
+  test("selection and pins are told apart from each other", () => {
+    const { all } = draw(examples.patching!, { theme, selection: { place: { layer: 3, position: 5 }, figure: "x" }, pins: [{ layer: 7, position: 9 }] });
+    expect(new Set([all("rect.selected").at(-1)!, all("rect.pin").at(-1)!].map((mark) => mark.getAttribute("stroke"))).size).toBe(2);
+  });
+});
