@@ -222,15 +222,34 @@ function describe(options: Params, words: { done: string; restored: string }, to
   return figures;
 }
 
-/** A sentence only when the strongest place outside the last residual clears the null twice over. */
+/** A sentence only when the data clear the null twice over: where the residual stream carries the behaviour, else the strongest part. */
 function describeFinding(cells: readonly Cell[], values: ReadonlyMap<number, number>, band: NullBand | undefined, tokens: readonly string[], restored: string): string | null {
   if (!band) return null;
   const margin = 2 * Math.max(Math.abs(band.low), Math.abs(band.high), 0.05);
-  const strongest = [...values].filter(([index]) => !cells[index]!.world.edits[0]!.hook.includes("resid")).sort((a, b) => b[1] - a[1])[0];
-  if (!strongest || strongest[1] < margin) return null;
-  const edit = cells[strongest[0]]!.world.edits[0]!;
-  const layer = /blocks\.(\d+)/.exec(edit.hook)![1]!;
-  const where = edit.head !== null ? `head L${layer}H${edit.head}` : `${edit.hook.includes("attn") ? "the attention output" : "the MLP output"} of layer ${layer} at “${tokens[edit.position!]!.trim()}”`;
-  return `Patching ${where} alone brings back ${Math.round(strongest[1] * 100)} % (${restored} = 100 %); random directions of equal norm stay within ${band.low.toFixed(2)} and ${band.high.toFixed(2)}.`;
+  const ranked = [...values].filter(([, value]) => Number.isFinite(value)).sort((a, b) => b[1] - a[1]);
+  const percent = (value: number) => `${Math.round(value * 100)} %`;
+  const chance = `random directions of equal norm: ${percent(band.low)} to ${percent(band.high)}`;
+  const editOf = (index: number) => cells[index]!.world.edits[0]!;
+  const behaviour = restored.replace(" restored", "");
+  const streams = ranked.filter(([index]) => editOf(index).hook.endsWith("hook_resid_pre"));
+  const top = streams[0];
+  if (top && top[1] >= margin) {
+    const edit = editOf(top[0]);
+    const layer = layerOf(edit.hook);
+    const earlier = streams.find(([index]) => layerOf(editOf(index).hook) === layer - 1 && editOf(index).position === edit.position);
+    const elsewhere = streams.find(([index]) => editOf(index).position !== edit.position);
+    const before = earlier ? ` (${percent(earlier[1])} a layer earlier)` : "";
+    const others = elsewhere ? `; no other token brings back more than ${percent(elsewhere[1])}` : "";
+    return `The residual stream at “${tokens[edit.position!]!.trim()}” before layer ${layer} alone brings back ${percent(top[1])} of the ${behaviour}${before}${others}; ${chance}.`;
+  }
+  const part = ranked.find(([index]) => !editOf(index).hook.includes("resid"));
+  if (!part || part[1] < margin) return null;
+  const edit = editOf(part[0]);
+  const layer = layerOf(edit.hook);
+  const where = edit.head !== null ? `Head L${layer}H${edit.head}` : `The ${edit.hook.includes("attn") ? "attention" : "MLP"} output of layer ${layer} at “${tokens[edit.position!]!.trim()}”`;
+  return `${where} alone brings back ${percent(part[1])} of the ${behaviour}; ${chance}.`;
 }
 
+function layerOf(hook: string): number {
+  return Number(/blocks\.(\d+)/.exec(hook)![1]);
+}

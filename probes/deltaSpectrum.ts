@@ -131,7 +131,7 @@ function spectrumFigure(all: readonly { adapter: LoadedAdapter; site: SiteAdapte
     title: "Singular values of ΔW",
     subtitle: "One line a site, exact from the factors · component 0 is the largest",
     unit: "σ of s·B·A",
-    series: all.map(({ adapter, site }) => ({ id: `${adapter.name}:${site.site}`, label: `${siteLabel(site)}`, place: { layer: site.layer, site: site.site, adapter: adapter.name }, values: { array: `${prefix(adapter)}${site.site}.singular_values` }, note: siteKind(site) })),
+    series: all.map(({ adapter, site }) => ({ id: `${adapter.name}:${site.site}`, label: siteLabel(site), place: { layer: site.layer, site: site.site, adapter: adapter.name }, values: { array: `${prefix(adapter)}${site.site}.singular_values` }, note: siteKind(site) })),
   };
 }
 

@@ -85,7 +85,7 @@ export function expectShape(what: string, found: readonly number[], expected: re
 export function lowRankDelta(gated: tf.Tensor, strength: tf.Tensor, weights: Record<string, tf.Tensor>): tf.Tensor {
   const [batch, positions, rank] = gated.shape;
   const write = weights["write"]!;
-  const product = tf.reshape(tf.matMul(tf.reshape(gated, [batch! * positions!, rank!]), write, false, true), [batch!, positions!, write.shape[0]!]);
+  const product = tf.reshape(tf.matMul(tf.reshape(gated, [batch * positions!, rank!]), write, false, true), [batch, positions!, write.shape[0]]);
   const bias = weights["bias"];
   return bias ? tf.add(product, tf.mul(strength, bias)) : product;
 }

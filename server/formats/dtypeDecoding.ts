@@ -52,7 +52,7 @@ export function intsFromBytes(bytes: Uint8Array, dtype: SafetensorsDtype, where:
   const narrow = new Int32Array(wide.length);
   wide.forEach((value, i) => {
     narrow[i] = Number(value);
-    if (BigInt(narrow[i]!) !== value) {
+    if (BigInt(narrow[i]) !== value) {
       throw new WorkbenchError("safetensors.unsupportedDtype", `${where} holds ${value} at ${i}; expected values between -2^31 and 2^31 - 1`);
     }
   });

@@ -88,7 +88,7 @@ function causalMask(positions: number, window: number | null): Tensor {
 export function rotate(frame: Frame, x: Tensor): Tensor {
   const { cos, sin } = frame.rotary();
   const half = frame.config.dHead / 2;
-  const [batch, positions, heads] = [x.shape[0]!, x.shape[1]!, x.shape[2]!];
+  const [batch, positions, heads] = [x.shape[0], x.shape[1]!, x.shape[2]!];
   const first = tf.slice(x, [0, 0, 0, 0], [batch, positions, heads, half]);
   const second = tf.slice(x, [0, 0, 0, half], [batch, positions, heads, half]);
   const rotated = tf.concat([tf.neg(second), first], 3);

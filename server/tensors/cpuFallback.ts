@@ -31,7 +31,7 @@ async function register(backend: string, repairs: Readonly<Record<string, Repair
 
 function throughCpu(kernelFunc: KernelConfig["kernelFunc"]): KernelFunc {
   return ({ inputs, attrs, backend }) => {
-    const cpu = tf.findBackend("cpu") as KernelBackend;
+    const cpu = tf.findBackend("cpu");
     const device = backend as KernelBackend;
     const held: DataId[] = [];
     const copyIn = (info: TensorInfo): TensorInfo => {

@@ -6,7 +6,7 @@
 import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
-import type { Engine, EngineMemory, EngineName, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
+import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";
 import { type BuiltModel, HeldSession, type Ort, toHost, toOrt } from "./onnxProgram.ts";

@@ -27,6 +27,6 @@ export function withBackend<T>(name: string, body: () => T): T {
 }
 
 function currentBackend(): string | undefined {
-  const name: string | null | undefined = tf.engine().backendName;
-  return name ?? undefined;
+  const { backendName } = tf.engine() as { backendName: string | undefined };
+  return backendName;
 }

@@ -26,7 +26,7 @@ test("what is written is read back bit for bit, with metadata, whatever the dtyp
       (list, metadata) => {
         const tensors = list.map(([name, values, dtype]) => ({
           name,
-          dtype: dtype as "F32" | "I32" | "I64",
+          dtype: dtype,
           shape: [values.length],
           data: dtype === "F32" ? Float32Array.from(values) : Int32Array.from(values),
         }));

@@ -1,7 +1,6 @@
 /** What an engine owes besides right numbers: caches that find and forget, small graphs, clear errors, no leaks. */
 import * as tf from "@tensorflow/tfjs-core";
 import { afterEach, describe, expect, it } from "vitest";
-import type { WorkbenchError } from "../../server/errors.ts";
 import type { Engine, Signature, Weight } from "../../server/tensors/engine.ts";
 import { float32, int32 } from "../../server/tensors/hostTensor.ts";
 import { createEngine, parseEngineName } from "../../server/tensors/providers.ts";
@@ -13,7 +12,7 @@ const cpuGraph = { fusedMatMul: true, broadcastPow: true, decodesHalves: true };
 const vector = (...values: number[]) => float32(Float32Array.from(values), [values.length]);
 const ofTwo: Signature = { inputs: { x: { shape: [2], dtype: "float32" } }, weights: {} };
 
-let engine: Engine;
+let engine: Engine | undefined;
 afterEach(async () => {
   await engine?.dispose();
   expect(tf.memory().numTensors, "tensors left behind").toBe(0);
@@ -96,7 +95,7 @@ describe("onnx-cpu", () => {
     engine = await createEngine("onnx-cpu");
     const signature = { inputs: { x: { shape: [2, 2], dtype: "float32" } }, weights: {} } as const;
     const compiled = engine.compile("determinant", ({ x }) => ({ y: tf.image.resizeBilinear(tf.reshape(x!, [2, 2, 1]) as tf.Tensor3D, [4, 4]) }), signature);
-    await expect(compiled).rejects.toMatchObject({ code: "engine.unsupportedOp", message: expect.stringContaining("ResizeBilinear") as string } satisfies Partial<WorkbenchError>);
+    await expect(compiled).rejects.toMatchObject({ code: "engine.unsupportedOp", message: expect.stringContaining<string>("ResizeBilinear") as string });
   });
 
   it("refuses a program that reads values while it is traced", async () => {

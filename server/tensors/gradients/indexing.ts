@@ -21,7 +21,7 @@ export const indexingGradients: Gradients = {
           const batch = product(x!.shape.slice(0, axis));
           const offsets = tf.reshape(tf.range(0, batch * rowCount, rowCount, "int32"), [batch, 1]);
           const flat = tf.reshape(tf.add(tf.reshape(indices!, [batch, -1]), offsets), [-1]);
-          const rows = tf.reshape(dy, [flat.shape[0]!, ...x!.shape.slice(axis + 1)]);
+          const rows = tf.reshape(dy, [flat.shape[0], ...x!.shape.slice(axis + 1)]);
           return tf.reshape(tf.unsortedSegmentSum(rows, flat as tf.Tensor1D, batch * rowCount), x!.shape);
         }
         const outer = x!.shape.slice(0, axis);

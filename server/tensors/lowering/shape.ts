@@ -83,7 +83,7 @@ export const shapeLowerings: Lowerings = {
   },
   SplitV: (graph, { x }, { numOrSizeSplits, axis }) => {
     const [at] = normalAxes(axis, x!.shape.length);
-    const sizes = tf.backend_util.prepareSplitSize({ shape: [...x!.shape] } as tf.Tensor, numOrSizeSplits as number[] | number, at!);
+    const sizes = tf.backend_util.prepareSplitSize({ shape: [...x!.shape] } as tf.Tensor, numOrSizeSplits as number[] | number, at);
     return split(graph, x!, sizes, at!);
   },
   Tile: (graph, { x }, { reps }) => {
