@@ -39,6 +39,8 @@ export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, c
   const top = context.preset === "print" ? drawHead(root, figure, frame) : 0;
   const drawn = moduleOf(figure).draw(root, figure, frame, top);
   const height = Math.ceil(drawn.height);
+  // A mark on a cell at the edge reaches a little beyond it.
+  if (context.preset === "screen") node.attr("overflow", "visible");
   // Paper is measured in inches: a browser pixel is 1/96 of one.
   const size = (pixels: number) => (context.preset === "print" ? `${round(pixels / 96)}in` : String(round(pixels)));
   node.attr("width", size(context.width)).attr("height", size(height)).attr("viewBox", `0 0 ${round(context.width)} ${height}`);

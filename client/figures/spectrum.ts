@@ -76,12 +76,12 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
   const scale = scaleLog().domain(finite.length > 0 ? [floor / 1.15, most * 1.15] : [0.1, 1]).range([height, 0]);
   const ticks = logTicks(scale, height, size);
   const gutter = Math.max(...ticks.map((tick) => textWidth(formatValue(tick), size))) + 8;
-  const labelRoom = Math.min(160, Math.max(...all.map((curve) => textWidth(curveLabel(curve, faceted), size))) + 8);
+  const labelRoom = Math.min(160, Math.max(...all.map((curve) => textWidth(curveLabel(curve, faceted), size))) + 14);
   const gap = 14;
   const narrowest = frame.preset === "print" ? 120 : 170;
   const fits = Math.max(1, Math.min(facets.length, Math.floor((frame.width - gutter + gap) / (narrowest + gap))));
   const perLine = Math.ceil(facets.length / Math.ceil(facets.length / fits));
-  const panelWidth = Math.min(faceted ? 260 : 560, (frame.width - gutter - gap * (perLine - 1)) / perLine);
+  const panelWidth = Math.min(faceted ? 260 : 720, (frame.width - gutter - gap * (perLine - 1)) / perLine);
 
   let y = top;
   const plots: Plot[] = [];
@@ -181,9 +181,11 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: numbe
     const last = curve.values.findLastIndex((value) => isDrawable(value) && value >= floor);
     if (last >= 0) ends.push({ curve, x: plot.x(last), y: plot.top + scale(curve.values[last]!) });
   }
-  for (const { curve, x, y } of placedLabels(ends, isSelected, plot.top, height, size)) {
+  for (const { curve, x, y, labelY } of placedLabels(ends, isSelected, plot.top, height, size)) {
     const strong = isSelected(curve);
-    drawText(group, frame, curveLabel(curve, faceted), x + 5, y + baselineShift(size), { bold: strong, fill: frame.theme.ink });
+    // A thread leads from the curve to its label, which may have been pushed aside.
+    group.append("path").attr("d", `M${round(x)},${round(y)}L${round(x + 8)},${round(labelY)}`).attr("stroke", strong ? frame.theme.ink : curve.colour).attr("stroke-width", frame.type.thin);
+    drawText(group, frame, curveLabel(curve, faceted), x + 11, labelY + baselineShift(size), { bold: strong, fill: frame.theme.ink });
   }
 }
 
@@ -193,18 +195,18 @@ interface End {
   readonly y: number;
 }
 /** Few labels are pushed apart; of many, those that would overlap are left out, the selected and outermost kept first. */
-function placedLabels(ends: readonly End[], isSelected: (curve: Curve) => boolean, top: number, height: number, size: number): End[] {
+function placedLabels(ends: readonly End[], isSelected: (curve: Curve) => boolean, top: number, height: number, size: number): (End & { readonly labelY: number })[] {
   const order = [...ends].sort((a, b) => a.y - b.y);
   if (order.length <= fewCurves && order.length * size < height * 0.8) {
     const ys: number[] = [];
     for (const { y } of order) ys.push(Math.max(y, (ys.at(-1) ?? -Infinity) + size));
     for (let index = ys.length - 1; index >= 0; index--) ys[index] = Math.min(ys[index]!, index === ys.length - 1 ? top + height : ys[index + 1]! - size);
-    return order.map((end, index) => ({ ...end, y: ys[index]! }));
+    return order.map((end, index) => ({ ...end, labelY: ys[index]! }));
   }
   const ranked = new Set([...order.filter(({ curve }) => isSelected(curve)), order[0]!, order.at(-1)!, ...order]);
   const kept: End[] = [];
   for (const end of ranked) if (kept.every(({ y }) => Math.abs(y - end.y) >= size)) kept.push(end);
-  return kept;
+  return kept.map((end) => ({ ...end, labelY: end.y }));
 }
 
 function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number, top: number, layers: readonly number[]): number {

@@ -4,7 +4,7 @@ import { arrowStep, type Drawn, type FigureModule, type Frame, type Group } from
 import { formatValue, tokenLabel } from "./labels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
-import { fitText, textWidth, wrapText } from "./textWidth.ts";
+import { fitMiddle, fitText, textWidth, wrapText } from "./textWidth.ts";
 
 type Column = TableFigure["columns"][number];
 type Row = TableFigure["rows"][number];
@@ -68,7 +68,9 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
   figure.rows.forEach((row, at) => {
     const middle = body + (at + 0.5) * pitch;
     figure.columns.forEach((column, index) => {
-      const value = fitText(written(row, column), widths[index]! + 1, size, column.numeric ? "mono" : "sans");
+      const words = written(row, column);
+      // Of a name both ends tell it apart, a sentence is cut at its end.
+      const value = words.includes(" ") ? fitText(words, widths[index]! + 1, size) : fitMiddle(words, widths[index]! + 1, size, column.numeric ? "mono" : "sans");
       drawText(root, frame, value, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, middle + baselineShift(size), { mono: column.numeric, anchor: column.numeric ? "end" : "start" });
     });
     line(body + (at + 1) * pitch, at === figure.rows.length - 1);
@@ -91,7 +93,7 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
       const first = figure.columns[0];
       return { place: row.place, label: first ? written(row, first) : "", value: typeof firstNumber === "number" ? firstNumber : NaN, lines: figure.columns.slice(1).map((column) => ({ label: heading(column), value: written(row, column) })), box: rowBoxes[at]! };
     },
-    marks: (place) => figure.rows.flatMap((row, at) => (row.place && samePlace(row.place, place) ? [{ box: rowBoxes[at]!, strength: "cell" as const }] : [])),
+    marks: (place) => figure.rows.flatMap((row, at) => (row.place && samePlace(row.place, place) ? [{ box: { ...rowBoxes[at]!, x: -5, width: rowBoxes[at]!.width + 10 }, strength: "cell" as const }] : [])),
   };
 }
 

@@ -46,6 +46,18 @@ export function fitText(text: string, width: number, size: number, face: Face = 
   return "";
 }
 
+/** Cut in the middle with "…" so that it fits: of names both ends tell them apart. */
+export function fitMiddle(text: string, width: number, size: number, face: Face = "sans"): string {
+  if (textWidth(text, size, face) <= width) return text;
+  const characters = [...text];
+  for (let kept = characters.length - 1; kept >= 1; kept--) {
+    const head = Math.floor(kept / 2);
+    const shorter = `${characters.slice(0, head).join("")}…${characters.slice(characters.length - (kept - head)).join("")}`;
+    if (textWidth(shorter, size, face) <= width) return shorter;
+  }
+  return "";
+}
+
 /** Lines no wider than `width`, broken at spaces; a longer word is cut. */
 export function wrapText(text: string, width: number, size: number, face: Face = "sans"): string[] {
   const lines: string[] = [];

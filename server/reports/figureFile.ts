@@ -23,4 +23,4 @@ export function renderFigureFile(request: FigureRequest): FigureFile {
   }
 }
 
-const svg = ({ figure, arrays, theme, width, metric, metadata }: FigureRequest): string => renderFigureSvg(figure, arrays, { theme, width, metric, metadata: { command: metadata } });
+const svg = ({ figure, arrays, theme, width, metric, adapters, metadata }: FigureRequest): string => renderFigureSvg(figure, arrays, { theme, width, metric, adapters, metadata: { command: metadata } });

@@ -10,6 +10,8 @@ export interface FigureRequest {
   readonly theme: "light" | "dark";
   readonly width?: number;
   readonly metric?: string;
+  /** The subject's adapters in order, so that each keeps the colour it has on screen. */
+  readonly adapters?: readonly string[];
   /** Kept inside the file: the command that recomputes it. */
   readonly metadata: string;
 }
