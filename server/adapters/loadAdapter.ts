@@ -63,16 +63,23 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
     group[key.role] = key;
     grouped.set(key.modulePath, group);
   }
-  const sites = new Map<string, SiteAdapter>();
+  const loadedSites: SiteAdapter[] = [];
   for (const [modulePath, group] of grouped) {
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
     const isEmbedding = group.embeddingA !== undefined;
     const loaded = withModule(path, () => method.loadSite(config, { modulePath, keys: group, isEmbedding, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
-    sites.set(loaded.site, loaded);
+    loadedSites.push(loaded);
   }
+  // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.
+  const sites = new Map(loadedSites.sort((a, b) => a.layer - b.layer).map((site) => [site.site, site]));
   if (sites.size === 0 && saved.length === 0) throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
   if (known && model) warnOfMissing(config, known, model, grouped, warnings);
-  return { name: name ?? basename(path), path, config, method, sites, saved, parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0), warnings };
+  return { name: name ?? hookSafeName(basename(path)), path, config, method, sites, saved, parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0), warnings };
+}
+
+/** A folder name as part of hook names, where dots separate. */
+function hookSafeName(folder: string): string {
+  return folder.replace(/[^\w-]+/g, "-");
 }
 
 export function baseWeight(model: LoadedModel, site: ModelSite): Weight {

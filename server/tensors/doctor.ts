@@ -1,4 +1,5 @@
 /** What this installation runs on, as plain data and as text for a terminal. */
+import { packageVersion as ownVersion } from "../packageFolder.ts";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, availableParallelism, cpus, freemem, platform, release, totalmem } from "node:os";
@@ -23,7 +24,7 @@ export async function doctorReport(requested?: string): Promise<DoctorReport> {
   await engine.dispose();
   return {
     versions: {
-      deltascope: versionIn(new URL("../../package.json", import.meta.url)),
+      deltascope: ownVersion,
       node: process.version,
       onnxruntime: packageVersion("onnxruntime-node"),
       tfjs: tf.version_core,
@@ -46,7 +47,7 @@ function packageVersion(name: string): string {
   }
 }
 
-function versionIn(path: string | URL): string {
+function versionIn(path: string): string {
   try {
     return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
   } catch {
