@@ -132,7 +132,8 @@ class RunsState {
   async #resume(): Promise<void> {
     await this.refresh();
     if (this.current && !isOver(this.current)) void this.#watch(this.current.id);
-    else if (this.current && this.result.figures.length === 0) void this.open(this.current.id);
+    // It ended while the line was down.
+    else if (this.current) void this.open(this.current.id);
   }
 
   #note(record: RunRecord): void {

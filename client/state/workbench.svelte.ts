@@ -52,7 +52,7 @@ class Workbench {
 
   async openDemo(demo: DemoCard, history: "push" | "replace"): Promise<void> {
     const { model, adapters } = demo.subject;
-    const isOpen = await subject.open(model, adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength, isOn: strength > 0 })), "model");
+    const isOpen = await subject.open(model, adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength: strength > 0 ? strength : 1, isOn: strength > 0 })), "model");
     if (!isOpen) return;
     prompts.setAll(textsFrom(demo.params) ?? demo.prompts[0] ?? noPrompts);
     probes.active = probes.cards.some(({ name }) => name === demo.probe) ? demo.probe : (probes.cards[0]?.name ?? null);

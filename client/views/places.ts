@@ -1,5 +1,6 @@
 /** Places and pinned numbers in words. */
 import type { Figure, Metric, Place, ProbeResult } from "../../probes/result.ts";
+import { slice } from "../../probes/result.ts";
 import { valueAt } from "../figures/figure.ts";
 import { indexedToken, siteKind } from "../figures/labels.ts";
 
@@ -7,6 +8,10 @@ import { indexedToken, siteKind } from "../figures/labels.ts";
 export function metricsOf(figure: Figure): readonly Metric[] {
   return figure.kind === "heatmap" || figure.kind === "bars" ? figure.metrics : [];
 }
+
+const shortNames: Readonly<Record<string, string>> = { normalized: "normalised", logit_diff: "logit difference", kl: "KL", log_prob: "log-prob" };
+/** Short enough for a switch: the field's own short names, else the metric's id. */
+export const metricName = ({ id }: Metric): string => shortNames[id] ?? id.replaceAll("_", " ");
 
 export const chosenMetric = (figure: Figure, id: string | null): Metric | null => metricsOf(figure).find((metric) => metric.id === id) ?? metricsOf(figure)[0] ?? null;
 
@@ -26,7 +31,7 @@ export function placeWords(place: Place, tokens: readonly string[]): string {
   else if (place.layer !== undefined) parts.push(`layer ${place.layer}`);
   if (place.position !== undefined) parts.push(indexedToken(tokens[place.position] ?? "", place.position));
   if (place.adapter !== undefined && place.component !== undefined) parts.push(place.adapter);
-  return parts.join(", ") || (site ?? "");
+  return parts.join(", ") || (site ?? place.adapter ?? "");
 }
 
 /** What kind of activation the place is in: the panel's own title where there is one. */
@@ -36,6 +41,38 @@ export function siteWords(figure: Figure, place: Place): string {
     if (panel) return panel.title.split(" · ")[0] ?? panel.title;
   }
   return place.site === undefined ? figure.title : siteKind(place.site);
+}
+
+/** What the number of a figure without metrics is. */
+function numberWords(figure: Figure, place: Place): string {
+  if (figure.kind === "tokenGrid") return `${figure.panels[0]?.title.toLowerCase() ?? ""}, ${figure.panels[0]?.metric.label ?? figure.title}`;
+  if (figure.kind === "attention") return "difference between the panels";
+  return figure.kind === "spectrum" ? `singular value at ${siteWords(figure, place)}` : figure.title;
+}
+
+export interface RowNumber {
+  readonly label: string;
+  readonly value: number;
+}
+
+/** The largest numbers of a pinned layer where the figure has more than the place says: which component, head or position carries it. */
+export function strongestInLayer(figure: Figure, result: ProbeResult, place: Place, metricId: string | null): readonly RowNumber[] {
+  if (figure.kind !== "heatmap" || place.layer === undefined) return [];
+  const metric = chosenMetric(figure, metricId);
+  const { layer } = place;
+  const numbers = figure.panels.flatMap((panel) => {
+    const ref = metric && panel.values[metric.id];
+    if (!ref || panel.rows.name !== "layer" || !result.arrays[ref.array]) return [];
+    const { data } = slice(result.arrays, ref);
+    const columns = panel.cols.labels.length;
+    return panel.cols.labels.map((label, column) => ({ label: columnWords(panel.cols.name, label, layer, column), value: data[layer * columns + column] ?? NaN }));
+  });
+  return numbers.filter(({ value }) => Number.isFinite(value)).toSorted((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 5);
+}
+
+function columnWords(axis: string, label: string, layer: number, column: number): string {
+  if (axis === "head") return `head L${layer}H${label}`;
+  return axis === "position" ? indexedToken(label, column) : label;
 }
 
 export interface PinnedNumber {
@@ -49,8 +86,7 @@ export function numbersAt(figure: Figure, result: ProbeResult, place: Place, met
   const chosen = chosenMetric(figure, metricId);
   if (!chosen) {
     const value = valueAt(figure, result.arrays, undefined, place);
-    const unit = figure.kind === "spectrum" ? figure.unit : "";
-    return value === null ? [] : [{ label: figure.kind === "table" ? figure.title : siteWords(figure, place), value, unit }];
+    return value === null ? [] : [{ label: numberWords(figure, place), value, unit: figure.kind === "spectrum" ? figure.unit : "" }];
   }
   const ordered = [chosen, ...metricsOf(figure).filter(({ id }) => id !== chosen.id)];
   return ordered.flatMap(({ id, label, unit }) => {
