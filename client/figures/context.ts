@@ -27,8 +27,9 @@ export interface FigureContext {
   readonly selection?: { readonly place: Place; readonly figure: string } | null;
   readonly pins?: readonly Place[];
   readonly adapterColours: Readonly<Record<string, string>>;
-  onHover?(hover: Hover | null): void;
-  onPick?(place: Place, extend: boolean): void;
+  readonly onHover?: ((hover: Hover | null) => void) | undefined;
+  /** `extend` with Shift held: compare with what is already picked. */
+  readonly onPick?: ((place: Place, extend: boolean) => void) | undefined;
 }
 
 export interface Box {
@@ -49,8 +50,8 @@ export interface Mark {
 /** What is left of a drawing for pointing at it. */
 export interface Drawn {
   readonly height: number;
-  cellAt(x: number, y: number): Cell | null;
-  marks(place: Place): readonly Mark[];
+  readonly cellAt: (x: number, y: number) => Cell | null;
+  readonly marks: (place: Place) => readonly Mark[];
 }
 
 export interface Frame extends FigureContext {

@@ -1,6 +1,6 @@
 /** Draws any figure into an SVG element, in the browser and on the server alike, and answers what lies under a point. */
 import { select } from "d3-selection";
-import type { Figure, FigureKind, Place } from "../../probes/result.ts";
+import type { Figure, Place } from "../../probes/result.ts";
 import { attention } from "./attention.ts";
 import { bars } from "./bars.ts";
 import { arrowKeys, type ArrowKey, type Arrays, type Box, type Cell, type Drawn, type FigureContext, type FigureModule, type FigureModules, type FigureTable, type Frame, type Group, type Hover } from "./context.ts";
@@ -16,16 +16,16 @@ export type { FigureContext, Hover } from "./context.ts";
 
 const modules: FigureModules = { heatmap, spectrum, bars, tokenGrid, attention, table };
 
-/** The one place where a kind meets its module; the table above guarantees that they fit. */
-const moduleOf = (figure: Figure): FigureModule<Figure> => (modules as Readonly<Record<FigureKind, FigureModule<never>>>)[figure.kind] as FigureModule<Figure>;
+/** The one place where a kind meets its module; the mapped type of the table guarantees that they fit. */
+const moduleOf = (figure: Figure): FigureModule<Figure> => modules[figure.kind];
 
 export interface Drawing {
   readonly width: number;
   readonly height: number;
   /** Marks a selection without drawing the figure anew. */
-  mark(selection: Place | null, pins: readonly Place[]): void;
+  readonly mark: (selection: Place | null, pins: readonly Place[]) => void;
   /** The cell under a point in the figure's own pixels. */
-  cellAt(x: number, y: number): Hover | null;
+  readonly cellAt: (x: number, y: number) => Hover | null;
 }
 
 /** Replaces what the SVG element holds. Title and subtitle are part of the picture only in print; on screen they are HTML. */

@@ -39,8 +39,11 @@ export function drawPanelTitle(root: Group, frame: Frame, title: string, x: numb
   const { name, remark } = splitTitle(title);
   const size = titleSize(frame);
   const shown = fitText(name, room, size, "bold");
-  drawText(root, frame, shown, x, top + frame.type.text, { size, bold: true });
+  const line = drawText(root, frame, shown, x, top + frame.type.text, { size, bold: true });
   const after = below ? 0 : textWidth(shown, size, "bold") + 6;
   const rest = fitText(remark, room - after, frame.type.axis);
-  if (rest !== "") drawText(root, frame, rest, x + after, top + frame.type.text + (below ? frame.type.axis + 4 : 0), { fill: frame.theme.muted });
+  if (rest === "") return;
+  if (below) drawText(root, frame, rest, x, top + frame.type.text + frame.type.axis + 4, { fill: frame.theme.muted });
+  // Inside the same text, so that it follows the name even in a font of other widths.
+  else line.append("tspan").attr("dx", 6).attr("font-size", frame.type.axis).attr("font-weight", 400).attr("fill", frame.theme.muted).text(rest);
 }

@@ -37,9 +37,11 @@ function layOut(figure: TableFigure, frame: Frame, gap: number): { widths: numbe
   const isWide = oneLine.reduce((sum, width) => sum + width, 0) > room;
   // In a wide table headings break at spaces; words give way before numbers, the widest of them first.
   const natural = isWide ? figure.columns.map((column, index) => Math.max(bodies[index]!, ...heading(column).split(" ").map((word) => textWidth(word, size, "bold")))) : oneLine;
-  const fixed = natural.reduce((sum, width, index) => sum + (figure.columns[index]!.numeric ? width : 0), 0);
-  const cap = widestThatFits(natural.filter((_, index) => !figure.columns[index]!.numeric), room - fixed);
-  const widths = natural.map((width, index) => (figure.columns[index]!.numeric ? width : Math.min(width, cap)));
+  // The first column says which row it is, so it stays whole like the numbers.
+  const stays = (index: number): boolean => index === 0 || figure.columns[index]!.numeric;
+  const fixed = natural.reduce((sum, width, index) => sum + (stays(index) ? width : 0), 0);
+  const cap = widestThatFits(natural.filter((_, index) => !stays(index)), room - fixed);
+  const widths = natural.map((width, index) => (stays(index) ? width : Math.min(width, cap)));
   return { widths, headings: figure.columns.map((column, index) => wrapText(heading(column), widths[index]! + 1, size, "bold")) };
 }
 
@@ -50,7 +52,7 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
   const { widths, headings } = layOut(figure, frame, gap);
   const lefts = widths.map((_, index) => widths.slice(0, index).reduce((sum, width) => sum + width + gap, 0));
   const right = lefts.at(-1)! + widths.at(-1)!;
-  // Numbers are never cut: a table that is too wide all the same is drawn smaller.
+  // Numbers and names are never cut: a table that is too wide all the same is drawn smaller.
   const shrink = Math.min(1, frame.width / right);
   const root: Group = outer.append("g");
   if (shrink < 1) root.attr("transform", `translate(0 ${round(top)}) scale(${round(shrink)}) translate(0 ${round(-top)})`);

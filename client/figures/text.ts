@@ -1,4 +1,5 @@
 /** One line of text in a figure. */
+import type { Selection } from "d3-selection";
 import type { Frame, Group } from "./context.ts";
 
 export interface TextStyle {
@@ -12,7 +13,7 @@ export interface TextStyle {
 }
 
 /** `y` is the baseline. */
-export function drawText(group: Group, frame: Frame, text: string, x: number, y: number, style: TextStyle = {}): void {
+export function drawText(group: Group, frame: Frame, text: string, x: number, y: number, style: TextStyle = {}): Selection<SVGTextElement, unknown, null, undefined> {
   const node = group
     .append("text")
     .attr("x", round(x))
@@ -25,6 +26,7 @@ export function drawText(group: Group, frame: Frame, text: string, x: number, y:
   if (style.mono) node.attr("font-family", frame.type.mono);
   if (style.bold) node.attr("font-weight", 600);
   if (style.turn) node.attr("transform", `rotate(${style.turn} ${round(x)} ${round(y)})`);
+  return node;
 }
 
 /** Hundredths of a pixel are enough, and keep the file small. */

@@ -45,6 +45,7 @@ const forRasteriser = (svg: string): string =>
   svg
     .replace(/<style>.*?<\/style>/s, "")
     .replaceAll('image-rendering="pixelated"', 'image-rendering="optimizeSpeed"')
+    .replace(/<tspan ([^>]*font-weight="400")/g, '<tspan font-family="Inter" $1')
     .replace(/<text [^>]*font-weight="600"[^>]*>/g, (tag) => (tag.includes('font-family="JetBrains Mono') ? tag.replace('font-family="JetBrains Mono', 'font-family="JetBrains Mono SemiBold') : tag.replace("<text ", '<text font-family="Inter SemiBold" ')));
 
 /** @param scale pixels of the PNG for each CSS pixel; 3 is 288 dots an inch */

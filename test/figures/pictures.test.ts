@@ -115,10 +115,10 @@ describe("labels", () => {
   test.each(Object.keys(examples))("of %s stay inside the picture", (name) => {
     for (const width of [860, 317]) {
       for (const text of draw(examples[name]!, { width }).all("text")) {
-        expect(number(text, "x"), text.textContent ?? "").toBeGreaterThanOrEqual(0);
+        expect(number(text, "x"), text.textContent).toBeGreaterThanOrEqual(0);
         // A table that is too wide is drawn smaller as a whole.
         const shrink = Number(/scale\(([\d.]+)\)/.exec(text.parentElement?.getAttribute("transform") ?? "")?.[1] ?? 1);
-        expect(number(text, "x") * shrink, text.textContent ?? "").toBeLessThanOrEqual(width + 0.5);
+        expect(number(text, "x") * shrink, text.textContent).toBeLessThanOrEqual(width + 0.5);
       }
     }
   });
