@@ -65,6 +65,8 @@ export const adapterHealth = defineProbe<Params>({
     yield { type: "check", check: { name: "every site has trained", ok: untrained === 0, value: untrained, expected: "0 sites with ΔW = 0" } };
     if (prompt !== undefined && subject.runner) yield* compareOn(subject, prompt, signal);
     yield { type: "figure", figure: siteTable(rows, subject.model !== null) };
+    const compared = prompt !== undefined && subject.runner !== null;
+    yield { type: "cost", worlds: compared ? 2 : 0, bytes: subject.adapters.reduce((sum, adapter) => sum + 4 * adapter.parameters, 0) };
     if (untrained > 0) yield { type: "finding", text: `${untrained} of ${total} sites have ΔW = 0: they were loaded but do nothing.` };
   },
 });
