@@ -1,10 +1,12 @@
 /**
  * Matrices kept as two thin factors, and their exact singular values, without ever forming the product.
- * s·B·A has the singular values of R_B R_Aᵀ, where BᵀB = R_Bᵀ R_B and A Aᵀ = R_Aᵀ R_A: two Gram matrices and one r × r problem.
- * The Gram matrices are summed in float64 of float32 factors, so values are right to about 1e-8 of the largest.
+ * 1. B = Q_B R_B and Aᵀ = Q_A R_A, in float64.
+ * 2. R_B R_Aᵀ = Y Σ Zᵀ, one rank × rank problem.
+ * 3. s·B·A = (Q_B Y) (|s| Σ) (Q_A Z)ᵀ, the sign of s going into the left vectors.
  */
 import { WorkbenchError } from "../errors.ts";
-import { jacobiSvd, symmetricEigen } from "./jacobi.ts";
+import { gramMatrix, thinQr, type TallMatrix, type ThinQr } from "./qr.ts";
+import { svd, type Svd } from "./svd.ts";
 
 /** scale · left · right */
 export interface FactoredMatrix {
@@ -18,150 +20,130 @@ export interface FactoredMatrix {
   readonly scale: number;
 }
 
-/** A square root of a Gram matrix G = RᵀR and the map back: factor · inverse has orthonormal columns (or none where G is flat). */
-interface Root {
-  /** R `[rank, rank]` */
-  readonly root: Float64Array;
-  /** R⁺ `[rank, rank]`, columns of vanishing directions 0 */
-  readonly inverse: Float64Array;
-}
-
-/** Directions of a Gram matrix below this share of its largest eigenvalue are float64 rounding. */
-const flat = 1e-15;
-
 /**
  * Singular values of s·B·A.
  * @returns `[rank]` descending, ≥ 0; beyond min(dOut, dIn) they are 0
- * @throws "spectrum.notConverged" when a factor holds NaN or infinity
+ * @throws "spectrum.zero" at rank 0; "spectrum.notConverged" when a factor holds NaN or infinity
  */
 export function singularValues(m: FactoredMatrix): Float64Array {
-  return jacobiSvd(core(m, gramRoot(gramOfColumns(m), m.rank), gramRoot(gramOfRows(m), m.rank)), m.rank).s;
+  return coreSvd(m, thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m))).s;
 }
 
 /**
  * s·B·A = U diag(s) Vᵀ, thin. Signs: the largest entry of each right vector is positive, so that runs can be compared.
- * @returns `u` `[dOut, rank]`, `s` `[rank]` descending, `vt` `[rank, dIn]`; vectors of vanishing values are 0
- * @throws "spectrum.notConverged"
+ * @returns `u` `[dOut, rank]`, columns whose value is 0 are 0; `s` `[rank]` descending; `vt` `[rank, dIn]`, orthonormal rows up to dIn
+ * @throws "spectrum.zero" at rank 0; "spectrum.notConverged" when a factor holds NaN or infinity
  */
 export function factoredSvd(m: FactoredMatrix): { u: Float32Array; s: Float64Array; vt: Float32Array } {
   const { rank, dOut, dIn } = m;
-  const b = gramRoot(gramOfColumns(m), rank);
-  const a = gramRoot(gramOfRows(m), rank);
-  const { u: coreU, s, v: coreV } = jacobiSvd(core(m, b, a), rank);
-  const mixU = multiply(b.inverse, coreU, rank); // U = B · R_B⁺ · U_core
-  const mixV = multiply(a.inverse, coreV, rank); // Vᵀ = (Aᵀ · R_A⁺ · V_core)ᵀ
-  const sign = m.scale < 0 ? -1 : 1;
+  const b = thinQr(columnsOfLeft(m));
+  const a = thinQr(rowsOfRight(m));
+  const core = coreSvd(m, b, a);
+  const right = a.times(core.v, rank);
+  const left = b.times(core.u, rank);
   const vt = new Float32Array(rank * dIn);
-  const row = new Float64Array(dIn);
-  const flips = new Float64Array(rank);
-  for (let k = 0; k < rank; k++) {
-    row.fill(0);
-    for (let j = 0; j < rank; j++) {
-      const weight = mixV[j * rank + k]!;
-      if (weight !== 0) for (let i = 0; i < dIn; i++) row[i]! += weight * m.right[j * dIn + i]!;
-    }
-    let peak = 0;
-    for (let i = 0; i < dIn; i++) if (Math.abs(row[i]!) > Math.abs(peak)) peak = row[i]!;
-    flips[k] = peak < 0 ? -1 : 1;
-    for (let i = 0; i < dIn; i++) vt[k * dIn + i] = flips[k]! * row[i]!;
-  }
   const u = new Float32Array(dOut * rank);
-  for (let o = 0; o < dOut; o++) {
-    for (let k = 0; k < rank; k++) {
-      let sum = 0;
-      for (let j = 0; j < rank; j++) sum += m.left[o * rank + j]! * mixU[j * rank + k]!;
-      u[o * rank + k] = sign * flips[k]! * sum;
-    }
+  for (let k = 0; k < rank; k++) {
+    const flip = peakSign(right, k * dIn, dIn);
+    for (let i = k * dIn; i < (k + 1) * dIn; i++) vt[i] = flip * right[i]!;
+    const turn = m.scale < 0 ? -flip : flip;
+    for (let o = 0, from = k * dOut, to = k; o < dOut; o++, from++, to += rank) u[to] = turn * left[from]!;
   }
-  return { u, s, vt };
+  return { u, s: core.s, vt };
 }
 
-/** ‖s·B·A‖_F = |s| √(tr(BᵀB · A Aᵀ)), from the Gram matrices. */
+/**
+ * ‖s·B·A‖_F = |s| √tr(BᵀB · A Aᵀ): a way of its own, so that Σσ² can be checked against it.
+ * @returns NaN when a factor holds NaN or infinity
+ */
 export function frobeniusNorm(m: FactoredMatrix): number {
-  const columns = gramOfColumns(m);
-  const rows = gramOfRows(m);
+  const columns = gramMatrix(columnsOfLeft(m));
+  const rows = gramMatrix(rowsOfRight(m));
   let trace = 0;
   for (let i = 0; i < columns.length; i++) trace += columns[i]! * rows[i]!;
-  return Math.abs(m.scale) * Math.sqrt(Math.max(0, trace));
+  if (!Number.isFinite(trace)) return NaN;
+  // Factors that nearly cancel leave only rounding in the trace; the triangles do not square it.
+  const bound = diagonalSum(columns, m.rank) * diagonalSum(rows, m.rank);
+  if (trace > 1e-6 * bound) return Math.abs(m.scale) * Math.sqrt(trace);
+  const product = coreOf(thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m)), m.rank);
+  return Math.abs(m.scale) * Math.sqrt(product.reduce((sum, value) => sum + value * value, 0));
 }
 
 /** The whole product, `[dOut, dIn]`; for tests and small sites. */
 export function denseProduct(m: FactoredMatrix): Float32Array {
   const dense = new Float32Array(m.dOut * m.dIn);
+  const row = new Float64Array(m.dIn);
   for (let o = 0; o < m.dOut; o++) {
+    row.fill(0);
     for (let k = 0; k < m.rank; k++) {
       const b = m.scale * m.left[o * m.rank + k]!;
-      for (let i = 0; i < m.dIn; i++) dense[o * m.dIn + i]! += b * m.right[k * m.dIn + i]!;
+      for (let i = 0; i < m.dIn; i++) row[i]! += b * m.right[k * m.dIn + i]!;
     }
+    dense.set(row, o * m.dIn);
   }
   return dense;
 }
 
-/** BᵀB, `[rank, rank]` */
-function gramOfColumns({ left, dOut, rank }: FactoredMatrix): Float64Array {
-  const gram = new Float64Array(rank * rank);
-  const row = new Float64Array(rank);
-  for (let o = 0; o < dOut; o++) {
-    const at = o * rank;
-    for (let k = 0; k < rank; k++) row[k] = left[at + k]!;
-    for (let j = 0; j < rank; j++) {
-      const x = row[j]!;
-      for (let k = j; k < rank; k++) gram[j * rank + k]! += x * row[k]!;
-    }
+/**
+ * Σ of factored matrices of one shape, factors side by side: rank is the sum of ranks.
+ * Scales go into the left factor, rounded to float32, unless all are equal.
+ * @throws "adapter.shapeMismatch" when shapes differ, "spectrum.zero" when there are none
+ */
+export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
+  const [first] = terms;
+  if (!first) throw new WorkbenchError("spectrum.zero", "sum of factored matrices: found none; expected at least one");
+  const { dOut, dIn } = first;
+  const rank = terms.reduce((sum, term) => sum + term.rank, 0);
+  const scale = terms.every((term) => term.scale === first.scale) ? first.scale : 1;
+  const left = new Float32Array(dOut * rank);
+  const right = new Float32Array(rank * dIn);
+  let start = 0;
+  for (const term of terms) {
+    if (term.dOut !== dOut || term.dIn !== dIn) throw new WorkbenchError("adapter.shapeMismatch", `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`);
+    const factor = scale === term.scale ? 1 : term.scale;
+    for (let o = 0; o < dOut; o++) for (let k = 0; k < term.rank; k++) left[o * rank + start + k] = factor * term.left[o * term.rank + k]!;
+    right.set(term.right, start * dIn);
+    start += term.rank;
   }
-  return mirror(gram, rank);
+  return { left, right, dOut, dIn, rank, scale };
 }
 
-/** A Aᵀ, `[rank, rank]` */
-function gramOfRows({ right, dIn, rank }: FactoredMatrix): Float64Array {
-  const gram = new Float64Array(rank * rank);
-  for (let j = 0; j < rank; j++) {
-    for (let k = j; k < rank; k++) {
-      let sum = 0;
-      for (let i = 0, p = j * dIn, q = k * dIn; i < dIn; i++, p++, q++) sum += right[p]! * right[q]!;
-      gram[j * rank + k] = sum;
-    }
-  }
-  return mirror(gram, rank);
+function columnsOfLeft({ left, dOut, rank }: FactoredMatrix): TallMatrix {
+  return { data: left, rows: dOut, n: rank, rowStride: rank, columnStride: 1 };
 }
 
-function mirror(gram: Float64Array, n: number): Float64Array {
-  for (let j = 0; j < n; j++) for (let k = 0; k < j; k++) gram[j * n + k] = gram[k * n + j]!;
-  return gram;
+/** Aᵀ, seen through strides. */
+function rowsOfRight({ right, dIn, rank }: FactoredMatrix): TallMatrix {
+  return { data: right, rows: dIn, n: rank, rowStride: 1, columnStride: dIn };
 }
 
-/** G = V Λ Vᵀ gives R = Λ^½ Vᵀ and R⁺ = V Λ^−½; rank-deficient factors need no pivoting this way. */
-function gramRoot(gram: Float64Array, n: number): Root {
-  const { values, vectors } = symmetricEigen(gram, n);
-  const root = new Float64Array(n * n);
-  const inverse = new Float64Array(n * n);
-  for (let k = 0; k < n; k++) {
-    const size = values[k]! > flat * values[0]! ? Math.sqrt(values[k]!) : 0;
-    for (let i = 0; i < n; i++) {
-      root[k * n + i] = size * vectors[i * n + k]!;
-      inverse[i * n + k] = size > 0 ? vectors[i * n + k]! / size : 0;
-    }
-  }
-  return { root, inverse };
+function coreSvd(m: FactoredMatrix, b: ThinQr, a: ThinQr): Svd {
+  if (m.rank === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
+  const { u, s, v } = svd(coreOf(b, a, m.rank), m.rank, m.rank);
+  return { u, v, s: s.map((value) => Math.abs(m.scale) * value) };
 }
 
-/** |s| R_B R_Aᵀ */
-function core(m: FactoredMatrix, b: Root, a: Root): Float64Array {
-  const n = m.rank;
-  if (n === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
+/** R_B R_Aᵀ, `[n, n]` column-major. */
+function coreOf(b: ThinQr, a: ThinQr, n: number): Float64Array {
   const product = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < n; j++) {
-      let sum = 0;
-      for (let k = 0; k < n; k++) sum += b.root[i * n + k]! * a.root[j * n + k]!;
-      product[i * n + j] = Math.abs(m.scale) * sum;
+  for (let j = 0; j < n; j++) {
+    for (let k = j; k < n; k++) {
+      const weight = a.r[k * n + j]!;
+      for (let i = 0; i <= k; i++) product[j * n + i]! += b.r[k * n + i]! * weight;
     }
   }
   return product;
 }
 
-function multiply(x: Float64Array, y: Float64Array, n: number): Float64Array {
-  const product = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) for (let k = 0; k < n; k++) for (let j = 0; j < n; j++) product[i * n + j]! += x[i * n + k]! * y[k * n + j]!;
-  return product;
+/** The sign of the entry of largest size; 1 for zeros. */
+function peakSign(values: Float64Array, start: number, length: number): number {
+  let peak = 0;
+  for (let i = start; i < start + length; i++) if (Math.abs(values[i]!) > Math.abs(peak)) peak = values[i]!;
+  return peak < 0 ? -1 : 1;
+}
+
+function diagonalSum(matrix: Float64Array, n: number): number {
+  let sum = 0;
+  for (let i = 0; i < n; i++) sum += matrix[i * n + i]!;
+  return sum;
 }

@@ -1,0 +1,146 @@
+/**
+ * Singular value decomposition of dense matrices in float64, column-major.
+ * Up to 128 columns: QR, then one-sided Jacobi, which keeps small values accurate; larger: ml-matrix's Golub–Reinsch.
+ */
+import { Matrix, SingularValueDecomposition } from "ml-matrix";
+import { WorkbenchError } from "../errors.ts";
+import { householderQr } from "./qr.ts";
+
+/** M = U diag(s) Vᵀ with k = min(rows, cols). */
+export interface Svd {
+  /** `[rows, k]` column-major; a column whose value is 0 is 0 */
+  readonly u: Float64Array;
+  /** `[k]` descending, ≥ 0 */
+  readonly s: Float64Array;
+  /** `[cols, k]` column-major, orthonormal when rows ≥ cols */
+  readonly v: Float64Array;
+}
+
+const jacobiColumns = 128;
+/** Jacobi settles in 5 to 12 sweeps; more means that rounding keeps it busy. */
+const maxSweeps = 60;
+
+/**
+ * @param matrix `[rows, cols]` column-major; not changed
+ * @throws "spectrum.notConverged" on NaN, infinity, or an iteration that does not end
+ */
+export function svd(matrix: Float64Array, rows: number, cols: number): Svd {
+  const { scaled, scale } = withoutScale(matrix, rows, cols);
+  const { u, s, v } = scaledSvd(scaled, rows, cols);
+  return { u, v, s: s.map((value) => value * scale) };
+}
+
+function scaledSvd(matrix: Float64Array, rows: number, cols: number): Svd {
+  if (rows < cols) {
+    const { u, s, v } = scaledSvd(transposed(matrix, rows, cols), cols, rows);
+    return { u: v, s, v: u };
+  }
+  if (cols > jacobiColumns) return golubReinsch(matrix, rows, cols);
+  if (rows === cols) return jacobi(matrix, cols);
+  const qr = householderQr(matrix, rows, cols);
+  const { u, s, v } = jacobi(qr.r, cols);
+  return { u: qr.times(u, cols), s, v };
+}
+
+/** A copy with its largest entry near 1, so that squares neither overflow nor vanish; `scale` is a power of two, hence exact. */
+function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
+  let peak = 0;
+  for (const value of matrix) {
+    if (!Number.isFinite(value)) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
+    peak = Math.max(peak, Math.abs(value));
+  }
+  const scale = peak > 0 ? 2 ** Math.max(-1022, Math.floor(Math.log2(peak))) : 1;
+  return { scaled: matrix.map((value) => value / scale), scale };
+}
+
+/**
+ * One-sided Jacobi: rotations from the right until all columns are orthogonal; their lengths are the singular values.
+ * @param a `[n, n]` column-major; overwritten
+ * @see Demmel & Veselić 1992, "Jacobi's method is more accurate than QR"
+ */
+function jacobi(a: Float64Array, n: number): Svd {
+  const v = new Float64Array(n * n);
+  for (let k = 0; k < n; k++) v[k * n + k] = 1;
+  const squares = new Float64Array(n);
+  const tolerance = 2 ** -52 * Math.max(8, n); // rounding of a dot product; a tighter one never ends on decaying spectra
+  for (let sweep = 0, rotated = true; rotated; sweep++) {
+    if (sweep === maxSweeps) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${n} × ${n} matrix did not settle in ${maxSweeps} sweeps`);
+    rotated = false;
+    for (let k = 0; k < n; k++) squares[k] = dot(a, k * n, k * n, n);
+    for (let p = 0; p < n - 1; p++) {
+      for (let q = p + 1; q < n; q++) {
+        // The longer column first (de Rijk): fewer sweeps, and values come out nearly sorted.
+        if (squares[p]! < squares[q]!) swapColumns(a, v, squares, p, q, n);
+        const alpha = squares[p]!;
+        const beta = squares[q]!;
+        const gamma = dot(a, p * n, q * n, n);
+        if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha * beta)) continue;
+        rotated = true;
+        const zeta = (beta - alpha) / (2 * gamma);
+        const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
+        const c = 1 / Math.sqrt(1 + t * t);
+        rotate(a, p * n, q * n, c, c * t, n);
+        rotate(v, p * n, q * n, c, c * t, n);
+        squares[p] = alpha - t * gamma;
+        const shorter = beta + t * gamma;
+        // Cancellation would leave the short column's length wrong: measure it again.
+        squares[q] = shorter > 0.1 * beta ? shorter : dot(a, q * n, q * n, n);
+      }
+    }
+  }
+  return sorted(a, v, n);
+}
+
+function sorted(a: Float64Array, v: Float64Array, n: number): Svd {
+  const lengths = Float64Array.from({ length: n }, (_, k) => Math.sqrt(dot(a, k * n, k * n, n)));
+  const order = [...lengths.keys()].sort((x, y) => lengths[y]! - lengths[x]!);
+  const s = Float64Array.from(order, (k) => lengths[k]!);
+  const [left, right] = [new Float64Array(n * n), new Float64Array(n * n)];
+  for (const [to, from] of order.entries()) {
+    right.set(v.subarray(from * n, (from + 1) * n), to * n);
+    if (s[to]! > 0) for (let i = 0; i < n; i++) left[to * n + i] = a[from * n + i]! / s[to]!;
+  }
+  return { u: left, s, v: right };
+}
+
+function dot(a: Float64Array, p: number, q: number, n: number): number {
+  let sum = 0;
+  for (let i = 0; i < n; i++) sum += a[p + i]! * a[q + i]!;
+  return sum;
+}
+
+/** (x, y) → (c x − s y, s x + c y) */
+function rotate(a: Float64Array, p: number, q: number, c: number, s: number, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const x = a[p + i]!;
+    const y = a[q + i]!;
+    a[p + i] = c * x - s * y;
+    a[q + i] = s * x + c * y;
+  }
+}
+
+function swapColumns(a: Float64Array, v: Float64Array, squares: Float64Array, p: number, q: number, n: number): void {
+  rotate(a, p * n, q * n, 0, 1, n); // (x, y) → (−y, x): a swap, and still a rotation
+  rotate(v, p * n, q * n, 0, 1, n);
+  [squares[p], squares[q]] = [squares[q]!, squares[p]!];
+}
+
+function golubReinsch(matrix: Float64Array, rows: number, cols: number): Svd {
+  const dense = new Matrix(rows, cols);
+  for (let j = 0; j < cols; j++) for (let i = 0; i < rows; i++) dense.set(i, j, matrix[j * rows + i]!);
+  const { leftSingularVectors: u, rightSingularVectors: v, diagonal } = new SingularValueDecomposition(dense, { autoTranspose: true });
+  const s = Float64Array.from(diagonal.slice(0, cols));
+  const left = new Float64Array(rows * cols);
+  const right = new Float64Array(cols * cols);
+  for (let j = 0; j < cols; j++) {
+    for (let i = 0; i < rows; i++) left[j * rows + i] = s[j]! > 0 ? u.get(i, j) : 0;
+    for (let i = 0; i < cols; i++) right[j * cols + i] = v.get(i, j);
+  }
+  return { u: left, s, v: right };
+}
+
+function transposed(matrix: Float64Array, rows: number, cols: number): Float64Array {
+  const turned = new Float64Array(rows * cols);
+  for (let j = 0; j < cols; j++) for (let i = 0; i < rows; i++) turned[i * cols + j] = matrix[j * rows + i]!;
+  return turned;
+}
