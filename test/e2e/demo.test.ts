@@ -9,7 +9,7 @@ import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const bin = fileURLToPath(new URL("../../bin/deltascope.js", import.meta.url));
-const { findChromium } = (await import(new URL("../../scripts/findChromium.mjs", import.meta.url).href)) as { findChromium(): string | null };
+const { findChromium } = (await import(new URL("../../scripts/findChromium.mjs", import.meta.url).href)) as { findChromium: () => string | null };
 const folder = mkdtempSync(join(tmpdir(), "deltascope-e2e-"));
 let server: ChildProcess;
 let url = "";
