@@ -29,7 +29,7 @@ interface Component extends Place {
 }
 
 const metrics: readonly Metric[] = [
-  { id: "effect", label: "share of the adapter's effect", unit: "1 = the whole effect is lost when switched off", scale: "diverging", domain: [-1, 1] },
+  { id: "effect", label: "share of the adapter's effect", unit: "1 = the whole effect is lost when switched off", scale: "diverging" },
   { id: "logit_diff", label: "logit difference", unit: "logits", scale: "diverging" },
   { id: "kl", label: "KL from the adapted run", unit: "nats", scale: "sequential" },
 ];

@@ -8,7 +8,8 @@ import { baseWeight } from "../server/adapters/loadAdapter.ts";
 import type { Subject } from "../server/runs/subject.ts";
 import { factoredSvd, frobeniusNorm, singularValues } from "../server/tensors/factored.ts";
 import { effectiveRank, energy, energyEffectiveRank, stableRank } from "../server/tensors/spectrum.ts";
-import { leadingDirections, sharedEnergy } from "../server/tensors/topSingular.ts";
+import { randomShare, sharedEnergy } from "../server/tensors/subspaces.ts";
+import { leadingDirections } from "../server/tensors/topSingular.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { uniform } from "./random.ts";
 import type { Figure, Metric, ProbeEvent, SpectrumFigure, TableFigure } from "./result.ts";
@@ -87,31 +88,39 @@ async function* alignment(subject: Subject, options: Params, prefix: (adapter: L
     for (const { id } of alignMetrics) yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
     const next = uniform(options.seed);
     let done = 0;
-    let chance = 0;
+    let [low, high] = [1, 0];
+    let inexact = 0;
     for (const site of adapter.sites.values()) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
       const spec = known.get(site.site)!;
       const k = Math.min(options.alignWith, site.dIn, site.dOut);
-      const { left, right } = await leadingDirections(runner!.engine, baseWeight(model!, spec), spec.stored, k, next);
+      const { left, right, errors } = await leadingDirections(runner!.engine, baseWeight(model!, spec), spec.stored, k, next);
       const { u, s, vt } = factoredSvd(site.factors);
       const { row, col } = grid.cell(site);
       const offset = row * grid.kinds.length + col;
       yield { type: "tile", array: `${prefix(adapter)}align_in`, offset, data: Float32Array.of(sharedEnergy(vt, s, right, site.dIn)) };
       yield { type: "tile", array: `${prefix(adapter)}align_out`, offset, data: Float32Array.of(sharedEnergy(transposed(u, site), s, left, site.dOut)) };
-      chance = Math.max(chance, k / Math.min(site.dIn, site.dOut));
+      inexact = Math.max(inexact, ...errors);
+      if (s[0]! > 0) {
+        for (const d of [site.dIn, site.dOut]) {
+          const { mean, deviation } = randomShare(s, k, d);
+          low = Math.min(low, Math.max(0, mean - 2 * deviation));
+          high = Math.max(high, Math.min(1, mean + 2 * deviation));
+        }
+      }
       done++;
       yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
     }
-    const words = `a random direction shares k/d, at most ${chance.toPrecision(2)} here`;
+    const words = `random directions share k/d on average, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations over all sites)`;
     yield {
       type: "figure",
       figure: {
         kind: "heatmap",
         id: `${prefix(adapter)}alignment`,
         title: several ? `Along W's own directions: ${adapter.name}` : "Along W's own directions",
-        subtitle: `Share of ‖ΔW‖² in the span of W's leading ${options.alignWith} singular directions · ${words}`,
+        subtitle: `Share of ‖ΔW‖² in the span of W's leading ${options.alignWith} singular directions, found to within ${inexact.toPrecision(1)} σ₁ · ${words}`,
         metrics: alignMetrics,
-        nulls: alignMetrics.map(({ id }) => ({ metric: id, low: 0, high: chance, words })),
+        nulls: alignMetrics.map(({ id }) => ({ metric: id, low, high, words })),
         panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(alignMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
       },
     };
