@@ -60,8 +60,3 @@ class PromptsState {
 }
 export const prompts = new PromptsState();
 
-/** Which tokens of two strips differ, by position. */
-export function differing(a: readonly string[] | null, b: readonly string[] | null): ReadonlySet<number> {
-  if (!a || !b || a.length === 0 || b.length === 0) return new Set();
-  return new Set(Array.from({ length: Math.max(a.length, b.length) }, (_, index) => index).filter((index) => a[index] !== b[index]));
-}

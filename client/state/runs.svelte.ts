@@ -7,6 +7,8 @@ import { connectSocket, type LiveSocket } from "../socket.ts";
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 export const isOver = (record: RunRecord): boolean => record.state === "done" || record.state === "failed" || record.state === "cancelled";
 
+const stage = (record: RunRecord): number => (isOver(record) ? 2 : record.state === "running" ? 1 : 0);
+
 class RunsState {
   list = $state.raw<readonly RunRecord[]>([]);
   currentId = $state<string | null>(null);
@@ -137,8 +139,10 @@ class RunsState {
   }
 
   #note(record: RunRecord): void {
-    const isKnown = this.list.some(({ id }) => id === record.id);
-    this.list = isKnown ? this.list.map((known) => (known.id === record.id ? record : known)) : [record, ...this.list];
+    const before = this.list.find(({ id }) => id === record.id);
+    // An answer over HTTP may come later than what the socket has told since: a run never goes back.
+    if (before && stage(before) > stage(record)) return;
+    this.list = before ? this.list.map((known) => (known.id === record.id ? record : known)) : [record, ...this.list];
   }
 }
 export const runs = new RunsState();
