@@ -63,18 +63,15 @@ function subjectRequest(model: string | null, adapters: readonly AdapterView[]):
 
 /** Two checkpoints of one training run are often both called "checkpoint-100": the later ones get a number. */
 function withDistinctNames(adapters: readonly AdapterView[]): AdapterView[] {
-  const taken = new Set(adapters.flatMap(({ name }) => name ?? []));
+  const taken = adapters.flatMap(({ name }) => name ?? []);
   return adapters.map((adapter) => {
     if (adapter.name !== null) return adapter;
     const plain = lastPart(adapter.path).replaceAll(/[^\w-]/g, "_");
-    if (!taken.has(plain)) {
-      taken.add(plain);
-      return adapter;
-    }
-    let count = 2;
-    while (taken.has(`${plain}_${count}`)) count += 1;
-    taken.add(`${plain}_${count}`);
-    return { ...adapter, name: `${plain}_${count}` };
+    let count = 1;
+    const name = () => (count === 1 ? plain : `${plain}_${count}`);
+    while (taken.includes(name())) count += 1;
+    taken.push(name());
+    return count === 1 ? adapter : { ...adapter, name: name() };
   });
 }
 

@@ -7,7 +7,7 @@ import { theme } from "../state/theme.svelte.ts";
 import { workbench } from "../state/workbench.svelte.ts";
 import type { Command } from "../widgets/command.ts";
 
-export function paletteCommands(dialogs: { shortcuts(): void; allProbes(): void }): Command[] {
+export function paletteCommands(dialogs: { readonly shortcuts: () => void; readonly allProbes: () => void }): Command[] {
   const { demo } = workbench;
   const figure = runs.result.figures[0];
   const layers = subject.card?.model?.nLayers ?? 0;

@@ -57,9 +57,14 @@ export interface RowNumber {
 
 /** The largest numbers of a pinned layer where the figure has more than the place says: which component, head or position carries it. */
 export function strongestInLayer(figure: Figure, result: ProbeResult, place: Place, metricId: string | null): readonly RowNumber[] {
-  if (figure.kind !== "heatmap" || place.layer === undefined) return [];
-  const metric = chosenMetric(figure, metricId);
   const { layer } = place;
+  if (layer === undefined) return [];
+  if (figure.kind === "attention" && figure.order && result.arrays[figure.order.array]) {
+    const { data } = slice(result.arrays, figure.order);
+    return largest(Array.from(data.subarray(layer * figure.heads, (layer + 1) * figure.heads), (value, head) => ({ label: `head L${layer}H${head}`, value })));
+  }
+  if (figure.kind !== "heatmap") return [];
+  const metric = chosenMetric(figure, metricId);
   const numbers = figure.panels.flatMap((panel) => {
     const ref = metric && panel.values[metric.id];
     if (!ref || panel.rows.name !== "layer" || !result.arrays[ref.array]) return [];
@@ -67,8 +72,11 @@ export function strongestInLayer(figure: Figure, result: ProbeResult, place: Pla
     const columns = panel.cols.labels.length;
     return panel.cols.labels.map((label, column) => ({ label: columnWords(panel.cols.name, label, layer, column), value: data[layer * columns + column] ?? NaN }));
   });
-  return numbers.filter(({ value }) => Number.isFinite(value)).toSorted((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 5);
+  return largest(numbers);
 }
+
+const largest = (numbers: readonly RowNumber[]): RowNumber[] =>
+  numbers.filter(({ value }) => Number.isFinite(value)).toSorted((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 5);
 
 function columnWords(axis: string, label: string, layer: number, column: number): string {
   if (axis === "head") return `head L${layer}H${label}`;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser } from "playwright-core";
 
-const { findChromium } = (await import(new URL("../../scripts/findChromium.mjs", import.meta.url).href)) as { findChromium(): string | null };
+const { findChromium } = (await import(new URL("../../scripts/findChromium.mjs", import.meta.url).href)) as { findChromium: () => string | null };
 const binary = fileURLToPath(new URL("../../bin/deltascope.js", import.meta.url));
 const startWithinMs = 60_000;
 

@@ -8,8 +8,8 @@ import { startBrowser, startServer, type RunningServer } from "./browser.ts";
 /** A cold engine on two shared cores: the longest that a demo run was seen to take was 4 s. */
 const runWithinMs = 40_000;
 
-let server: RunningServer;
-let browser: Browser;
+let server: RunningServer | undefined;
+let browser: Browser | undefined;
 let page: Page;
 let troubles: string[];
 
@@ -21,6 +21,7 @@ afterAll(async () => {
   await server?.stop();
 });
 beforeEach(async () => {
+  if (!browser) throw new Error("the browser did not start");
   page = await browser.newPage({ viewport: { width: 1440, height: 900 }, colorScheme: "light" });
   troubles = [];
   page.on("pageerror", (error) => troubles.push(error.message));
@@ -37,7 +38,7 @@ const selectedWords = () => picked().locator("h2").first().innerText();
 const activeTab = () => page.locator("[role=tab][aria-selected=true]").innerText();
 
 async function openDemo(): Promise<void> {
-  await page.goto(server.url);
+  await page.goto(server?.url ?? "");
   await finished();
 }
 async function finished(): Promise<void> {
