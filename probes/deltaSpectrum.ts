@@ -111,7 +111,7 @@ async function* alignment(subject: Subject, options: Params, prefix: (adapter: L
       done++;
       yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
     }
-    const words = `random directions share k/d on average, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations over all sites)`;
+    const words = low <= high ? `random directions share k/d, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations, all sites)` : "no site has a ΔW";
     yield {
       type: "figure",
       figure: {
@@ -120,7 +120,7 @@ async function* alignment(subject: Subject, options: Params, prefix: (adapter: L
         title: several ? `Along W's own directions: ${adapter.name}` : "Along W's own directions",
         subtitle: `Share of ‖ΔW‖² in the span of W's leading ${options.alignWith} singular directions, found to within ${inexact.toPrecision(1)} σ₁ · ${words}`,
         metrics: alignMetrics,
-        nulls: alignMetrics.map(({ id }) => ({ metric: id, low, high, words })),
+        ...(low <= high ? { nulls: alignMetrics.map(({ id }) => ({ metric: id, low, high, words })) } : {}),
         panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(alignMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
       },
     };
