@@ -47,7 +47,8 @@ export const adapterHealth = defineProbe<Params>({
       for (const site of adapter.sites.values()) {
         if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
         const norm = frobeniusNorm(site.factors);
-        const relative = baseNorms(site) === null ? null : norm / baseNorms(site)!;
+        const baseNorm = baseNorms(site);
+        const relative = baseNorm === null ? null : norm / baseNorm;
         const trouble = siteTrouble(site);
         if (norm === 0) untrained++;
         const { row, col } = grid.cell(site);
@@ -94,10 +95,22 @@ function baseNormsOf(subject: Subject): (site: SiteAdapter) => number | null {
   return (site) => {
     const spec = known.get(site.site);
     if (!spec) return null;
-    let sum = 0;
-    for (const value of baseWeight(model, spec).data()) sum += value * value;
-    return Math.sqrt(sum);
+    return norm(baseWeight(model, spec).data());
   };
+}
+
+/** Four sums at a time: one alone waits for itself at every addition. */
+function norm(values: Float32Array): number {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 3 < values.length; i += 4) {
+    s0 += values[i]! * values[i]!;
+    s1 += values[i + 1]! * values[i + 1]!;
+    s2 += values[i + 2]! * values[i + 2]!;
+    s3 += values[i + 3]! * values[i + 3]!;
+  }
+  for (; i < values.length; i++) s0 += values[i]! * values[i]!;
+  return Math.sqrt(s0 + s1 + s2 + s3);
 }
 
 async function* compareOn(subject: Subject, text: string | readonly number[], signal: AbortSignal): AsyncGenerator<ProbeEvent, void, void> {

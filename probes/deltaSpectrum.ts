@@ -52,9 +52,9 @@ export const deltaSpectrum = defineProbe<Params>({
     const rows: TableFigure["rows"][number][] = [];
     for (const [i, { adapter, site }] of all.entries()) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const sigma = singularValues(site.factors);
+      const sigma = spectrumOf(site);
       const norm = frobeniusNorm(site.factors);
-      worst = Math.max(worst, norm > 0 ? Math.abs(Math.sqrt(energy(sigma)) / norm - 1) : 0);
+      worst = Math.max(worst, norm > 0 ? Math.abs(energy(sigma) / norm ** 2 - 1) : 0);
       const name = `${prefix(adapter)}${site.site}.singular_values`;
       yield { type: "array", name, shape: [sigma.length], axes: ["component"] };
       yield { type: "tile", array: name, offset: 0, data: Float32Array.from(sigma) };
@@ -66,7 +66,7 @@ export const deltaSpectrum = defineProbe<Params>({
       rows.push({
         cells: { adapter: adapter.name, site: siteLabel(site), rank: site.rank, norm, sigma: sigma[0]!, share: zero ? null : sigma[0]! ** 2 / energy(sigma), effective: values.effective_rank, energyRank: zero ? 0 : energyEffectiveRank(sigma), stable: values.stable_rank },
         place: { layer: site.layer, site: site.site, adapter: adapter.name },
-        ...(zero ? { warning: "ΔW is 0: this site was not trained" } : {}),
+        ...(zero ? { warning: "ΔW is 0: this site was not trained" } : site.beyondLowRank ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` } : {}),
       });
       if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
     }
@@ -75,9 +75,33 @@ export const deltaSpectrum = defineProbe<Params>({
     yield { type: "check", check: { name: "Σσ² = ‖ΔW‖²", ok: worst <= 1e-5, value: worst, expected: "relative difference 0 within 1e-5" } };
     if (subject.runner && options.alignWith > 0) yield* alignment(subject, options, prefix, several, signal);
     yield { type: "figure", figure: tableFigure(rows) };
+    yield { type: "finding", text: findingOf(rows) };
     yield { type: "cost", worlds: all.length, bytes: all.reduce((sum, { site }) => sum + 4 * site.rank * (site.dIn + site.dOut), 0) };
   },
 });
+
+/** @throws "spectrum.notConverged" naming the site, when its factors hold NaN or infinity */
+function spectrumOf(site: SiteAdapter): Float64Array {
+  try {
+    return singularValues(site.factors);
+  } catch (error) {
+    if (!(error instanceof WorkbenchError)) throw error;
+    throw new WorkbenchError(error.code, `site "${site.site}": ${error.message}`, { cause: error });
+  }
+}
+
+/** Where ΔW is largest, and how many of its directions it uses in the middle of the sites. */
+function findingOf(rows: TableFigure["rows"]): string {
+  const trained = rows.filter(({ cells }) => Number(cells["norm"]) > 0);
+  if (trained.length === 0) return "ΔW is 0 at every site: the adapter was loaded but does nothing.";
+  const largest = trained.reduce((x, y) => (Number(y.cells["norm"]) > Number(x.cells["norm"]) ? y : x));
+  const effective = trained.map(({ cells }) => Number(cells["effective"])).sort((x, y) => x - y);
+  const median = effective[effective.length >> 1]!;
+  const ranks = new Set(trained.map(({ cells }) => cells["rank"]));
+  const of = ranks.size === 1 ? ` of ${[...ranks].join()}` : "";
+  const name = new Set(rows.map(({ cells }) => cells["adapter"])).size > 1 ? `${largest.cells["adapter"] ?? ""} at ` : "";
+  return `ΔW is largest at ${name}${largest.cells["site"] ?? ""} (norm ${Number(largest.cells["norm"]).toPrecision(3)}); the median site uses ${median.toPrecision(2)}${of} directions (effective rank).`;
+}
 
 /** W's leading directions by randomised SVD; the null is a random subspace: k of d directions. */
 async function* alignment(subject: Subject, options: Params, prefix: (adapter: LoadedAdapter) => string, several: boolean, signal: AbortSignal): AsyncGenerator<ProbeEvent, void, void> {
