@@ -64,7 +64,7 @@ function jacobi(a: Float64Array, n: number): Svd {
   const v = new Float64Array(n * n);
   for (let k = 0; k < n; k++) v[k * n + k] = 1;
   const squares = new Float64Array(n);
-  const tolerance = 2 ** -52 * Math.max(8, n); // rounding of a dot product; a tighter one never ends on decaying spectra
+  const tolerance = 2 ** -52 * Math.max(8, n); // what rounding leaves of a dot product of n terms
   for (let sweep = 0, rotated = true; rotated; sweep++) {
     if (sweep === maxSweeps) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${n} × ${n} matrix did not settle in ${maxSweeps} sweeps`);
     rotated = false;
