@@ -162,8 +162,14 @@ describe("sumOf", () => {
     const s = singularValues(nothing);
     expect(s[0]).toBeLessThan(valueTolerance);
     expect(s.length).toBe(4);
-    // The trace alone would leave the root of rounding, 1e-8.
     expect(frobeniusNorm(nothing)).toBeLessThan(valueTolerance);
+  });
+
+  it("has the right norm where terms all but cancel", () => {
+    const m = random(9, 7, 2, 1.5, 1);
+    const little = sumOf([m, { ...m, scale: -1.5, right: m.right.map((value) => value * (1 + 2 ** -20)) }]);
+    // tr(BᵀB · A Aᵀ) alone would have lost twelve of its sixteen digits.
+    expect(Math.hypot(...singularValues(little)) / frobeniusNorm(little)).toBeCloseTo(1, 8);
   });
 
   it("refuses other shapes, and nothing at all", () => {
