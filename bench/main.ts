@@ -24,6 +24,8 @@ const rows: readonly Row[] = [
   { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 7 },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "layer × head sweep, 16 tokens", ours: "head_sweep", theirs: "head_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
+  { label: "LoRA r=8 loss and gradients, 1×128", ours: "lora_step", theirs: "lora_step", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
+  { label: "spectra of a 7B-shape adapter, 224 sites, rank 16", ours: "spectra", theirs: "spectra", peer: "torch QR + SVD", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "llama-small", repeats: 7 },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "llama-small", repeats: 3 },
   { label: "open", ours: "opening", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },

@@ -1,9 +1,16 @@
 /** One measurement of ours in a process of its own, so that its peak memory is its own: `tsx bench/measure.ts NAME CHECKPOINT REPEATS`. */
 import { performance } from "node:perf_hooks";
-import { openSubject } from "../server/runs/subject.ts";
+import { initialLora } from "../fixtures/demo/demoModel.ts";
+import { lossAndGradients } from "../fixtures/demo/training.ts";
+import { uniform } from "../probes/random.ts";
+import { stages } from "../server/models/family.ts";
+import { layersOf } from "../server/models/modelSites.ts";
+import { openSubject, sharedEngine } from "../server/runs/subject.ts";
 import type { Runner } from "../server/runs/runner.ts";
 import { sweep } from "../server/runs/sweep.ts";
 import { baseSetting, type World } from "../server/runs/worlds.ts";
+import { singularValues } from "../server/tensors/factored.ts";
+import { float32 } from "../server/tensors/hostTensor.ts";
 import { loadModel } from "../server/models/loadModel.ts";
 
 const [name, path, repeatsText] = process.argv.slice(2);
@@ -43,6 +50,28 @@ async function sweepOf(hook: (layer: number) => string, by: "position" | "head")
   return times(run);
 }
 
+/** Loss and gradients of LoRA r = 8 on every c_attn, batch 1 × 128, the same step as the peer's. */
+async function loraStep(): Promise<number[]> {
+  const model = loadModel(path!);
+  const { config, family } = model;
+  const frozen = Object.fromEntries(stages.flatMap((stage) => layersOf(config, stage).flatMap((layer) => family.params(config, stage, layer).map((spec) => [spec.key, float32(model.weights(stage, layer)[spec.name]!.data(), spec.shape)]))));
+  const trained = initialLora(config, { rank: 8, alpha: 16, targetModules: ["c_attn"] }, 1);
+  const tokens = Int32Array.from(ids(128));
+  const targets = Int32Array.from(tokens, (_, i) => tokens[Math.min(i + 1, 127)]!);
+  const engine = await sharedEngine();
+  const batch = { rows: 1, positions: 128, tokens, targets, weights: new Float32Array(128).fill(1, 0, 127) };
+  return times(() => lossAndGradients(engine, { config, trained, frozen, name: "bench", scaling: 2 }, batch));
+}
+
+/** Exact singular values of every site of a 7B-shape adapter, rank 16. */
+async function spectra(): Promise<number[]> {
+  const shapes: [number, number][] = [[4096, 4096], [4096, 4096], [4096, 4096], [4096, 4096], [11008, 4096], [11008, 4096], [4096, 11008]];
+  const next = uniform(1);
+  const noise = (size: number) => Float32Array.from({ length: size }, () => next() - 0.5);
+  const sites = Array.from({ length: 32 }, () => shapes).flat().map(([dOut, dIn]) => ({ left: noise(dOut * 16), right: noise(16 * dIn), dOut, dIn, rank: 16, scale: 2 }));
+  return times(async () => sites.map(singularValues));
+}
+
 const measurements: Record<string, () => Promise<number[]>> = {
   opening: () => times(() => Promise.resolve(loadModel(path!))),
   forward_with_cache: async () => {
@@ -50,6 +79,8 @@ const measurements: Record<string, () => Promise<number[]>> = {
     const taps = [...runner.hooks.keys()];
     return times(() => runner.forward({ tokens: [ids(128)], settings: [baseSetting], taps, logits: "all" }));
   },
+  lora_step: loraStep,
+  spectra,
   resid_sweep: () => sweepOf((layer) => `blocks.${layer}.hook_resid_pre`, "position"),
   head_sweep: () => sweepOf((layer) => `blocks.${layer}.attn.hook_z`, "head"),
   forward_16: async () => {
