@@ -94,7 +94,8 @@ export const activationPatching = defineProbe<Params>({
       yield { type: "progress", done, total: cells.length, unit: "worlds" };
     }
 
-    yield* selfChecks(request, meter, cells, hooks.length, nLayers);
+    const fired = hooks.filter((hook) => fromRun.taps[hook] && intoRun.taps[hook]).length;
+    yield* selfChecks(request, meter, cells, fired, hooks.length, nLayers);
     const nulls = options.nullSamples > 0 ? await nullBand(request, meter, cells, options) : [];
     for (const figure of figures(nulls)) yield { type: "figure", figure };
     const finding = describeFinding(cells, normalizedValues, nulls[0], into.prompt.tokens, words.restored);
@@ -132,7 +133,7 @@ function* tileEvents(cells: readonly Cell[], measured: readonly Record<MetricId,
 }
 
 /** Own values into themselves change nothing; the whole last residual restores all; the planner equals one forward pass a world. */
-async function* selfChecks(request: SweepRequest, meter: AnswerMeter, cells: readonly Cell[], hookCount: number, nLayers: number): AsyncGenerator<ProbeEvent, void, void> {
+async function* selfChecks(request: SweepRequest, meter: AnswerMeter, cells: readonly Cell[], fired: number, hookCount: number, nLayers: number): AsyncGenerator<ProbeEvent, void, void> {
   const { dVocab } = request.runner.model.config;
   const first = (tiles: AsyncGenerator<{ logits: FloatTensor }>) => collect(tiles, dVocab);
   const middle = cells[Math.floor(cells.length / 2)]!.world;
@@ -151,7 +152,7 @@ async function* selfChecks(request: SweepRequest, meter: AnswerMeter, cells: rea
   const scale = slow.reduce((max, value) => Math.max(max, Math.abs(value)), 1e-9);
   const error = slow.reduce((max, value, i) => Math.max(max, Math.abs(value - fast[i]!)), 0) / scale;
   yield { type: "check", check: { name: "planner against one forward pass", ok: error <= 1e-4, value: error, expected: "logits equal within 1e-4" } };
-  yield { type: "check", check: { name: "every hook fired", ok: true, value: hookCount, expected: `${hookCount} hooks` } };
+  yield { type: "check", check: { name: "every hook fired", ok: fired === hookCount, value: fired, expected: `${hookCount} hooks` } };
 }
 
 async function collect(tiles: AsyncGenerator<{ logits: FloatTensor }>, dVocab: number): Promise<Float32Array[]> {

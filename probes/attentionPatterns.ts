@@ -51,7 +51,8 @@ export const attentionPatterns = defineProbe<Params>({
       yield { type: "tile", array: "turn", offset: layer * nHeads, data: Float32Array.from({ length: nHeads }, (_, head) => totalVariation(difference.subarray(head * perHead, (head + 1) * perHead), positions)) };
     }
     yield { type: "check", check: { name: "attention rows sum to 1", ok: rowError <= 1e-4, value: rowError, expected: "0 within 1e-4" } };
-    yield { type: "check", check: { name: "every hook fired", ok: true, value: hooks.length, expected: `${hooks.length} hooks` } };
+    const fired = hooks.filter((hook) => taps[hook]).length;
+    yield { type: "check", check: { name: "every hook fired", ok: fired === hooks.length, value: fired, expected: `${hooks.length} hooks` } };
   },
 });
 

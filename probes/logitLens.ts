@@ -58,7 +58,8 @@ export const logitLens = defineProbe<Params>({
       yield { type: "progress", done: nLayers + 1 - row, total: nLayers + 1, unit: "layers" };
     }
     yield { type: "check", check: { name: "last row is the model's output", ok: lensError <= 1e-4, value: lensError, expected: "logits equal within 1e-4" } };
-    yield { type: "check", check: { name: "every hook fired", ok: true, value: hooks.length, expected: `${hooks.length} hooks` } };
+    const fired = hooks.filter((hook) => taps[hook]).length;
+    yield { type: "check", check: { name: "every hook fired", ok: fired === hooks.length, value: fired, expected: `${hooks.length} hooks` } };
   },
 });
 

@@ -1,4 +1,4 @@
-/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA- and OLoRA-style inits load here: they differ only in how training starts. */
+/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here once PEFT has converted them; raw ones changed their base and carry a warning. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
