@@ -60,6 +60,11 @@ interface FigureHead {
   /** What was done and in what unit. */
   readonly subtitle: string;
   readonly nulls?: readonly NullBand[];
+  /**
+   * The training step of each stored snapshot, `[snapshot]`, NaN where not reached yet. With it, every array the figure's values point at
+   * has `snapshot` as its leading axis, and a view shows one snapshot at a time (`figureAtSnapshot`); lines and ridgelines show all and mark it.
+   */
+  readonly steps?: ArrayRef;
 }
 
 /** Small multiples of cells; rows are drawn upward when the row axis is "layer". */
@@ -129,7 +134,36 @@ export interface TableFigure extends FigureHead {
   readonly rows: readonly { readonly cells: Readonly<Record<string, string | number | null>>; readonly place?: Place; readonly warning?: string }[];
 }
 
-export type Figure = HeatmapFigure | SpectrumFigure | BarsFigure | TokenGridFigure | AttentionFigure | TableFigure;
+/** Curves over a number, such as the training step. */
+export interface LinesFigure extends FigureHead {
+  readonly kind: "lines";
+  /** `[point]`; a curve ends where x or y is NaN. */
+  readonly x: { readonly label: string; readonly unit: string; readonly values: ArrayRef };
+  readonly y: { readonly label: string; readonly unit: string; readonly scale: "linear" | "log"; readonly domain?: readonly [number, number] };
+  readonly series: readonly {
+    readonly id: string;
+    readonly label: string;
+    readonly place: Place;
+    /** `[point]` */
+    readonly values: ArrayRef;
+    /** Where this curve has x values of its own (evaluations are rarer than steps). `[point]` */
+    readonly x?: ArrayRef;
+    readonly note?: string;
+  }[];
+  /** Where something changed abruptly. */
+  readonly markers?: readonly { readonly x: number; readonly label: string; readonly place: Place }[];
+}
+
+/** Spectra over time: a row a snapshot, `[snapshot, component]` in each panel. */
+export interface RidgelineFigure extends FigureHead {
+  readonly kind: "ridgeline";
+  readonly unit: string;
+  readonly steps: ArrayRef;
+  readonly panels: readonly { readonly id: string; readonly title: string; readonly place: Place; readonly values: ArrayRef }[];
+  readonly markers?: readonly { readonly x: number; readonly label: string; readonly place: Place }[];
+}
+
+export type Figure = LinesFigure | RidgelineFigure | HeatmapFigure | SpectrumFigure | BarsFigure | TokenGridFigure | AttentionFigure | TableFigure;
 export type FigureKind = Figure["kind"];
 export type FigureOf<K extends FigureKind> = Extract<Figure, { kind: K }>;
 
@@ -194,6 +228,30 @@ export function applyEvent(result: ProbeResult, event: ProbeEvent): ProbeResult 
       event satisfies never;
       return result;
   }
+}
+
+/** The figure with its values fixed at one stored snapshot; the same figure when it has no snapshots or shows them all. */
+export function figureAtSnapshot<F extends Figure>(figure: F, index: number): F {
+  if (!figure.steps || figure.kind === "lines" || figure.kind === "ridgeline") return figure;
+  const fix = (ref: ArrayRef): ArrayRef => ({ ...ref, at: [index, ...(ref.at ?? [])] });
+  const fixAll = (values: Readonly<Record<string, ArrayRef>>) => Object.fromEntries(Object.entries(values).map(([id, ref]) => [id, fix(ref)]));
+  const fixed = (): Figure => {
+    switch (figure.kind) {
+      case "heatmap":
+        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fixAll(panel.values) })) };
+      case "spectrum":
+        return { ...figure, series: figure.series.map((series) => ({ ...series, values: fix(series.values) })) };
+      case "bars":
+        return { ...figure, values: fixAll(figure.values) };
+      case "tokenGrid":
+        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values), topIds: fix(panel.topIds), topValues: fix(panel.topValues) })) };
+      case "attention":
+        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values) })) };
+      default:
+        return figure;
+    }
+  };
+  return fixed() as F;
 }
 
 /** The numbers an ArrayRef points at, as a view, with the remaining shape. */
