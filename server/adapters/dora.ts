@@ -2,7 +2,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
-import { expectShape, loadLowRank, lowRankDelta, weight } from "./lora.ts";
+import { loadLowRank } from "./lora.ts";
+import { expectShape, lowRankDelta, weight } from "./lowRankSite.ts";
 import type { AdapterMethod } from "./method.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../tensors/factored.ts";

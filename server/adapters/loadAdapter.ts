@@ -14,7 +14,7 @@ import { sameShape } from "../tensors/signature.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import type { AdapterMethod, SiteAdapter } from "./method.ts";
-import { methodOf } from "./registry.ts";
+import { methodOf, ownFields } from "./registry.ts";
 
 /** A base parameter that the adapter replaces whole (modules_to_save, trained biases). */
 export interface SavedParam {
@@ -37,20 +37,27 @@ export interface LoadedAdapter {
   readonly warnings: readonly string[];
 }
 
+/** The tensors of one module. */
+interface Grouped {
+  readonly keys: Partial<Record<AdapterKey["role"], AdapterKey>>;
+  readonly own: Record<string, AdapterKey>;
+}
+
 /**
  * @param model null for weight-only use: sites are then named by their module paths
  * @throws "adapter.wrongBase" when modules or shapes do not fit the model, "adapter.unknownTensor", "adapter.matchedNothing", and what the formats throw
  */
 export function loadAdapter(path: string, name: string | undefined, model: LoadedModel | null): LoadedAdapter {
-  const config = readAdapterConfig(path);
+  const config = readAdapterConfig(path, ownFields);
   const where = `${path}/adapter_config.json`;
   const method = methodOf(config, where);
   const checkpoint = openCheckpoint(path);
-  const keys = parseAdapterKeys(checkpoint.entries.values(), config);
+  const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.ownTensors ?? []);
   const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
   const warnings: string[] = config.warning ? [config.warning] : [];
 
-  const grouped = new Map<string, Partial<Record<AdapterKey["role"], AdapterKey>>>();
+  const grouped = new Map<string, Grouped>();
+  const shared: Record<string, AdapterKey> = {};
   const saved: SavedParam[] = [];
   for (const key of keys) {
     if (key.role === "saved" || key.role === "bias") {
@@ -59,15 +66,20 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
       else warnings.push(savedWarning(model, key));
       continue;
     }
-    const group = grouped.get(key.modulePath) ?? {};
-    group[key.role] = key;
+    if (key.own !== undefined && key.modulePath === "") {
+      shared[key.own] = key;
+      continue;
+    }
+    const group = grouped.get(key.modulePath) ?? { keys: {}, own: {} };
+    if (key.own === undefined) group.keys[key.role] = key;
+    else group.own[key.own] = key;
     grouped.set(key.modulePath, group);
   }
   const loadedSites: SiteAdapter[] = [];
   for (const [modulePath, group] of grouped) {
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
-    const isEmbedding = group.embeddingA !== undefined;
-    const loaded = withModule(path, () => method.loadSite(config, { modulePath, keys: group, isEmbedding, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
+    const isEmbedding = group.keys.embeddingA !== undefined;
+    const loaded = withModule(path, () => method.loadSite(config, { modulePath, ...group, shared, isEmbedding, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
     loadedSites.push(loaded);
   }
   // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.

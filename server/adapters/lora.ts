@@ -1,13 +1,18 @@
 /** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here once PEFT has converted them; raw ones changed their base and carry a warning. */
-import * as tf from "@tensorflow/tfjs-core";
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import { patternValue } from "../formats/targetMatcher.ts";
+import * as tf from "@tensorflow/tfjs-core";
+import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
-import { factoredSvd, type FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../tensors/factored.ts";
+import { float32 } from "../tensors/hostTensor.ts";
+import { gaussians, uniforms } from "../tensors/random.ts";
+import { expectShape, lowRankDelta, lowRankSite, weight } from "./lowRankSite.ts";
 import type { AdapterMethod, ParsedSite, SiteAdapter } from "./method.ts";
+import { defineTraining, savedKey, type SiteState, type TrainingSite, type TrainingSpec } from "./training.ts";
 
 /** rank, alpha and scaling of one module, after `rank_pattern` and `alpha_pattern`. */
 export function loraScaling(config: AdapterConfig, modulePath: string): { rank: number; alpha: number; scaling: number } {
@@ -29,65 +34,15 @@ export function loadLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
   expectShape(`lora_B of "${modulePath}"`, b.entry.shape, [dOut, rank], "dOut × rank");
 
   const factors: FactoredMatrix = { left: floatValues(b.entry), right: floatValues(a.entry), dOut, dIn, rank, scale: scaling };
-  let cached: Readonly<Record<string, Weight>> | null = null;
-  return {
-    site: site?.fullName ?? modulePath,
-    layer: site?.layer ?? Number(/\.(\d+)\./.exec(modulePath)?.[1] ?? 0),
-    modulePath,
-    dIn,
-    dOut,
-    rank,
-    alpha,
-    scaling,
-    factors,
-    loraA: weight(`${a.entry.file}:${a.entry.begin}`, [rank, dIn], factors.right),
-    beyondLowRank: keys.loraBBias ? "bias on B" : null,
-    weights() {
-      cached ??= { ...singularFactors(`${a.entry.file}:${a.entry.begin}:${scaling}`, factors), ...biasOf(keys.loraBBias?.entry, dOut, scaling) };
-      return cached;
-    },
-  };
+  const low = lowRankSite(parsed, factors, { key: `${a.entry.file}:${a.entry.begin}`, alpha });
+  const bias = keys.loraBBias?.entry;
+  if (!bias) return low;
+  return { ...low, beyondLowRank: "bias on B", weights: () => ({ ...low.weights(), ...biasOf(bias, dOut, scaling) }) };
 }
 
-/** `read` = Vᵀ and `write` = U Σ of s·B·A. */
-function singularFactors(key: string, factors: FactoredMatrix): Record<string, Weight> {
-  const { u, s, vt } = factoredSvd(factors);
-  const rank = factors.rank;
-  const found = s.length;
-  // A rank above min(dIn, dOut) has fewer singular components; the rest are zero.
-  const read = new Float32Array(rank * factors.dIn);
-  read.set(vt);
-  const write = new Float32Array(factors.dOut * rank);
-  for (let row = 0; row < factors.dOut; row++) {
-    for (let k = 0; k < found; k++) write[row * rank + k] = u[row * found + k]! * s[k]!;
-  }
-  return { read: weight(`${key}:read`, [rank, factors.dIn], read), write: weight(`${key}:write`, [factors.dOut, rank], write) };
-}
-
-function biasOf(entry: TensorEntry | undefined, dOut: number, scaling: number): Record<string, Weight> {
-  if (!entry) return {};
+function biasOf(entry: TensorEntry, dOut: number, scaling: number): Record<string, Weight> {
   expectShape("lora_B bias", entry.shape, [dOut], "dOut");
   return { bias: weight(`${entry.file}:${entry.begin}:scaled`, [dOut], floatValues(entry).map((value) => value * scaling)) };
-}
-
-export function weight(key: string, shape: readonly number[], values: Float32Array): Weight {
-  return { key, shape, data: () => values };
-}
-
-/** @throws "adapter.shapeMismatch" */
-export function expectShape(what: string, found: readonly number[], expected: readonly number[], words: string): void {
-  if (found.length !== expected.length || found.some((dim, i) => dim !== expected[i])) {
-    throw new WorkbenchError("adapter.shapeMismatch", `${what} is [${found.join(", ")}]; expected [${expected.join(", ")}] (${words})`);
-  }
-}
-
-/** gated · (U Σ)ᵀ, plus B's bias where there is one. */
-export function lowRankDelta(gated: tf.Tensor, strength: tf.Tensor, weights: Record<string, tf.Tensor>): tf.Tensor {
-  const [batch, positions, rank] = gated.shape;
-  const write = weights["write"]!;
-  const product = tf.reshape(tf.matMul(tf.reshape(gated, [batch * positions!, rank!]), write, false, true), [batch, positions!, write.shape[0]]);
-  const bias = weights["bias"];
-  return bias ? tf.add(product, tf.mul(strength, bias)) : product;
 }
 
 export const lora: AdapterMethod = {
@@ -99,3 +54,65 @@ export const lora: AdapterMethod = {
   loadSite: loadLowRank,
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };
+
+export const rankOption = z.int().min(1).max(4096).describe("Rank of the update");
+export const alphaOption = z.number().positive().describe("Scale of the update before it is divided by the rank");
+const options = z.strictObject({
+  rank: rankOption.default(8),
+  alpha: alphaOption.default(8),
+  init: z.enum(["kaiming", "gaussian"]).default("kaiming").describe("How A starts: uniform in ±1/√dIn, or normal with deviation 1/rank; B starts at zero"),
+});
+type LoraOptions = z.infer<typeof options>;
+
+/** @throws "training.badOptions" naming the site */
+export function checkRank(rank: number, { name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">): void {
+  if (rank > Math.min(dIn, dOut)) throw new WorkbenchError("training.badOptions", `rank is ${rank}; "${name}" is [${dOut}, ${dIn}], so expected at most ${Math.min(dIn, dOut)}`);
+}
+
+/** A ~ U(±1/√dIn) (kaiming_uniform with a = √5) or N(0, 1/r²); B = 0. */
+export const startLora: TrainingSpec<LoraOptions>["start"] = ({ name, dIn, dOut }, { options: { rank, init }, random }) => {
+  const stream = random("loraA", name);
+  const a = init === "gaussian" ? gaussians(rank * dIn, 1 / rank, stream) : uniforms(rank * dIn, 1 / Math.sqrt(dIn), stream);
+  return { trained: { loraA: float32(a, [rank, dIn]), loraB: float32(new Float32Array(dOut * rank), [dOut, rank]) }, frozen: {} };
+};
+
+/** s · (x Aᵀ) Bᵀ: `[rows, dIn]` → `[rows, dOut]` */
+export function lowRankProduct(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scaling: number): tf.Tensor {
+  // The scale on the thin product: rows · rank numbers, not rows · dOut.
+  return tf.matMul(tf.mul(tf.matMul(x, a, false, true), scaling), b, false, true);
+}
+
+/** s·B·A of a site that holds `loraA` and `loraB`. */
+export function loraFactors({ site: { dIn, dOut }, trained }: SiteState, scale: number): FactoredMatrix {
+  const [a, b] = [trained["loraA"]!, trained["loraB"]!];
+  return { left: b.data, right: a.data, dOut, dIn, rank: a.shape[0]!, scale };
+}
+
+/** lora_A and lora_B of every site, under PEFT's keys. */
+export function loraTensors(sites: readonly SiteState[]): Map<string, SiteState["trained"][string]> {
+  return new Map(sites.flatMap(({ site, trained }) => [[savedKey(site, "lora_A.weight"), trained["loraA"]!], [savedKey(site, "lora_B.weight"), trained["loraB"]!]]));
+}
+
+const scalings = { lora: ({ rank, alpha }: LoraOptions) => alpha / rank, rslora: ({ rank, alpha }: LoraOptions) => alpha / Math.sqrt(rank) };
+
+function loraSpec(rule: keyof typeof scalings, about: Pick<TrainingSpec<LoraOptions>, "title" | "summary" | "source">): TrainingSpec<LoraOptions> {
+  const scalingOf = scalings[rule];
+  return {
+    ...about,
+    exactness: "as in PEFT",
+    isReconstructed: false,
+    options,
+    parameterCount(site, { rank }) {
+      checkRank(rank, site);
+      return rank * (site.dIn + site.dOut);
+    },
+    start: startLora,
+    rules: () => ({ loraA: { decays: true }, loraB: { decays: true } }),
+    delta: ({ x, trained, options: chosen }) => lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)),
+    deltaWeight: (state, chosen) => loraFactors(state, scalingOf(chosen)),
+    save: (sites, { rank, alpha }) => ({ config: { peft_type: "LORA", r: rank, lora_alpha: alpha, use_rslora: rule === "rslora" }, tensors: loraTensors(sites) }),
+  };
+}
+
+export const loraTraining = defineTraining(loraSpec("lora", { title: "LoRA", summary: "A low-rank update B·A beside each weight, scaled by α/r.", source: "Hu et al. 2021, arXiv 2106.09685" }));
+export const rsloraTraining = defineTraining(loraSpec("rslora", { title: "rsLoRA", summary: "LoRA scaled by α/√r, so that the update does not shrink as the rank grows.", source: "Kalajdzievski 2023, arXiv 2312.03732" }));

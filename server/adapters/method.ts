@@ -44,6 +44,10 @@ export interface DeltaInputs {
 export interface ParsedSite {
   readonly modulePath: string;
   readonly keys: Readonly<Partial<Record<AdapterKey["role"], AdapterKey>>>;
+  /** The method's own tensors of this module, by their names in `ownTensors`. */
+  readonly own: Readonly<Record<string, AdapterKey>>;
+  /** Those that all modules of the adapter share. */
+  readonly shared: Readonly<Record<string, AdapterKey>>;
   readonly site: { readonly fullName: string; readonly layer: number; readonly dIn: number; readonly dOut: number; readonly stored: "outIn" | "inOut"; readonly baseWeight: Weight } | null;
   readonly isEmbedding: boolean;
 }
@@ -56,6 +60,10 @@ export interface AdapterMethod {
   readonly source: string;
   /** Whether the definition is the reference's own or reconstructed from a description. */
   readonly exactness: string;
+  /** Fields of adapter_config.json that the method reads itself, from `config.raw`; checked in `loadSite`. */
+  readonly ownFields?: readonly string[];
+  /** Names of tensors in the file beyond LoRA's own ("vera_lambda_b", "lora_E"). */
+  readonly ownTensors?: readonly string[];
   /** Whether a config with this `peft_type` is this method (DoRA is a LORA config with use_dora). */
   accepts(config: AdapterConfig): boolean;
   /** @throws "adapter.shapeMismatch", "adapter.malformed" naming the module */

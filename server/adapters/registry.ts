@@ -1,12 +1,17 @@
 /** Every adapter method; one file and one line to add one. */
 import { WorkbenchError } from "../errors.ts";
-import type { AdapterConfig } from "../formats/adapterConfig.ts";
+import type { AdapterConfig, OwnFields } from "../formats/adapterConfig.ts";
 import { didYouMean } from "../nearNames.ts";
 import { dora } from "./dora.ts";
 import { lora } from "./lora.ts";
 import type { AdapterMethod } from "./method.ts";
 
 export const methods = { lora, dora } satisfies Record<string, AdapterMethod>;
+
+/** What adapter_config.json may hold, by `peft_type`. */
+export const ownFields: OwnFields = Object.fromEntries(
+  Object.values<AdapterMethod>(methods).map(({ peftType }) => [peftType, Object.values<AdapterMethod>(methods).filter((method) => method.peftType === peftType).flatMap((method) => method.ownFields ?? [])]),
+);
 
 /** @throws "adapter.unknownMethod" listing near names */
 export function methodOf(config: AdapterConfig, where: string): AdapterMethod {

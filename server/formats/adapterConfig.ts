@@ -34,10 +34,15 @@ export interface AdapterConfig {
   readonly initLoraWeights: InitLoraWeights;
   /** What a reader of results must know about this adapter; null when there is nothing. */
   readonly warning: string | null;
+  /** The file as it is, for the method's own fields. */
+  readonly raw: Readonly<Record<string, unknown>>;
 }
 
-/** Methods that this project reads; the table of adapter methods may pass a longer list. */
-const knownMethods = ["LORA"] as const;
+/** By `peft_type`: fields of adapter_config.json that this method reads itself, from `raw`. */
+export type OwnFields = Readonly<Record<string, readonly string[]>>;
+
+/** Methods that this project reads; the table of adapter methods passes a longer list. */
+const knownMethods: OwnFields = { LORA: [] };
 
 const names = z.array(z.string());
 const nameOrNames = z.union([z.string(), names]);
@@ -100,23 +105,25 @@ const headsOfTask: Readonly<Record<string, readonly string[]>> = {
 const baseChangingInit = /^(pissa(_niter_\d+)?|olora|corda|lora_ga)$/;
 
 /**
- * @param methods the values of `peft_type` that can be opened
+ * @param methods the values of `peft_type` that can be opened, with the fields each method reads itself
  * @throws "file.notFound"; "adapter.malformed"; "adapter.unknownMethod" for another `peft_type`; "adapter.unsupported" naming the field
  * @see peft tuners/lora/config.py, LoraConfig
  */
-export function readAdapterConfig(dir: string, methods: readonly string[] = knownMethods): AdapterConfig {
+export function readAdapterConfig(dir: string, methods: OwnFields = knownMethods): AdapterConfig {
   const file = join(dir, "adapter_config.json");
   return parseAdapterConfig(readJson(file, { code: "adapter.malformed" }), dir, file, methods);
 }
 
 /** As `readAdapterConfig`, for JSON that is in memory. */
-export function parseAdapterConfig(raw: unknown, dir: string, where: string, methods: readonly string[] = knownMethods): AdapterConfig {
-  const parsed = onDisk.safeParse(raw);
+export function parseAdapterConfig(raw: unknown, dir: string, where: string, methods: OwnFields = knownMethods): AdapterConfig {
   // The method first: another method's config need not look like LoRA's.
-  const peftType: unknown = typeof raw === "object" && raw !== null && "peft_type" in raw ? raw.peft_type : undefined;
-  if (typeof peftType === "string" && !methods.includes(peftType)) {
-    throw new WorkbenchError("adapter.unknownMethod", `${where}: peft_type "${peftType}" is not supported; ${didYouMean(peftType, methods)}`);
+  const fields = typeof raw === "object" && raw !== null ? Object.fromEntries(Object.entries(raw)) : {};
+  const peftType: unknown = fields["peft_type"];
+  if (typeof peftType === "string" && !Object.hasOwn(methods, peftType)) {
+    throw new WorkbenchError("adapter.unknownMethod", `${where}: peft_type "${peftType}" is not supported; ${didYouMean(peftType, Object.keys(methods))}`);
   }
+  const own = new Set(typeof peftType === "string" ? methods[peftType] : []);
+  const parsed = onDisk.safeParse(own.size === 0 ? raw : Object.fromEntries(Object.entries(fields).filter(([field]) => !own.has(field))));
   if (!parsed.success) throw new WorkbenchError("adapter.malformed", `${where}: ${z.prettifyError(parsed.error)}; expected a config that PEFT saved`);
   const disk = parsed.data;
   refuseUnsupported(disk, where);
@@ -143,6 +150,7 @@ export function parseAdapterConfig(raw: unknown, dir: string, where: string, met
     modulesToSave: [...new Set([...disk.modules_to_save, ...(headsOfTask[disk.task_type ?? ""] ?? [])])],
     initLoraWeights: disk.init_lora_weights,
     warning: initWarning(disk.init_lora_weights),
+    raw: fields,
   };
 }
 

@@ -3,8 +3,8 @@ import { WorkbenchError } from "../errors.ts";
 import type { AdapterConfig } from "./adapterConfig.ts";
 import type { TensorEntry } from "./safetensors.ts";
 
-export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved"] as const;
-/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's. */
+export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved", "own"] as const;
+/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's; `own`: a tensor of a method other than LoRA. */
 export type AdapterRole = (typeof adapterRoles)[number];
 
 export interface AdapterKey {
@@ -13,6 +13,8 @@ export interface AdapterKey {
   readonly role: AdapterRole;
   /** Which parameter of the module, for `bias` and `saved`. */
   readonly param?: "weight" | "bias";
+  /** The method's name for the tensor ("vera_lambda_b"), for `own`; `modulePath` is "" when all modules share it. */
+  readonly own?: string;
   /** The adapter's name, where the file still has it. */
   readonly adapterName?: string;
   readonly entry: TensorEntry;
@@ -45,10 +47,13 @@ type NamingConfig = Pick<AdapterConfig, "modulesToSave" | "bias">;
 
 /**
  * @param config with it, a bare `weight` or `bias` must be one that the config lets PEFT save
+ * @param ownTensors names of the method's own tensors, with or without an adapter's name and ".weight" after them
  * @throws "adapter.unknownTensor" naming the key
  */
-export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig): AdapterKey {
+export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig, ownTensors: readonly string[] = []): AdapterKey {
   const key = entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name;
+  const own = ownTensor(entry, key, ownTensors);
+  if (own) return own;
   for (const { role, pattern } of layouts) {
     const groups = pattern.exec(key)?.groups;
     if (groups !== undefined) return adapterKey(entry, role, groups["path"]!, groups["param"], groups["adapter"]);
@@ -76,19 +81,19 @@ export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig): Adap
  * @param onUnknown collects unknown names instead of throwing
  * @throws "adapter.unknownTensor"; "adapter.malformed" when two tensors have the same place, or belong to several adapters
  */
-export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: NamingConfig, onUnknown?: (entry: TensorEntry) => void): AdapterKey[] {
+export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: NamingConfig, onUnknown?: (entry: TensorEntry) => void, ownTensors: readonly string[] = []): AdapterKey[] {
   const keys: AdapterKey[] = [];
   const byPlace = new Map<string, AdapterKey>();
   for (const entry of entries) {
     let key: AdapterKey;
     try {
-      key = parseAdapterKey(entry, config);
+      key = parseAdapterKey(entry, config, ownTensors);
     } catch (error) {
       if (onUnknown === undefined) throw error;
       onUnknown(entry);
       continue;
     }
-    const place = `${key.modulePath} ${key.role} ${key.param ?? ""}`;
+    const place = `${key.modulePath} ${key.role} ${key.param ?? ""} ${key.own ?? ""}`;
     const other = byPlace.get(place);
     if (other !== undefined) {
       throw new WorkbenchError("adapter.malformed", `${entry.file}: "${other.entry.name}" and "${entry.name}" are the same tensor of one module; expected one adapter in the file`);
@@ -97,6 +102,17 @@ export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: Naming
     keys.push(key);
   }
   return keys;
+}
+
+/** "path.name", "path.name.adapter", "path.name.weight"…; "base_model.name" and a bare name belong to all modules. */
+function ownTensor(entry: TensorEntry, key: string, ownTensors: readonly string[]): AdapterKey | null {
+  const parts = key.split(".");
+  const at = parts.findLastIndex((part) => ownTensors.includes(part));
+  const after = parts.slice(at + 1).filter((part) => part !== "weight");
+  if (at < 0 || after.length > 1) return null;
+  const path = parts.slice(0, at).join(".");
+  const [adapterName] = after;
+  return { modulePath: path === "base_model" ? "" : path, role: "own", own: parts[at]!, ...(adapterName === undefined ? {} : { adapterName }), entry };
 }
 
 function adapterKey(entry: TensorEntry, role: AdapterRole, modulePath: string, param: string | undefined, adapterName: string | undefined): AdapterKey {

@@ -23,7 +23,7 @@ test("fields are read under this project's names, with PEFT's defaults for what 
 
 test("another method is refused with the methods that are known, whatever else its config holds", () => {
   expectCode(() => parse({ peft_type: "LOHA", r: "many" }), "adapter.unknownMethod", '"LOHA"', "near names: LORA");
-  expect(parseAdapterConfig({ peft_type: "LOHA" }, "dir", "w", ["LORA", "LOHA"]).peftType).toBe("LOHA");
+  expect(parseAdapterConfig({ peft_type: "LOHA" }, "dir", "w", { LORA: [], LOHA: [] }).peftType).toBe("LOHA");
 });
 
 test.each([
