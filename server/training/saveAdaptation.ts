@@ -1,0 +1,60 @@
+/** Writes what was trained as others read it: a PEFT folder, or a whole model when all weights were trained. */
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { matchesTarget } from "../formats/targetMatcher.ts";
+import { encodeSafetensors } from "../formats/safetensors.ts";
+import { modelSites } from "../models/modelSites.ts";
+import type { Adaptation } from "./adaptation.ts";
+import { targetConfig } from "./adaptation.ts";
+
+/** Files that a model folder needs beside its weights. */
+const companions = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"];
+
+/** Writes the folder under a temporary name and renames it, so that it is there whole or not at all. */
+export function saveAdaptation(folder: string, adaptation: Adaptation): void {
+  const temporary = `${folder}.tmp-${process.pid}`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(temporary, { recursive: true });
+  if (adaptation.full) saveModel(temporary, adaptation);
+  else saveAdapter(temporary, adaptation);
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(temporary, folder);
+}
+
+function saveAdapter(folder: string, adaptation: Adaptation): void {
+  const { method, options, sites, tasks, head, model } = adaptation;
+  if (!method) return;
+  const { config, tensors } = method.save(sites, options, tasks);
+  const all = [...tensors];
+  // PEFT keeps a trained head whole, under its own name.
+  if (head) all.push(["base_model.model.score.weight", head]);
+  const about = {
+    base_model_name_or_path: model.path,
+    task_type: head ? "SEQ_CLS" : "CAUSAL_LM",
+    target_modules: targetNames(adaptation),
+    fan_in_fan_out: sites.some(({ site }) => site.stored === "inOut"),
+    bias: "none",
+    inference_mode: true,
+    modules_to_save: head ? ["score"] : null,
+    ...config,
+  };
+  writeFileSync(join(folder, "adapter_config.json"), `${JSON.stringify(about, null, 2)}\n`);
+  writeFileSync(join(folder, "adapter_model.safetensors"), encodeSafetensors(all.map(([name, { shape, data }]) => ({ name, shape, data })), { format: "pt" }));
+  if (head) writeFileSync(join(folder, "labels.json"), `${JSON.stringify(adaptation.labels)}\n`);
+}
+
+/** Last parts of the modules' names when they mean exactly these sites, else whole paths. */
+function targetNames({ model, sites }: Adaptation): string[] {
+  const names = [...new Set(sites.map(({ site }) => site.modulePath.split(".").at(-1)!))].sort();
+  const config = targetConfig({ targetModules: names, excludeModules: [], layers: null });
+  const prefix = model.family.prefixes[0] ?? "";
+  const meant = modelSites(model.family, model.config).filter(({ modulePath }) => matchesTarget(config, modulePath.startsWith("/") ? modulePath.slice(1) : prefix + modulePath, { isLinear: true, isOutputHead: false }));
+  return meant.length === sites.length ? names : sites.map(({ site }) => site.modulePath);
+}
+
+function saveModel(folder: string, { model, full }: Adaptation): void {
+  const prefix = model.family.prefixes[0] ?? "";
+  const tensors = [...(full ?? [])].map(([key, { shape, data }]) => ({ name: key.startsWith("/") ? key.slice(1) : prefix + key, shape, data }));
+  writeFileSync(join(folder, "model.safetensors"), encodeSafetensors(tensors, { format: "pt" }));
+  for (const name of companions) if (existsSync(join(model.path, name))) copyFileSync(join(model.path, name), join(folder, name));
+}

@@ -1,0 +1,227 @@
+/** The programs of a training run: loss with its gradients, held-out scores, logits, and the inputs of the sites. */
+import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "@tensorflow/tfjs-core";
+import { rotaryTables } from "../models/rope.ts";
+import { asFloat } from "../runs/runner.ts";
+import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
+import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
+import { type RandomStream } from "../tensors/random.ts";
+import { adaptedForward, forwardWeights, frozenTensors, siteTensors, siteWeight, type ForwardShape, type ForwardTensors, type Hidden } from "./adaptedForward.ts";
+import { trainedTensors, type Adaptation } from "./adaptation.ts";
+import { crossEntropy, frozenCrossEntropy, logitsCrossEntropy, logitScores, targetScores } from "./crossEntropy.ts";
+import type { Batch } from "./data/example.ts";
+
+/** Rows with a loss are counted up to a multiple of this, so that few shapes of programs arise. */
+const lossRowStep = 16;
+
+export interface LossRequest {
+  readonly batch: Batch;
+  /** What each token's weight is multiplied by: 1 / (weights of the whole step). */
+  readonly scale: number;
+  /** Share of the penalty in this pass: 1 / passes of the step. */
+  readonly penaltyScale: number;
+  readonly dropout: number;
+  readonly labelSmoothing: number;
+  /** Of the dropout masks. */
+  readonly random: RandomStream;
+}
+
+export interface LossAndGradients {
+  readonly loss: number;
+  readonly penalty: number;
+  readonly gradients: Readonly<Record<string, Float32Array>>;
+}
+
+export class TrainingPrograms {
+  readonly engine: Engine;
+  readonly adaptation: Adaptation;
+  #weights: Record<string, Weight> | null = null;
+
+  constructor(engine: Engine, adaptation: Adaptation) {
+    this.engine = engine;
+    this.adaptation = adaptation;
+  }
+
+  /** After frozen tensors were put in place of others. */
+  forgetWeights(): void {
+    this.#weights = null;
+  }
+
+  /** Loss of one pass and its gradient by every trained tensor, in one program. */
+  async lossAndGradients({ batch, scale, penaltyScale, dropout, labelSmoothing, random }: LossRequest): Promise<LossAndGradients> {
+    const { adaptation } = this;
+    const predicted = lossRows(batch, adaptation.head !== null);
+    const masks = dropout > 0 ? dropoutMasks(adaptation, batch.rows * batch.positions, dropout, random) : {};
+    const tensors = trainedTensors(adaptation);
+    const keys = tensors.map(({ key }) => key);
+    const out = await this.#run(
+      `loss ${labelSmoothing}`,
+      batch,
+      { ...predicted, lossScale: float32(predicted.lossScale.data.map((weight) => weight * scale), predicted.lossScale.shape), penaltyScale: float32(Float32Array.of(penaltyScale), []), ...prefixed("dropout:", masks) },
+      (inputs, weights) => {
+        const loss = (...values: Tensor[]): Tensor => {
+          const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
+          const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, trained));
+          const task = this.#entropy(hidden, trained, inputs, labelSmoothing);
+          const penalty = this.#penalty(trained, weights);
+          return penalty ? tf.add(task, tf.mul(penalty, inputs["penaltyScale"]!)) : task;
+        };
+        const { value, grads } = tf.valueAndGrads(loss as (...values: Tensor[]) => tf.Scalar)(keys.map((key) => inputs[key]!));
+        const penalty = this.#penalty(inputs, weights);
+        return {
+          "loss:all": value,
+          ...(penalty ? { "loss:penalty": tf.mul(penalty, inputs["penaltyScale"]!) } : {}),
+          ...Object.fromEntries(keys.map((key, i) => [`grad:${key}`, (grads[i]) ?? tf.zerosLike(inputs[key]!)])),
+        };
+      },
+    );
+    const penalty = out["loss:penalty"]?.data[0] ?? 0;
+    return {
+      loss: out["loss:all"]!.data[0]! - penalty,
+      penalty,
+      gradients: Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]!).data])),
+    };
+  }
+
+  /** Of each predicted row that has a weight: −log p(target) and whether the target was the likeliest; with its weight. */
+  async scores(batch: Batch): Promise<{ nll: Float32Array; correct: Float32Array; weights: Float32Array }> {
+    const { adaptation } = this;
+    const predicted = lossRows(batch, adaptation.head !== null);
+    const out = await this.#run("scores", batch, predicted, (inputs, weights) => {
+      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs));
+      const rows = tf.gather(hidden.hidden, inputs["lossRows"]!);
+      const targets = inputs["lossTargets"]!;
+      const table = this.#table(hidden, inputs);
+      if (!hidden.unembedDelta || adaptation.head) return targetScores({ hidden: rows, table, targets });
+      return logitScores(tf.add(tf.matMul(rows, table as tf.Tensor2D, false, true), tf.gather(hidden.unembedDelta(hidden.hidden), inputs["lossRows"]!)), targets);
+    });
+    return { nll: asFloat(out["nll"]!).data, correct: asFloat(out["correct"]!).data, weights: predicted.lossScale.data };
+  }
+
+  /**
+   * Logits at one place of each row: `[rows, dVocab]`, or `[rows, labels]` for a classifier.
+   * @param positions place in each row
+   * @param isOn sites whose adapter acts; part of the program, so use few different ones
+   */
+  async logitsAt(batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">, positions: Int32Array, on: "all" | "none" | readonly string[] = "all"): Promise<FloatTensor> {
+    const { adaptation } = this;
+    const chosen = Int32Array.from(positions, (position, row) => row * batch.positions + position);
+    const isOn = on === "all" ? () => true : on === "none" ? () => false : (site: string) => on.includes(site);
+    const out = await this.#run(`logits ${typeof on === "string" ? on : on.join(" ")}`, batch, { chosen: int32(chosen, [batch.rows]) }, (inputs, weights) => {
+      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs), isOn);
+      const logits = tf.matMul(tf.gather(hidden.hidden, inputs["chosen"]!), this.#table(hidden, inputs), false, true);
+      if (!hidden.unembedDelta || adaptation.head) return { logits };
+      return { logits: tf.add(logits, tf.gather(hidden.unembedDelta(hidden.hidden), inputs["chosen"]!)) };
+    });
+    return asFloat(out["logits"]!);
+  }
+
+  /** Inputs of every adapted site with all adapters off, `[rows · positions, dIn]`. */
+  async siteInputs(batch: Batch): Promise<Map<string, FloatTensor>> {
+    const { adaptation } = this;
+    const out = await this.#run("inputs", batch, {}, (inputs, weights) => {
+      // The base's own products reach the sites; what the adapters add there is multiplied by nothing, as B is zero or the site is off.
+      const { inputs: found } = adaptedForward({ ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }) => tf.zerosLike(base) } }, shapeOf(batch), forwardTensors(inputs, weights, inputs));
+      return Object.fromEntries([...found].map(([site, x]) => [`in:${site}`, x]));
+    });
+    return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`]!)]));
+  }
+
+  #table(hidden: Hidden, trained: Tensors): Tensor {
+    return this.adaptation.head ? trained["score/weight"]! : hidden.unembedding;
+  }
+
+  #entropy(hidden: Hidden, trained: Tensors, inputs: Tensors, smoothing: number): Tensor {
+    const { head, full } = this.adaptation;
+    const rows = tf.gather(hidden.hidden, inputs["lossRows"]!);
+    const given = { hidden: rows, table: this.#table(hidden, trained), targets: inputs["lossTargets"]!, scale: inputs["lossScale"]!, smoothing };
+    if (head || full) return crossEntropy(given);
+    if (!hidden.unembedDelta) return frozenCrossEntropy(given);
+    const logits = tf.add(tf.matMul(rows, given.table as tf.Tensor2D, false, true), tf.gather(hidden.unembedDelta(hidden.hidden), inputs["lossRows"]!));
+    return logitsCrossEntropy(logits, given.targets, given.scale, smoothing);
+  }
+
+  #penalty(trained: Tensors, weights: Tensors): Tensor | null {
+    const { method, sites, options } = this.adaptation;
+    if (!method?.penalty) return null;
+    return method.penalty(sites.map((state) => ({ site: state.site, trained: siteTensors(state, trained), frozen: frozenTensors(state, weights), weight: siteWeight(this.adaptation, state.site.name, weights) })), options);
+  }
+
+  async #run(
+    what: string,
+    batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">,
+    more: Readonly<Record<string, HostTensor>>,
+    fn: (inputs: Tensors, weights: Tensors) => Tensors,
+  ): Promise<Record<string, HostTensor>> {
+    const { adaptation } = this;
+    const { config, family } = adaptation.model;
+    const trained = trainedTensors(adaptation);
+    const inputs: Record<string, HostTensor> = {
+      tokens: int32(batch.tokens, [batch.rows, batch.positions]),
+      ...(config.rope ? rotary(config.rope, batch.positions, config.dHead) : {}),
+      ...(adaptation.tasks.length > 1 ? { tasks: oneHot(batch.tasks, adaptation.tasks.length) } : {}),
+      ...Object.fromEntries(trained.map(({ key, tensor }) => [key, tensor])),
+      ...more,
+    };
+    this.#weights ??= forwardWeights(adaptation);
+    const weights = this.#weights;
+    const key = ["training", what, family.name, JSON.stringify(config), adaptation.methodName, JSON.stringify(adaptation.options), adaptation.sites.map(({ site }) => site.name).join(" "), adaptation.head ? "classifier" : ""].join(" | ");
+    const program = await this.engine.compile(key, fn, { inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])), ...weightSignature(weights) });
+    return program.run(inputs, weights);
+  }
+}
+
+function weightSignature(weights: Readonly<Record<string, Weight>>): Pick<Signature, "weights" | "halves"> {
+  const halves: Record<string, HalfDtype> = Object.fromEntries(Object.entries(weights).flatMap(([name, { half }]) => (half ? [[name, half.dtype]] : [])));
+  return { weights: Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape])), halves };
+}
+
+const shapeOf = ({ rows, positions }: Pick<Batch, "rows" | "positions">): ForwardShape => ({ batch: rows, positions });
+
+function forwardTensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
+  const { tokens, tasks, cos, sin } = inputs;
+  const dropout = Object.fromEntries(Object.entries(inputs).flatMap(([name, tensor]) => (name.startsWith("dropout:") ? [[name.slice("dropout:".length), tensor]] : [])));
+  return { tokens: tokens!, trained, weights, dropout, ...(tasks ? { tasks } : {}), ...(cos ? { cos } : {}), ...(sin ? { sin } : {}) };
+}
+
+/** Flat places whose prediction counts, their targets and weights; padded by places of weight 0. `[n]` each */
+function lossRows({ rows, positions, targets, lossWeights, last, labels }: Batch, isClassification: boolean): { lossRows: HostTensor; lossTargets: HostTensor; lossScale: FloatTensor } {
+  if (isClassification) {
+    const places = Int32Array.from(last, (position, row) => row * positions + position);
+    return { lossRows: int32(places, [rows]), lossTargets: int32(labels, [rows]), lossScale: float32(new Float32Array(rows).fill(1), [rows]) };
+  }
+  const places: number[] = [];
+  for (let i = 0; i < lossWeights.length; i++) if (lossWeights[i] !== 0) places.push(i);
+  const n = Math.min(rows * positions, Math.ceil(places.length / lossRowStep) * lossRowStep);
+  const [lossPlaces, lossTargets, lossScale] = [new Int32Array(n), new Int32Array(n), new Float32Array(n)];
+  places.forEach((place, i) => {
+    lossPlaces[i] = place;
+    lossTargets[i] = targets[place]!;
+    lossScale[i] = lossWeights[place]!;
+  });
+  return { lossRows: int32(lossPlaces, [n]), lossTargets: int32(lossTargets, [n]), lossScale: float32(lossScale, [n]) };
+}
+
+/** Sum of the weights of a batch's predictions: what its loss is divided by. */
+export function lossWeight(batch: Batch, isClassification: boolean): number {
+  return isClassification ? batch.rows : batch.lossWeights.reduce((sum, weight) => sum + weight, 0);
+}
+
+/** Exactly round(p · size) of each site's inputs dropped would be another law; each is dropped with probability p. */
+function dropoutMasks({ sites }: Adaptation, rows: number, p: number, random: RandomStream): Record<string, FloatTensor> {
+  const kept = 1 / (1 - p);
+  return Object.fromEntries(sites.map(({ site }) => [site.name, float32(Float32Array.from({ length: rows * site.dIn }, () => (random.uniform() < p ? 0 : kept)), [rows, site.dIn])]));
+}
+
+function oneHot(indices: Int32Array, classes: number): FloatTensor {
+  const data = new Float32Array(indices.length * classes);
+  indices.forEach((index, row) => (data[row * classes + index] = 1));
+  return float32(data, [indices.length, classes]);
+}
+
+function rotary(rope: NonNullable<Adaptation["model"]["config"]["rope"]>, positions: number, dHead: number): Record<string, HostTensor> {
+  const { cos, sin } = rotaryTables(rope, positions);
+  return { cos: float32(cos, [positions, dHead]), sin: float32(sin, [positions, dHead]) };
+}
+
+const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> => Object.fromEntries(Object.entries(record).map(([key, value]) => [prefix + key, value]));
