@@ -5,6 +5,8 @@ import { attention } from "./attention.ts";
 import { bars } from "./bars.ts";
 import { arrowKeys, type ArrowKey, type Arrays, type Box, type Cell, type Drawn, type FigureContext, type FigureModule, type FigureModules, type FigureTable, type Frame, type Group, type Hover } from "./context.ts";
 import { heatmap } from "./heatmap.ts";
+import { lines } from "./lines.ts";
+import { ridgeline } from "./ridgeline.ts";
 import { spectrum } from "./spectrum.ts";
 import { table } from "./table.ts";
 import { drawText, round } from "./text.ts";
@@ -14,7 +16,7 @@ import { tokenGrid } from "./tokenGrid.ts";
 
 export type { FigureContext, Hover } from "./context.ts";
 
-const modules: FigureModules = { heatmap, spectrum, bars, tokenGrid, attention, table };
+const modules: FigureModules = { heatmap, spectrum, bars, tokenGrid, attention, table, lines, ridgeline };
 
 /** The one place where a kind meets its module; the mapped type of the table guarantees that they fit. */
 const moduleOf = (figure: Figure): FigureModule<Figure> => modules[figure.kind];

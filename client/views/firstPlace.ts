@@ -9,6 +9,8 @@ export function firstPlace(figure: Figure, result: ProbeResult): Place | null {
   if (figure.kind === "table") return figure.rows.find(({ place }) => place)?.place ?? null;
   if (figure.kind === "attention") return { layer: 0, head: 0 };
   if (figure.kind === "tokenGrid") return { layer: figure.rows.labels.length - 1, position: figure.cols.labels.length - 1 };
+  if (figure.kind === "lines") return figure.series.find(({ place }) => Object.keys(place).length > 0)?.place ?? null;
+  if (figure.kind === "ridgeline") return figure.panels[0] ? { ...figure.panels[0].place, component: 0 } : null;
   const metric = metricsOf(figure)[0]?.id;
   const panel = figure.panels[0];
   if (!panel) return null;

@@ -41,6 +41,10 @@ function references(figure: Figure, arrays: Readonly<Record<string, NamedArray>>
       return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.layers, figure.heads, figure.tokens.length, figure.tokens.length] }));
     case "spectrum":
       return figure.series.map((series) => ({ found: slice(arrays, series.values).axes.length === 1 ? [1] : [0], expected: [1] }));
+    case "lines":
+      return figure.series.map((series) => ({ found: slice(arrays, series.values).shape, expected: slice(arrays, series.x ?? figure.x.values).shape }));
+    case "ridgeline":
+      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape.slice(0, 1), expected: slice(arrays, figure.steps).shape }));
     case "table":
       return [];
   }
