@@ -13,6 +13,8 @@ export interface Hover {
   /** NaN while pending. */
   readonly value: number;
   readonly lines: readonly { readonly label: string; readonly value: string }[];
+  /** Where the figure runs over training steps: the step of what lies there. */
+  readonly step?: number;
   /** Middle of the cell's upper edge, in the figure's own pixels. */
   readonly x: number;
   readonly y: number;
@@ -24,12 +26,19 @@ export interface FigureContext {
   readonly preset: Preset;
   /** Which of the figure's metrics is drawn; its first when left out. */
   readonly metric?: string | undefined;
+  /** The step slider's place, marked by figures over steps. */
+  readonly step?: number | undefined;
+  /** How the figure is drawn where it leaves a choice: "ridges" or "heat", "linear" or "log". */
+  readonly look?: string | undefined;
+  /** The panel that is drawn alone, where a figure has more than fit. */
+  readonly panel?: string | undefined;
   readonly selection?: { readonly place: Place; readonly figure: string } | null;
   readonly pins?: readonly Place[];
   readonly adapterColours: Readonly<Record<string, string>>;
   readonly onHover?: ((hover: Hover | null) => void) | undefined;
   /** `extend` with Shift held: compare with what is already picked. */
   readonly onPick?: ((place: Place, extend: boolean) => void) | undefined;
+  readonly onStep?: ((step: number) => void) | undefined;
 }
 
 export interface Box {

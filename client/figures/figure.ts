@@ -90,7 +90,7 @@ const hoverOf = ({ box, ...cell }: Cell): Hover => ({ ...cell, x: box.x + box.wi
 
 /** One handler an event for the whole figure; cells have none of their own. */
 function listen(svg: SVGSVGElement, frame: Frame, drawn: Drawn): void {
-  const { onHover, onPick } = frame;
+  const { onHover, onPick, onStep } = frame;
   const node = select<SVGSVGElement, unknown>(svg);
   if (!onHover && !onPick) return;
   const hovered = node.append("rect").attr("class", "hovered").attr("fill", "none").attr("stroke", frame.theme.ink).attr("stroke-width", 1).attr("pointer-events", "none").attr("display", "none");
@@ -109,7 +109,10 @@ function listen(svg: SVGSVGElement, frame: Frame, drawn: Drawn): void {
   node.on("pointerleave.figure", () => show(null));
   node.on("click.figure", (event: MouseEvent) => {
     const cell = under(event);
-    if (cell) onPick?.(cell.place, event.shiftKey);
+    if (!cell) return;
+    if (cell.step !== undefined) onStep?.(cell.step);
+    // A curve such as the loss is nowhere in the network.
+    if (Object.keys(cell.place).length > 0) onPick?.(cell.place, event.shiftKey);
   });
 }
 

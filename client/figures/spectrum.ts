@@ -5,12 +5,12 @@ import type { Place, SpectrumFigure } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
 import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { adapterRamp, drawCurveEnds, drawRampKey, fewCurves, logTicks, type CurveEnd } from "./curves.ts";
 import { formatValue, labelStep, siteKind } from "./labels.ts";
 import { drawPanelTitle, titleHeight } from "./panels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { textWidth } from "./textWidth.ts";
-import { mix } from "./theme.ts";
 
 type Series = SpectrumFigure["series"][number];
 interface Curve {
@@ -23,9 +23,6 @@ interface Facet {
   readonly curves: readonly Curve[];
 }
 
-/** Up to this many curves go into one plot. */
-const fewCurves = 8;
-
 const valuesOf = (series: Series, arrays: Arrays): Float32Array => (arrays[series.values.array] ? slice(arrays, series.values).data : new Float32Array(0));
 const isDrawable = (value: number): boolean => Number.isFinite(value) && value > 0;
 
@@ -33,7 +30,7 @@ function facetsOf(figure: SpectrumFigure, frame: Frame): { facets: Facet[]; laye
   const layers = [...new Set(figure.series.flatMap(({ place }) => (place.layer === undefined ? [] : [place.layer])))].sort((a, b) => a - b);
   const adapters = [...new Set(figure.series.map(({ place }) => place.adapter ?? ""))];
   const byLayer = adapters.length === 1 && layers.length > 1;
-  const layerColour = scaleLinear<string>().domain([0, 1]).range(layerRamp(frame, adapters[0]!));
+  const layerColour = scaleLinear<string>().domain([0, 1]).range(adapterRamp(frame, adapters[0]!));
   const span = Math.max(1, layers.at(-1)! - layers[0]!);
   const curve = (series: Series): Curve => ({
     series,
@@ -43,12 +40,6 @@ function facetsOf(figure: SpectrumFigure, frame: Frame): { facets: Facet[]; laye
   if (figure.series.length <= fewCurves) return { facets: [{ title: "", curves: figure.series.map(curve) }], layers, byLayer };
   const titles = [...new Set(figure.series.map(({ place, label }) => (place.site === undefined ? label : siteKind(place.site))))];
   return { facets: titles.map((title) => ({ title, curves: figure.series.filter(({ place, label }) => (place.site === undefined ? label : siteKind(place.site)) === title).map(curve) })), layers, byLayer };
-}
-
-/** From early to late layers, about the adapter's own colour. */
-function layerRamp(frame: Frame, adapter: string): [string, string] {
-  const colour = frame.adapterColours[adapter] ?? frame.theme.categorical[0]!;
-  return frame.theme.name === "light" ? [mix(colour, "#ffffff", 0.62), mix(colour, "#000000", 0.55)] : [mix(colour, frame.theme.panel, 0.68), mix(colour, "#ffffff", 0.6)];
 }
 
 const curveLabel = (curve: Curve, faceted: boolean): string => (faceted && curve.series.place.layer !== undefined ? `L${curve.series.place.layer}` : curve.series.label);
@@ -143,25 +134,7 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
   };
 }
 
-/** Powers of ten, with 2 and 5 between them where there is room. */
-function logTicks(scale: { (value: number): number; domain(): number[] }, height: number, size: number): number[] {
-  const [low, high] = scale.domain() as [number, number];
-  const decades = Math.log10(high / low);
-  const factors = height / decades > size * 7 ? [1, 2, 5] : [1];
-  const every = Math.max(1, Math.ceil((size * 1.8 * decades) / height));
-  const ticks: number[] = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
-    if (power % every !== 0) continue;
-    for (const factor of factors) {
-      const tick = Number((factor * 10 ** power).toPrecision(1));
-      if (tick >= low && tick <= high) ticks.push(tick);
-    }
-  }
-  return ticks.length > 0 ? ticks : [Number(Math.sqrt(low * high).toPrecision(1))];
-}
-
 function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: number) => number, floor: number, height: number, faceted: boolean): void {
-  const { axis: size } = frame.type;
   const selected = frame.selection?.place;
   const isSelected = (curve: Curve): boolean => selected !== undefined && (selected.site !== undefined || selected.layer !== undefined) && samePlace(curve.series.place, { ...selected, ...(selected.site === undefined ? { site: curve.series.place.site ?? "" } : {}) });
   const curves = [...plot.facet.curves].sort((a, b) => Number(isSelected(a)) - Number(isSelected(b)));
@@ -174,39 +147,14 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: numbe
     .defined((value) => isDrawable(value) && value >= floor)
     .x((_, index) => round(plot.x(index)))
     .y((value) => round(plot.top + scale(value)));
-  const ends: End[] = [];
+  const ends: CurveEnd[] = [];
   for (const curve of drawable) {
     const strong = isSelected(curve);
     group.append("path").attr("class", "curve").attr("d", path(Array.from(curve.values)) ?? "").attr("fill", "none").attr("stroke", strong ? frame.theme.ink : curve.colour).attr("stroke-width", (strong ? 2 : drawable.length > 12 ? 1 : 1.5) * (frame.preset === "print" ? 0.75 : 1)).attr("stroke-linejoin", "round");
     const last = curve.values.findLastIndex((value) => isDrawable(value) && value >= floor);
-    if (last >= 0) ends.push({ curve, x: plot.x(last), y: plot.top + scale(curve.values[last]!) });
+    if (last >= 0) ends.push({ text: curveLabel(curve, faceted), colour: strong ? frame.theme.ink : curve.colour, isStrong: strong, x: plot.x(last), y: plot.top + scale(curve.values[last]!) });
   }
-  for (const { curve, x, y, labelY } of placedLabels(ends, isSelected, plot.top, height, size)) {
-    const strong = isSelected(curve);
-    // A thread leads from the curve to its label, which may have been pushed aside.
-    group.append("path").attr("d", `M${round(x)},${round(y)}L${round(x + 8)},${round(labelY)}`).attr("stroke", strong ? frame.theme.ink : curve.colour).attr("stroke-width", frame.type.thin);
-    drawText(group, frame, curveLabel(curve, faceted), x + 11, labelY + baselineShift(size), { bold: strong, fill: frame.theme.ink });
-  }
-}
-
-interface End {
-  readonly curve: Curve;
-  readonly x: number;
-  readonly y: number;
-}
-/** Few labels are pushed apart; of many, those that would overlap are left out, the selected and outermost kept first. */
-function placedLabels(ends: readonly End[], isSelected: (curve: Curve) => boolean, top: number, height: number, size: number): (End & { readonly labelY: number })[] {
-  const order = [...ends].sort((a, b) => a.y - b.y);
-  if (order.length <= fewCurves && order.length * size < height * 0.8) {
-    const ys: number[] = [];
-    for (const { y } of order) ys.push(Math.max(y, (ys.at(-1) ?? -Infinity) + size));
-    for (let index = ys.length - 1; index >= 0; index--) ys[index] = Math.min(ys[index]!, index === ys.length - 1 ? top + height : ys[index + 1]! - size);
-    return order.map((end, index) => ({ ...end, labelY: ys[index]! }));
-  }
-  const ranked = new Set([...order.filter(({ curve }) => isSelected(curve)), order[0]!, order.at(-1)!, ...order]);
-  const kept: End[] = [];
-  for (const end of ranked) if (kept.every(({ y }) => Math.abs(y - end.y) >= size)) kept.push(end);
-  return kept.map((end) => ({ ...end, labelY: end.y }));
+  drawCurveEnds(group, frame, ends, plot.top, height);
 }
 
 function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number, top: number, layers: readonly number[]): number {
@@ -214,15 +162,8 @@ function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number
   let x = left;
   const baseline = top + size + 2;
   if (layers.length > 0) {
-    const [first, last] = [`layer ${layers[0]!}`, String(layers.at(-1)!)];
-    const colours = layerRamp(frame, figure.series[0]!.place.adapter ?? "");
-    const gradient = root.append("defs").append("linearGradient").attr("id", `${frame.scope}-layers`);
-    colours.forEach((colour, index) => gradient.append("stop").attr("offset", index).attr("stop-color", colour));
-    drawText(root, frame, first, x, baseline, { fill: frame.theme.muted });
-    x += textWidth(first, size) + 6;
-    root.append("rect").attr("x", round(x)).attr("y", round(baseline - 8)).attr("width", 80).attr("height", 8).attr("fill", `url(#${frame.scope}-layers)`);
-    drawText(root, frame, last, x + 86, baseline, { fill: frame.theme.muted });
-    x += 86 + textWidth(last, size) + 20;
+    const words: [string, string] = [`layer ${layers[0]!}`, String(layers.at(-1)!)];
+    x += drawRampKey(root, frame, "layers", adapterRamp(frame, figure.series[0]!.place.adapter ?? ""), words, x, baseline, [textWidth(words[0], size), textWidth(words[1], size)]) + 20;
   }
   const adapters = [...new Set(figure.series.flatMap(({ place }) => place.adapter ?? []))];
   if (layers.length === 0 && adapters.length > 1) {

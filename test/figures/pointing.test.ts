@@ -22,7 +22,8 @@ describe("the cell under a point", () => {
     expect(draw(patching).drawing.cellAt(1, 1)).toBeNull();
   });
 
-  test.each(Object.keys(examples))("of %s has a place that the figure marks again", (name) => {
+  // The loss is nowhere in the network.
+  test.each(Object.keys(examples).filter((name) => name !== "loss"))("of %s has a place that the figure marks again", (name) => {
     const example = examples[name]!;
     const { drawing, all } = draw(example);
     let found: Place | null = null;
