@@ -1,16 +1,17 @@
 /** One measurement of ours in a process of its own, so that its peak memory is its own: `tsx bench/measure.ts NAME CHECKPOINT REPEATS`. */
 import { performance } from "node:perf_hooks";
-import { initialLora } from "../fixtures/demo/demoModel.ts";
-import { lossAndGradients } from "../fixtures/demo/training.ts";
 import { uniform } from "../probes/random.ts";
-import { stages } from "../server/models/family.ts";
-import { layersOf } from "../server/models/modelSites.ts";
 import { openSubject, sharedEngine } from "../server/runs/subject.ts";
 import type { Runner } from "../server/runs/runner.ts";
 import { sweep } from "../server/runs/sweep.ts";
 import { baseSetting, type World } from "../server/runs/worlds.ts";
 import { singularValues } from "../server/tensors/factored.ts";
-import { float32 } from "../server/tensors/hostTensor.ts";
+import { randomStream } from "../server/tensors/random.ts";
+import { startAdaptation, trainedTensors } from "../server/training/adaptation.ts";
+import { AdamW } from "../server/training/optimizer.ts";
+import { parameterRules } from "../server/training/parameterRules.ts";
+import { TrainingPrograms } from "../server/training/trainingPrograms.ts";
+import { optimizerParams, siteParams } from "../server/training/trainingParams.ts";
 import { loadModel } from "../server/models/loadModel.ts";
 
 const [name, path, repeatsText] = process.argv.slice(2);
@@ -50,17 +51,24 @@ async function sweepOf(hook: (layer: number) => string, by: "position" | "head")
   return times(run);
 }
 
-/** Loss and gradients of LoRA r = 8 on every c_attn, batch 1 × 128, the same step as the peer's. */
-async function loraStep(): Promise<number[]> {
+/** One AdamW step of LoRA r = 8 on every c_attn (q and v of a Llama), the same step as the peer's: `rows` × 128 tokens. */
+async function loraStep(rows: number): Promise<number[]> {
   const model = loadModel(path!);
-  const { config, family } = model;
-  const frozen = Object.fromEntries(stages.flatMap((stage) => layersOf(config, stage).flatMap((layer) => family.params(config, stage, layer).map((spec) => [spec.key, float32(model.weights(stage, layer)[spec.name]!.data(), spec.shape)]))));
-  const trained = initialLora(config, { rank: 8, alpha: 16, targetModules: ["c_attn"] }, 1);
-  const tokens = Int32Array.from(ids(128));
-  const targets = Int32Array.from(tokens, (_, i) => tokens[Math.min(i + 1, 127)]!);
-  const engine = await sharedEngine();
-  const batch = { rows: 1, positions: 128, tokens, targets, weights: new Float32Array(128).fill(1, 0, 127) };
-  return times(() => lossAndGradients(engine, { config, trained, frozen, name: "bench", scaling: 2 }, batch));
+  const targetModules = model.config.modelType === "gpt2" ? ["c_attn"] : ["q_proj", "v_proj"];
+  const adaptation = startAdaptation(model, { method: "lora", options: { rank: 8, alpha: 16 }, sites: siteParams.parse({ targetModules }), labels: [], tasks: ["all"], seed: 1, runKey: "bench" });
+  const programs = new TrainingPrograms(await sharedEngine(), adaptation);
+  const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(adaptation));
+  const positions = 128;
+  const tokens = Int32Array.from({ length: rows * positions }, (_, i) => 100 + i);
+  const batch = {
+    rows, positions, tokens, targets: tokens.map((token) => token + 1), lossWeights: Float32Array.from(tokens, (_, i) => (i % positions === positions - 1 ? 0 : 1)),
+    last: new Int32Array(rows).fill(positions - 1), labels: new Int32Array(rows), tasks: new Int32Array(rows),
+  };
+  const scale = 1 / (rows * (positions - 1));
+  return times(async () => {
+    const { gradients } = await programs.lossAndGradients({ batch, scale, penaltyScale: 1, dropout: 0, labelSmoothing: 0, random: randomStream(0) });
+    optimizer.update(trainedTensors(adaptation), gradients, 1e-4);
+  });
 }
 
 /** Exact singular values of every site of a 7B-shape adapter, rank 16. */
@@ -79,7 +87,8 @@ const measurements: Record<string, () => Promise<number[]>> = {
     const taps = [...runner.hooks.keys()];
     return times(() => runner.forward({ tokens: [ids(128)], settings: [baseSetting], taps, logits: "all" }));
   },
-  lora_step: loraStep,
+  lora_step: () => loraStep(1),
+  lora_step_4: () => loraStep(4),
   spectra,
   resid_sweep: () => sweepOf((layer) => `blocks.${layer}.hook_resid_pre`, "position"),
   head_sweep: () => sweepOf((layer) => `blocks.${layer}.attn.hook_z`, "head"),

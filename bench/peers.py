@@ -24,10 +24,10 @@ def times(run, repeats):
     return seconds
 
 
-def load(path):
+def load(path, attention="eager"):
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=attention).eval()
 
 
 def bridge(path):
@@ -87,19 +87,29 @@ def head_sweep(path, repeats):
         return [time.perf_counter() - start]
 
 
-def lora_step(path, repeats):
+def lora_step(path, repeats, rows=1):
+    """One AdamW step of LoRA r = 8, gradients clipped at 1: `rows` x 128 tokens."""
     from peft import LoraConfig, get_peft_model
 
-    model = load(path)
+    # The faster attention, and no dropout: eval mode changes nothing else.
+    model = load(path, attention="sdpa")
     targets = ["c_attn"] if model.config.model_type == "gpt2" else ["q_proj", "v_proj"]
-    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets, fan_in_fan_out=model.config.model_type == "gpt2"))
-    ids = torch.arange(100, 228).reshape(1, 128)
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=targets, fan_in_fan_out=model.config.model_type == "gpt2")).eval()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
+    ids = torch.arange(100, 100 + rows * 128).reshape(rows, 128)
 
     def run():
-        model.zero_grad()
+        optimizer.zero_grad()
         model(input_ids=ids, labels=ids).loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
 
     return times(run, repeats)
+
+
+def lora_step_4(path, repeats):
+    return lora_step(path, repeats, rows=4)
 
 
 def spectra(path, repeats):

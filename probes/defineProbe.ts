@@ -6,16 +6,16 @@ import type { Probe, ProbeSpec } from "./probe.ts";
 export function defineProbe<Params>(spec: ProbeSpec<Params>): Probe {
   return {
     ...spec,
-    async *run(subject, rawParams, signal) {
+    async *run(subject, rawParams, signal, workspace) {
       const parsed = spec.params.safeParse(rawParams);
       if (!parsed.success) throw new WorkbenchError("probe.badParams", `${spec.title}: ${z.prettifyError(parsed.error)}`);
-      if (spec.needs === "activations" && !subject.runner) throw new WorkbenchError("probe.notApplicable", `${spec.title} runs the model; open a base model first`);
+      if (spec.needs !== "weights" && !subject.runner) throw new WorkbenchError("probe.notApplicable", `${spec.title} runs the model; open a base model first`);
       const { min, max } = spec.adapters;
       const found = subject.adapters.length;
       if (found < min || found > max) {
         throw new WorkbenchError("probe.notApplicable", `${spec.title} takes ${min === max ? min : `${min} to ${max}`} adapters; ${found} are open`);
       }
-      yield* spec.run(subject, parsed.data, signal);
+      yield* spec.run(subject, parsed.data, signal, workspace);
     },
   };
 }

@@ -39,6 +39,7 @@ export const errorStatus = {
   "training.diverged": 422,
   "training.noCheckpoint": 409,
   "training.overBudget": 422,
+  "training.diskFull": 507,
   "probe.unknown": 404,
   "probe.badParams": 400,
   "probe.notApplicable": 422,

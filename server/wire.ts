@@ -21,7 +21,7 @@ export interface ProbeCard {
   readonly title: string;
   readonly summary: string;
   readonly source: string;
-  readonly needs: "weights" | "activations";
+  readonly needs: "weights" | "activations" | "training";
   readonly adapters: { readonly min: number; readonly max: number };
   /** JSON Schema of the parameters, with defaults and descriptions. */
   readonly params: Record<string, unknown>;

@@ -1,6 +1,7 @@
 /** The pieces that families share, with the hook points TransformerLens has inside them. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
+import { geluTanh, silu } from "../tensors/activations.ts";
 import type { Activation, Frame, HookSpec } from "./family.ts";
 
 /** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
@@ -103,14 +104,8 @@ export const activationFunctions: Record<Activation, (x: Tensor) => Tensor> = {
   gelu_pytorch_tanh: geluTanh,
   gelu_fast: geluTanh,
   relu: (x) => tf.relu(x),
-  silu: (x) => tf.mul(x, tf.sigmoid(x)),
+  silu,
 };
-
-/** ½x (1 + tanh(√(2/π) (x + 0.044715 x³))) */
-function geluTanh(x: Tensor): Tensor {
-  const cubic = tf.mul(tf.mul(tf.square(x), x), 0.044715);
-  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(tf.mul(tf.add(x, cubic), Math.sqrt(2 / Math.PI))), 1));
-}
 
 /** Attention scale 1/√dHead in every layer, optionally divided by layer + 1. */
 export function attentionScales(nLayers: number, dHead: number, options: { scaled?: boolean; byInverseLayer?: boolean } = {}): number[] {

@@ -71,19 +71,24 @@ export interface Hidden {
   readonly unembedDelta: ((rows: Tensor) => Tensor) | null;
   /** Inputs of every adapted site, `[rows, dIn]`. */
   readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Every hook of the blocks, by full name, in the order of the forward pass. */
+  readonly hooks: ReadonlyMap<string, Tensor>;
 }
+
+type Unembedded = Omit<Hidden, "inputs" | "hooks">;
 
 /** @param isOn sites whose adapter acts */
 export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tensors: ForwardTensors, isOn: (site: string) => boolean = () => true): Hidden {
   const { model } = adaptation;
   const { family, config } = model;
   const inputs = new Map<string, Tensor>();
-  const frame = (stage: Stage, layer: number) => new AdaptedFrame(adaptation, stage, layer, shape, tensors, isOn, inputs);
+  const hooks = new Map<string, Tensor>();
+  const frame = (stage: Stage, layer: number) => new AdaptedFrame(adaptation, stage, layer, shape, tensors, isOn, { inputs, hooks });
   let resid = family.embed(frame("embed", 0), tensors.tokens, tf.range(0, shape.positions, 1, "int32"));
   for (const layer of layersOf(config, "block")) resid = family.block(frame("block", layer), resid);
   const last = frame("unembed", 0);
   family.unembed(last, resid);
-  return { ...last.unembedded(), inputs };
+  return { ...last.unembedded(), inputs, hooks };
 }
 
 class AdaptedFrame implements Frame {
@@ -95,12 +100,12 @@ class AdaptedFrame implements Frame {
   readonly #stage: Stage;
   readonly #tensors: ForwardTensors;
   readonly #isOn: (site: string) => boolean;
-  readonly #inputs: Map<string, Tensor>;
+  readonly #seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> };
   readonly #specs: ReadonlyMap<string, SiteSpec>;
   readonly #keys: ReadonlyMap<string, string>;
-  #unembedded: Omit<Hidden, "inputs"> | null = null;
+  #unembedded: Unembedded | null = null;
 
-  constructor(adaptation: Adaptation, stage: Stage, layer: number, shape: ForwardShape, tensors: ForwardTensors, isOn: (site: string) => boolean, inputs: Map<string, Tensor>) {
+  constructor(adaptation: Adaptation, stage: Stage, layer: number, shape: ForwardShape, tensors: ForwardTensors, isOn: (site: string) => boolean, seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> }) {
     const { family, config } = adaptation.model;
     this.config = config;
     this.layer = layer;
@@ -110,7 +115,7 @@ class AdaptedFrame implements Frame {
     this.#stage = stage;
     this.#tensors = tensors;
     this.#isOn = isOn;
-    this.#inputs = inputs;
+    this.#seen = seen;
     this.#specs = new Map(family.sites(config, stage, layer).map((spec) => [spec.name, spec]));
     this.#keys = new Map(family.params(config, stage, layer).map(({ name, key }) => [name, key]));
   }
@@ -147,7 +152,7 @@ class AdaptedFrame implements Frame {
     const trained = siteTensors(state, this.#tensors.trained);
     const frozen = frozenTensors(state, this.#tensors.weights);
     return (xClean, given) => {
-      this.#inputs.set(name, xClean);
+      this.#seen.inputs.set(name, xClean);
       const base = given ?? tf.matMul(xClean, weight, false, spec.stored === "outIn");
       const mask = this.#tensors.dropout?.[name];
       return method.delta({ site, options, x: mask ? tf.mul(xClean, mask) : xClean, xClean, base, weight, trained, frozen, tasks: this.#taskRows() });
@@ -166,7 +171,8 @@ class AdaptedFrame implements Frame {
     return tf.gather(this.param(this.#specs.get(name)!.weight), ids);
   }
 
-  hook(_name: string, value: Tensor): Tensor {
+  hook(name: string, value: Tensor): Tensor {
+    this.#seen.hooks.set(fullName(this.#stage, this.layer, name), value);
     return value;
   }
 
@@ -176,7 +182,7 @@ class AdaptedFrame implements Frame {
     return { cos, sin };
   }
 
-  unembedded(): Omit<Hidden, "inputs"> {
+  unembedded(): Unembedded {
     if (!this.#unembedded) throw new WorkbenchError("internal", `${this.#adaptation.model.family.name}: the unembedding never ran`);
     return this.#unembedded;
   }

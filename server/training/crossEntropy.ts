@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 
 /** Logits of this many numbers at once stay in cache and are gone before the next. */
-const chunkNumbers = 4_000_000;
+const chunkNumbers = 13_000_000;
 
 export interface EntropyContext {
   /** Hidden states that predict, `[n, d]`. */

@@ -127,6 +127,17 @@ export class TrainingPrograms {
     return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`]!)]));
   }
 
+  /** Largest |x| at every hook, in the order of the forward pass; the mask's −∞ in attention scores is left out. */
+  async hookMaxima(batch: Batch): Promise<{ hook: string; largest: number }[]> {
+    const { adaptation } = this;
+    const out = await this.#run("maxima", batch, {}, (inputs, weights) => {
+      const { hooks } = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs));
+      const kept = [...hooks].filter(([name]) => !name.endsWith("hook_attn_scores"));
+      return Object.fromEntries(kept.map(([name, value]) => [`max:${name}`, tf.max(tf.abs(value))]));
+    });
+    return Object.entries(out).map(([name, { data }]) => ({ hook: name.slice("max:".length), largest: data[0]! }));
+  }
+
   #table(hidden: Hidden, trained: Tensors): Tensor {
     return this.adaptation.head ? trained["score/weight"]! : hidden.unembedding;
   }

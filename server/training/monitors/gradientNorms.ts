@@ -1,0 +1,44 @@
+/** Gradient norms of the last step, by site and kind of trained tensor. */
+import { headKey, siteKey, trainedTensors } from "../adaptation.ts";
+import { norm } from "./lanczos.ts";
+import type { Monitor, WatchedRun } from "./monitor.ts";
+
+/** One curve: a site's tensor, the head, or all of the base's weights in a layer. */
+export interface GradientCurve {
+  readonly label: string;
+  readonly site: string | null;
+  readonly layer: number | null;
+  /** Of these trained tensors together. */
+  readonly keys: readonly string[];
+}
+
+export function gradientCurves({ adaptation }: WatchedRun): GradientCurve[] {
+  if (adaptation.full) {
+    const byLayer = Map.groupBy(trainedTensors(adaptation).filter(({ key }) => key !== headKey).map(({ key }) => key), (key) => /\.(\d+)\./.exec(key)?.[1] ?? "outside the blocks");
+    const curves = [...byLayer].map(([layer, keys]) => ({ label: /\d/.test(layer) ? `layer ${layer}` : layer, site: null, layer: /\d/.test(layer) ? Number(layer) : null, keys }));
+    return [...curves, ...headCurve(adaptation.head !== null)];
+  }
+  const curves = adaptation.sites.flatMap(({ site, trained }) => Object.keys(trained).map((parameter) => ({ label: `${site.name} ${parameter}`, site: site.name, layer: site.layer, keys: [siteKey(site.name, parameter)] })));
+  return [...curves, ...headCurve(adaptation.head !== null)];
+}
+
+const headCurve = (isThere: boolean): GradientCurve[] => (isThere ? [{ label: "classifier head", site: null, layer: null, keys: [headKey] }] : []);
+
+export const gradientNorms: Monitor = {
+  title: "Gradients",
+  summary: "Norm of the last step's gradient, before clipping, of each trained tensor at each site.",
+  applies: () => true,
+  arrays: (run) => [{ name: "gradient_norm", shape: [gradientCurves(run).length], axes: ["tensor"], snapshot: "last" }],
+  start(run) {
+    const curves = gradientCurves(run);
+    return {
+      look: ({ gradients }) =>
+        Promise.resolve({
+          gradient_norm: Float32Array.from(curves, ({ keys }) => {
+            const found = keys.flatMap((key) => gradients[key] ?? []);
+            return found.length < keys.length ? NaN : Math.hypot(...found.map(norm));
+          }),
+        }),
+    };
+  },
+};

@@ -1,0 +1,139 @@
+/**
+ * Intruder dimensions of W + ΔW without a decomposition of it: from W's leading singular vectors, found once, and ΔW's few.
+ * 1. Bases: W's K leading vectors, ΔW's own beside them, and what W makes of those on the other side (one Krylov step).
+ * 2. W + ΔW in these bases is a (K + 2r)² problem; its leading left vectors ûⱼ come with their cosines with W's K leading ones.
+ * 3. A cosine of ε or more: no intruder. Else, less than ε of ûⱼ outside the K: an intruder, as no other vector can reach ε.
+ * 4. Else Lanczos on W Wᵀ from the part outside bounds what any one singular vector of W can hold of it: below ε² an intruder.
+ *    What stays open after the last step is counted apart, not among the intruders.
+ * With all of W's vectors (K = min(dOut, dIn)) steps 1 to 3 are exact.
+ * @see Shuttleworth et al. 2024, arXiv 2410.21228, section 3; peft/tuners/lora/intruders.py for left vectors, k = 10 and ε = 0.5
+ */
+import { svd } from "../../tensors/svd.ts";
+import { addTimes, dot, Lanczos, norm } from "./lanczos.ts";
+import type { WeightProducts } from "./weightProducts.ts";
+
+export interface IntruderRule {
+  /** Leading singular vectors of W + ΔW that are looked at. */
+  readonly count: number;
+  /** Below this |cosine| with every singular vector of W, one is an intruder. */
+  readonly epsilon: number;
+}
+export const intruderRule: IntruderRule = { count: 10, epsilon: 0.5 };
+
+/** W's leading singular triplets; vectors are unit rows. */
+export interface BaseDirections {
+  readonly values: ArrayLike<number>;
+  /** `[K][dOut]` */
+  readonly left: readonly Float64Array[];
+  /** `[K][dIn]` */
+  readonly right: readonly Float64Array[];
+  /** These are all that W has. */
+  readonly isAll: boolean;
+}
+
+/** ΔW = Σ sₖ uₖ vₖᵀ */
+export interface DeltaComponents {
+  readonly values: readonly number[];
+  /** `[r][dOut]` */
+  readonly left: readonly Float64Array[];
+  /** `[r][dIn]` */
+  readonly right: readonly Float64Array[];
+}
+
+export interface IntruderCount {
+  readonly intruders: number;
+  /** Neither shown to be intruders nor shown not to be. */
+  readonly open: number;
+  /** `[count]`: largest |cosine| of each leading vector of W + ΔW with W's K leading ones. */
+  readonly cosines: readonly number[];
+}
+
+/** Lanczos steps at which the bound is read; the last ends the search. */
+const boundSteps = [6, 12, 24];
+/** Directions of W below this share of σ₁ are not compared in step 4: a Lanczos run cannot tell them from what W maps to zero. */
+const leastDirection = 0.05;
+/** Relative length under which what is left of a vector beside a basis is rounding of float32 products. */
+const rounding = 1e-5;
+
+export async function countIntruders(base: BaseDirections, delta: DeltaComponents, products: WeightProducts, rule: IntruderRule = intruderRule): Promise<IntruderCount> {
+  const known = base.left.length;
+  const leftBasis = [...base.left];
+  const rightBasis = [...base.right];
+  extend(leftBasis, delta.left);
+  extend(rightBasis, delta.right);
+  if (!base.isAll) {
+    const [newLeft, newRight] = [leftBasis.slice(known), rightBasis.slice(known)];
+    extend(leftBasis, await products.times(newRight));
+    extend(rightBasis, await products.timesTransposed(newLeft));
+  }
+  const core = coreMatrix(base, delta, leftBasis, rightBasis, await products.times(rightBasis.slice(known)));
+  const { u, s } = svd(core, leftBasis.length, rightBasis.length);
+
+  const count = Math.min(rule.count, s.length);
+  const vectors = Array.from({ length: count }, (_, j) => u.subarray(j * leftBasis.length, (j + 1) * leftBasis.length));
+  const cosines = vectors.map((y) => y.subarray(0, known).reduce((most, value) => Math.max(most, Math.abs(value)), 0));
+  if (base.isAll) return { intruders: cosines.filter((cosine) => cosine < rule.epsilon).length, open: 0, cosines };
+
+  const strangers = vectors.filter((_, j) => cosines[j]! < rule.epsilon);
+  const outside = strangers.map((y) => norm(y.subarray(known)));
+  const unclear = strangers.flatMap((y, j) => (outside[j]! < rule.epsilon ? [] : [{ part: combined(leftBasis, y, known), share: outside[j]! ** 2 }]));
+  const shown = await shownApart(base, unclear, products, rule.epsilon);
+  return { intruders: strangers.length - unclear.length + shown, open: unclear.length - shown, cosines };
+}
+
+/** Adds to an orthonormal basis what the vectors have outside it. */
+function extend(basis: Float64Array[], vectors: readonly Float64Array[]): void {
+  for (const vector of vectors) {
+    const rest = Float64Array.from(vector);
+    const before = norm(rest);
+    for (let pass = 0; pass < 2; pass++) for (const each of basis) addTimes(rest, -dot(rest, each), each);
+    const length = norm(rest);
+    if (length > rounding * before) basis.push(rest.map((value) => value / length));
+  }
+}
+
+/** Leftᵀ (W + ΔW) Right, column-major. @param images W of the right vectors beyond W's own */
+function coreMatrix(base: BaseDirections, delta: DeltaComponents, left: readonly Float64Array[], right: readonly Float64Array[], images: readonly Float64Array[]): Float64Array {
+  const rows = left.length;
+  const core = new Float64Array(rows * right.length);
+  for (let k = 0; k < base.right.length; k++) core[k * rows + k] = base.values[k]!;
+  images.forEach((image, extra) => {
+    const column = (base.right.length + extra) * rows;
+    for (let i = 0; i < rows; i++) core[column + i] = dot(left[i]!, image);
+  });
+  delta.values.forEach((value, k) => {
+    const reads = right.map((each) => dot(each, delta.right[k]!));
+    const writes = left.map((each) => value * dot(each, delta.left[k]!));
+    for (const [j, read] of reads.entries()) for (let i = 0; i < rows; i++) core[j * rows + i]! += writes[i]! * read;
+  });
+  return core;
+}
+
+/** The part of Σ yᵢ·basisᵢ past the first `known`, of unit length. */
+function combined(basis: readonly Float64Array[], y: Float64Array, known: number): Float64Array {
+  const sum = new Float64Array(basis[0]!.length);
+  for (let i = known; i < basis.length; i++) addTimes(sum, y[i]!, basis[i]!);
+  const length = norm(sum);
+  return sum.map((value) => value / length);
+}
+
+/** How many of the parts are shown to lie along no single singular vector of W. @param parts unit vectors outside W's leading ones, and their share of ûⱼ's square */
+async function shownApart(base: BaseDirections, parts: readonly { readonly part: Float64Array; readonly share: number }[], products: WeightProducts, epsilon: number): Promise<number> {
+  const low = (leastDirection * base.values[0]!) ** 2;
+  const high = base.values[base.values.length - 1]! ** 2;
+  let open = parts.map(({ part, share }) => ({ lanczos: new Lanczos(part), share }));
+  let step = 0;
+  for (const until of boundSteps) {
+    for (; step < until && open.some(({ lanczos }) => !lanczos.isComplete); step++) {
+      const images = await products.times(await products.timesTransposed(open.map(({ lanczos }) => lanczos.vector)));
+      for (const [i, { lanczos }] of open.entries()) {
+        const image = images[i]!;
+        for (const each of base.left) addTimes(image, -dot(image, each), each);
+        lanczos.absorb(image);
+      }
+    }
+    open = open.filter(({ lanczos, share }) => share * lanczos.largestShare(low, high) >= epsilon ** 2);
+    if (open.length === 0) break;
+  }
+  return parts.length - open.length;
+}

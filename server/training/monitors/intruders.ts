@@ -1,0 +1,55 @@
+/** Intruder dimensions at every site: leading singular vectors of W + ΔW that are near none of W's. */
+import type { SiteState } from "../../adapters/training.ts";
+import { WorkbenchError } from "../../errors.ts";
+import { factoredSvd } from "../../tensors/factored.ts";
+import { baseDirections } from "./baseDirections.ts";
+import { countIntruders, intruderRule, type BaseDirections, type DeltaComponents } from "./intruderCount.ts";
+import { siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
+import { weightProducts } from "./weightProducts.ts";
+
+/** A ΔW of higher rank is no small update of W's vectors. */
+const mostRank = 128;
+
+const isLowRank = ({ adaptation: { method, sites, options } }: WatchedRun) => sites.every((state) => method!.deltaWeight(state, options).rank <= mostRank);
+
+export const intruders: Monitor = {
+  title: "Intruders",
+  summary: `Of the ${intruderRule.count} leading left singular vectors of W + ΔW at every site, those whose cosine with each singular vector of W is below ${intruderRule.epsilon}.`,
+  applies: (run) => run.params.intruders && run.adaptation.sites.length > 0 && isLowRank(run),
+  arrays: (run) => [siteCurves(run, "intruders"), siteCurves(run, "intruders_open")],
+  start({ adaptation: { sites, method, options }, programs: { engine } }) {
+    let bases: BaseDirections[] = [];
+    return {
+      async prepare(signal) {
+        const found: BaseDirections[] = [];
+        for (const { site } of sites) {
+          if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+          found.push(await baseDirections(engine, site));
+        }
+        bases = found;
+      },
+      async look() {
+        const counts = { intruders: new Float32Array(sites.length), intruders_open: new Float32Array(sites.length) };
+        for (const [index, state] of sites.entries()) {
+          const delta = components(factoredSvd(method!.deltaWeight(state, options)), state);
+          if (delta.values.length === 0) continue;
+          const { intruders: count, open } = await countIntruders(bases[index]!, delta, weightProducts(engine, state.site));
+          counts.intruders[index] = count;
+          counts.intruders_open[index] = open;
+        }
+        return counts;
+      },
+    };
+  },
+};
+
+/** Those of ΔW's components that are not rounding beside the largest. */
+function components({ u, s, vt }: ReturnType<typeof factoredSvd>, { site: { dIn, dOut } }: SiteState): DeltaComponents {
+  const rank = s.length;
+  const values = [...s].filter((value) => value > 1e-6 * s[0]!);
+  return {
+    values,
+    left: values.map((_, k) => Float64Array.from({ length: dOut }, (_row, o) => u[o * rank + k]!)),
+    right: values.map((_, k) => Float64Array.from(vt.subarray(k * dIn, (k + 1) * dIn))),
+  };
+}

@@ -1,0 +1,95 @@
+/**
+ * Lanczos steps on a symmetric operator S that others apply: S is seen from one start vector as a small tridiagonal matrix,
+ * and that matrix bounds what any single eigenvector of S can hold of the start vector.
+ */
+import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
+
+/** One start vector on its way: apply S to `vector`, give the image to `absorb`, repeat. */
+export class Lanczos {
+  readonly basis: Float64Array[];
+  readonly diagonal: number[] = [];
+  /** `beside[j]` couples steps j and j + 1. */
+  readonly beside: number[] = [];
+  #isComplete = false;
+
+  /** @param start unit vector */
+  constructor(start: Float64Array) {
+    this.basis = [start];
+  }
+
+  get vector(): Float64Array {
+    return this.basis.at(-1)!;
+  }
+
+  /** The space that S makes of the start vector is exhausted: the small matrix holds all of it. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** @param image S · vector; overwritten */
+  absorb(image: Float64Array): void {
+    if (this.#isComplete) return;
+    this.diagonal.push(dot(image, this.vector));
+    const before = norm(image);
+    // Against all earlier vectors, twice: in three-term form orthogonality is lost as soon as an eigenvalue settles.
+    for (let pass = 0; pass < 2; pass++) for (const earlier of this.basis) addTimes(image, -dot(image, earlier), earlier);
+    const length = norm(image);
+    if (!(length > 1e-6 * before) || this.basis.length === image.length) {
+      this.#isComplete = true;
+      return;
+    }
+    for (let i = 0; i < image.length; i++) image[i]! /= length;
+    this.beside.push(length);
+    this.basis.push(image);
+  }
+
+  /** `[n, n]` of the n steps absorbed. */
+  tridiagonal(): { matrix: Float64Array; n: number } {
+    const n = this.diagonal.length;
+    const matrix = new Float64Array(n * n);
+    for (let j = 0; j < n; j++) {
+      matrix[j * n + j] = this.diagonal[j]!;
+      if (j + 1 < n) matrix[j * n + j + 1] = matrix[(j + 1) * n + j] = this.beside[j]!;
+    }
+    return { matrix, n };
+  }
+
+  /**
+   * Most of the start vector's square that one eigenvector of S with eigenvalue in [low, high] can hold: the largest value there of
+   * the Christoffel function 1 / Σⱼ pⱼ(λ)², pⱼ the orthonormal polynomials of the tridiagonal matrix.
+   * @returns between 0 and 1; falls to the true largest share as steps are absorbed
+   * @see Golub & Meurant 2010, "Matrices, Moments and Quadrature", chapters 2 and 3 (Chebyshev–Markov–Stieltjes inequalities)
+   */
+  largestShare(low: number, high: number): number {
+    const { matrix, n } = this.tridiagonal();
+    const nodes = [...symmetricEigenvalues(matrix, n)].filter((value) => value >= low && value <= high);
+    // A complete space has nothing but its eigenvalues.
+    const between = this.#isComplete ? [] : Array.from({ length: 32 * n + 1 }, (_, i) => low + (high - low) * (i / (32 * n)) ** 2);
+    return Math.max(0, ...[...nodes, ...between].map((value) => this.#christoffel(value, n)));
+  }
+
+  #christoffel(value: number, n: number): number {
+    let [before, here, sum] = [0, 1, 1];
+    for (let j = 0; j + 1 < n; j++) {
+      const next = ((value - this.diagonal[j]!) * here - (j > 0 ? this.beside[j - 1]! * before : 0)) / this.beside[j]!;
+      [before, here] = [here, next];
+      sum += here * here;
+    }
+    return 1 / sum;
+  }
+}
+
+export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}
+
+export function norm(a: ArrayLike<number>): number {
+  return Math.sqrt(dot(a, a));
+}
+
+/** a ← a + factor · b */
+export function addTimes(a: Float64Array, factor: number, b: ArrayLike<number>): void {
+  for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
+}

@@ -1,0 +1,36 @@
+/** What the adapter does to pinned prompts: logit difference, log probability of the answer, and how far the prediction moved. */
+import { klDivergence, logitDiff, logProb } from "../../runs/metrics.ts";
+import type { ArraySpec, Monitor, WatchedRun } from "./monitor.ts";
+
+const curves = ({ prompts }: WatchedRun, name: string): ArraySpec => ({ name, shape: [prompts!.prompts.length], axes: ["prompt"], snapshot: "last" });
+
+export const promptShift: Monitor = {
+  title: "Pinned prompts",
+  summary: "Logit difference, log probability of the answer, and KL from the base's prediction, after each pinned prompt.",
+  applies: ({ prompts }) => prompts !== null,
+  arrays: (run) => ["prompt_logit_diff", "prompt_log_prob", "prompt_kl"].map((name) => curves(run, name)),
+  start({ prompts: pinned }) {
+    const { prompts } = pinned!;
+    return {
+      async prepare() {
+        await pinned!.base();
+      },
+      async look(moment) {
+        const base = await pinned!.base();
+        const now = await moment.promptLogits();
+        return {
+          prompt_logit_diff: Float32Array.from(prompts, ({ answer, counterAnswer }, i) => (answer === null || counterAnswer === null ? NaN : logitDiff(now[i]!, answer, counterAnswer))),
+          prompt_log_prob: Float32Array.from(prompts, ({ answer }, i) => (answer === null ? NaN : logProb(now[i]!, answer))),
+          prompt_kl: Float32Array.from(prompts, (_, i) => klDivergence(base[i]!, now[i]!)),
+        };
+      },
+      state() {
+        const kept = pinned!.keptBase();
+        return kept ? { base: kept } : {};
+      },
+      restore({ base }) {
+        if (base) pinned!.restoreBase(base);
+      },
+    };
+  },
+};

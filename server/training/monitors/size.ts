@@ -1,0 +1,41 @@
+/** How large ΔW is at every site, by itself and beside W. */
+import type { SiteState } from "../../adapters/training.ts";
+import { frobeniusNorm } from "../../tensors/factored.ts";
+import { norm } from "./lanczos.ts";
+import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
+import { siteLayout } from "./siteLayout.ts";
+
+export const size: Monitor = {
+  title: "Size",
+  summary: "Frobenius norm of the whole ΔW at every site, and its share of the norm of W.",
+  applies: ({ adaptation }) => adaptation.sites.length > 0,
+  arrays(run) {
+    const { layers, kinds } = layoutOf(run);
+    return [siteCurves(run, "norm"), { name: "relative_norm", shape: [layers.length, kinds.length], axes: ["layer", "site"], snapshot: "first" }];
+  },
+  start(run) {
+    const { sites } = run.adaptation;
+    const { layers, kinds, cells } = layoutOf(run);
+    let base: readonly number[] = [];
+    return {
+      prepare() {
+        base = sites.map(({ site }) => norm(site.baseWeight.data()));
+        return Promise.resolve();
+      },
+      async look() {
+        const norms = await perSite(run, (state) => deltaNorm(run, state));
+        const relative = new Float32Array(layers.length * kinds.length).fill(NaN);
+        for (const [index, cell] of cells.entries()) relative[cell] = norms[index]! / base[index]!;
+        return { norm: norms, relative_norm: relative };
+      },
+    };
+  },
+};
+
+export const layoutOf = ({ adaptation }: WatchedRun) => siteLayout(adaptation.sites.map(({ site }) => site));
+
+/** Of the factors, or of the dense ΔW where the factors do not hold all of it. */
+function deltaNorm({ adaptation: { method, options } }: WatchedRun, state: SiteState): number {
+  if (method!.beyondLowRank && method!.denseDelta) return norm(method!.denseDelta(state, options));
+  return frobeniusNorm(method!.deltaWeight(state, options));
+}

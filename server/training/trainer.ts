@@ -1,0 +1,291 @@
+/**
+ * The training loop. Everything random is a function of the seed and the step, and every checkpoint holds all that changes,
+ * so a run that was killed goes on from its last checkpoint to the numbers it would have had.
+ */
+import type { StepChange } from "../adapters/training.ts";
+import { WorkbenchError } from "../errors.ts";
+import type { LoadedModel } from "../models/loadModel.ts";
+import type { Engine } from "../tensors/engine.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
+import { randomStream } from "../tensors/random.ts";
+import { adaptationRequest, siteKey, startAdaptation, trainedTensors, type Adaptation } from "./adaptation.ts";
+import { checkpointSteps, removeCheckpoint, removeTorn, restoreCheckpoint, writeCheckpoint, type BestSoFar } from "./checkpoint.ts";
+import { BatchPlan, evaluationBatches } from "./data/batches.ts";
+import type { Batch, Dataset } from "./data/example.ts";
+import { nonFinitePlace } from "./nonFinite.ts";
+import { AdamW } from "./optimizer.ts";
+import { parameterRules } from "./parameterRules.ts";
+import { learningRateAt } from "./schedule.ts";
+import { lossWeight, TrainingPrograms } from "./trainingPrograms.ts";
+import type { TrainingParams } from "./trainingParams.ts";
+
+export interface StepRecord {
+  readonly type: "step";
+  /** Steps done, counting this one. */
+  readonly step: number;
+  /** Mean over the predicted tokens of the step, in nats; without the penalty. */
+  readonly loss: number;
+  readonly penalty: number;
+  readonly learningRate: number;
+  /** Of all gradients together, before clipping. */
+  readonly gradientNorm: number;
+  readonly tokens: number;
+  readonly seconds: number;
+  /** What the method did beside the update, in words. */
+  readonly note: string | null;
+}
+export interface EvaluationRecord {
+  readonly type: "evaluation";
+  readonly step: number;
+  /** Mean over the held-out tokens, in nats. */
+  readonly loss: number;
+  /** Share of the held-out predictions (tokens, or labels) that were right. */
+  readonly accuracy: number;
+  readonly isBest: boolean;
+}
+export type TrainingEvent =
+  | StepRecord
+  | EvaluationRecord
+  | { readonly type: "checkpoint"; readonly step: number }
+  | { readonly type: "ended"; readonly step: number; readonly reason: "finished" | "patience" | "paused" };
+
+export interface TrainerOptions {
+  readonly model: LoadedModel;
+  readonly params: TrainingParams;
+  readonly dataset: Dataset;
+  readonly engine: Engine;
+  /** Where checkpoints go; a run that has some there goes on from the last. */
+  readonly folder: string;
+  /** The caller's own files in each checkpoint. */
+  readonly saveMore?: (dir: string) => void;
+}
+
+/** Number of steps, and how often things happen. */
+export interface TrainingPlan {
+  readonly totalSteps: number;
+  readonly evaluateEvery: number;
+  readonly checkpointEvery: number;
+}
+
+export function trainingPlan(params: TrainingParams, batchesPerEpoch: number): TrainingPlan {
+  const totalSteps = params.steps ?? Math.max(1, Math.ceil((params.epochs * batchesPerEpoch) / params.accumulate));
+  return {
+    totalSteps,
+    evaluateEvery: params.evaluateEvery ?? Math.max(1, Math.round(totalSteps / 20)),
+    checkpointEvery: params.checkpointEvery ?? Math.max(1, Math.round(totalSteps / 10)),
+  };
+}
+
+let runs = 0;
+
+export class Trainer {
+  readonly adaptation: Adaptation;
+  readonly programs: TrainingPrograms;
+  readonly plan: TrainingPlan;
+  readonly #options: TrainerOptions;
+  readonly #optimizer: AdamW;
+  readonly #batches: BatchPlan;
+  readonly #evaluation: readonly Batch[];
+  #step = 0;
+  #best: BestSoFar = null;
+  #stopped = false;
+  #gradients: Readonly<Record<string, Float32Array>> = {};
+  #resumedFrom: { readonly folder: string; readonly step: number } | null = null;
+
+  constructor(options: TrainerOptions) {
+    const { model, params, dataset, engine } = options;
+    this.#options = options;
+    // Frozen tensors are held by the engine under this key, and a process may train many runs.
+    const runKey = `run${process.pid}-${runs++}`;
+    this.adaptation = startAdaptation(model, adaptationRequest(params, { labels: dataset.labels, tasks: dataset.tasks, runKey }));
+    this.programs = new TrainingPrograms(engine, this.adaptation);
+    this.#optimizer = new AdamW(params.optimizer, parameterRules(this.adaptation));
+    this.#batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle });
+    this.#evaluation = evaluationBatches(dataset.validation, params.batchSize);
+    this.plan = trainingPlan(params, this.#batches.batchesPerEpoch);
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** Of the last step, before clipping, by key of the trained tensor. */
+  get gradients(): Readonly<Record<string, Float32Array>> {
+    return this.#gradients;
+  }
+
+  /** The checkpoint that `prepare` went on from. */
+  get resumedFrom(): { readonly folder: string; readonly step: number } | null {
+    return this.#resumedFrom;
+  }
+
+  /** Goes on from the last checkpoint, or from the one that the run branches from, or starts. @throws as `restoreCheckpoint` */
+  async prepare(): Promise<void> {
+    const { folder, params } = this.#options;
+    removeTorn(folder);
+    const own = checkpointSteps(folder).at(-1);
+    const from = own === undefined ? params.startFrom : { folder, step: own };
+    if (!from) {
+      await this.#learnInputs();
+      return;
+    }
+    const { step, best, stopped } = restoreCheckpoint(from.folder, from.step, this.adaptation, this.#optimizer);
+    this.#step = step;
+    this.#best = best;
+    this.#stopped = stopped && own !== undefined;
+    this.#resumedFrom = from;
+  }
+
+  /** @param signal aborting it stops before the next pass, without a checkpoint @param isPaused asked between steps; true writes a checkpoint and ends */
+  async *run(signal: AbortSignal, isPaused: () => boolean = () => false): AsyncGenerator<TrainingEvent, void, void> {
+    const { totalSteps, evaluateEvery, checkpointEvery } = this.plan;
+    if (this.#step === 0 && this.#resumedFrom === null && this.#evaluation.length > 0) yield await this.#evaluate(signal);
+    while (this.#step < totalSteps && !this.#stopped) {
+      if (isPaused()) {
+        yield this.#checkpoint();
+        yield { type: "ended", step: this.#step, reason: "paused" };
+        return;
+      }
+      yield await this.#oneStep(signal);
+      const isLast = this.#step === totalSteps;
+      if (this.#evaluation.length > 0 && (this.#step % evaluateEvery === 0 || isLast)) yield await this.#evaluate(signal);
+      if (this.#step % checkpointEvery === 0 || isLast || this.#stopped) yield this.#checkpoint();
+    }
+    yield { type: "ended", step: this.#step, reason: this.#stopped ? "patience" : "finished" };
+  }
+
+  async #oneStep(signal: AbortSignal): Promise<StepRecord> {
+    const { params } = this.#options;
+    const started = performance.now();
+    const isClassification = this.adaptation.head !== null;
+    const batches = Array.from({ length: params.accumulate }, (_, i) => this.#batches.at(this.#step * params.accumulate + i));
+    const scale = 1 / batches.reduce((sum, batch) => sum + lossWeight(batch, isClassification), 0);
+    let loss = 0;
+    let penalty = 0;
+    let gradients: Readonly<Record<string, Float32Array>> | null = null;
+    for (const [pass, batch] of batches.entries()) {
+      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      const random = randomStream(params.seed, "dropout", this.#step, pass);
+      const out = await this.programs.lossAndGradients({ batch, scale, penaltyScale: 1 / params.accumulate, dropout: params.dropout, labelSmoothing: params.labelSmoothing, random });
+      loss += out.loss;
+      penalty += out.penalty;
+      gradients = gradients ? added(gradients, out.gradients) : out.gradients;
+      await this.#refuseNonFinite(out.loss + out.penalty, out.gradients, batch);
+    }
+    // The optimizer shortens gradients in place; methods and monitors see them as they were.
+    this.#gradients = Object.fromEntries(Object.entries(gradients!).map(([key, values]) => [key, values.slice()]));
+    const learningRate = learningRateAt(this.#step, this.plan.totalSteps, params.optimizer);
+    const gradientNorm = this.#optimizer.update(trainedTensors(this.adaptation), gradients!, learningRate);
+    this.#step++;
+    const note = this.#afterStep();
+    const tokens = batches.reduce((sum, batch) => sum + batch.last.reduce((total, last) => total + last + 1, 0), 0);
+    return { type: "step", step: this.#step, loss, penalty, learningRate, gradientNorm, tokens, seconds: (performance.now() - started) / 1000, note };
+  }
+
+  #afterStep(): string | null {
+    const { method, options, sites } = this.adaptation;
+    if (!method?.afterStep) return null;
+    const { seed } = this.#options.params;
+    const change: StepChange = method.afterStep({
+      options,
+      step: this.#step,
+      totalSteps: this.plan.totalSteps,
+      sites,
+      gradient: (site, parameter) => this.#gradients[siteKey(site, parameter)]!,
+      random: (...labels) => randomStream(seed, "step", this.#step, ...labels),
+    });
+    for (const { key } of trainedTensors(this.adaptation)) {
+      if (change.resetsMoments || change.reshaped.some((site) => key.startsWith(siteKey(site, "")))) this.#optimizer.forget(key);
+    }
+    return change.note;
+  }
+
+  async #evaluate(signal: AbortSignal): Promise<EvaluationRecord> {
+    let [loss, correct, weight] = [0, 0, 0];
+    for (const batch of this.#evaluation) {
+      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      const scores = await this.programs.scores(batch);
+      scores.weights.forEach((w, i) => {
+        loss += w === 0 ? 0 : w * scores.nll[i]!;
+        correct += w * scores.correct[i]!;
+        weight += w;
+      });
+    }
+    loss /= weight;
+    const isBest = this.#best === null || loss < this.#best.loss;
+    this.#best = isBest || !this.#best ? { loss, step: this.#step, since: 0 } : { ...this.#best, since: this.#best.since + 1 };
+    const { patience } = this.#options.params;
+    this.#stopped = patience !== null && this.#best.since >= patience;
+    return { type: "evaluation", step: this.#step, loss, accuracy: correct / weight, isBest };
+  }
+
+  #checkpoint(): TrainingEvent {
+    const { folder, params, saveMore } = this.#options;
+    writeCheckpoint(folder, this.adaptation, this.#optimizer, { step: this.#step, best: this.#best, stopped: this.#stopped }, saveMore);
+    const steps = checkpointSteps(folder);
+    const best = steps.findLast((step) => this.#best !== null && step <= this.#best.step);
+    const removable = steps.filter((step) => step !== best && step !== this.#step);
+    for (const step of removable.slice(0, Math.max(0, steps.length - params.keepCheckpoints))) removeCheckpoint(folder, step);
+    return { type: "checkpoint", step: this.#step };
+  }
+
+  /** The method's look at the inputs of its sites, before the first step. */
+  async #learnInputs(): Promise<void> {
+    const { method, options, sites, tasks } = this.adaptation;
+    if (!method?.learnInputs) return;
+    const { seed, batchSize } = this.#options.params;
+    const { train } = this.#options.dataset;
+    const programs = this.programs;
+    await method.learnInputs({
+      options,
+      sites,
+      tasks,
+      runKey: `learned${process.pid}-${runs++}`,
+      random: (...labels) => randomStream(seed, "learn", ...labels),
+      async *inputs({ fraction }) {
+        const plan = new BatchPlan(train, { batchSize, seed, shuffle: true });
+        const count = Math.max(1, Math.round(plan.batchesPerEpoch * fraction));
+        for (let index = 0; index < count; index++) {
+          const batch = plan.at(index);
+          const found = await programs.siteInputs(batch);
+          yield new Map([...found].map(([site, x]) => [site, withoutPadding(x, batch)]));
+        }
+      },
+    });
+    programs.forgetWeights();
+  }
+
+  /** @throws "training.diverged" saying where the first number was that is none */
+  async #refuseNonFinite(loss: number, gradients: Readonly<Record<string, Float32Array>>, batch: Batch): Promise<void> {
+    const broken = Object.entries(gradients).find(([, values]) => values.some((value) => !Number.isFinite(value)));
+    if (Number.isFinite(loss) && !broken) return;
+    const place = await nonFinitePlace(this.programs, batch);
+    const found = place ?? (Number.isFinite(loss) ? `the gradient of ${broken![0]}` : "the loss itself");
+    const last = checkpointSteps(this.#options.folder).at(-1);
+    const kept = last === undefined ? "no checkpoint was written yet" : `the last good checkpoint is of step ${last}`;
+    throw new WorkbenchError("training.diverged", `step ${this.#step + 1}: loss is ${loss}; the first place that is not finite is ${found}; ${kept}. Try a smaller learning rate`);
+  }
+}
+
+function added(a: Readonly<Record<string, Float32Array>>, b: Readonly<Record<string, Float32Array>>): Readonly<Record<string, Float32Array>> {
+  for (const [key, values] of Object.entries(a)) {
+    const more = b[key]!;
+    for (let i = 0; i < values.length; i++) values[i]! += more[i]!;
+  }
+  return a;
+}
+
+/** Rows of real tokens only: `[rows · positions, d]` → `[tokens, d]`. */
+function withoutPadding(x: FloatTensor, { rows, positions, last }: Batch): FloatTensor {
+  const d = x.shape[1]!;
+  const lengths = Array.from(last, (place) => place + 1);
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  const data = new Float32Array(total * d);
+  let at = 0;
+  for (let row = 0; row < rows; row++) {
+    data.set(x.data.subarray(row * positions * d, (row * positions + lengths[row]!) * d), at);
+    at += lengths[row]! * d;
+  }
+  return float32(data, [total, d]);
+}
