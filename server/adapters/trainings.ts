@@ -1,12 +1,20 @@
 /** Every method that can be trained; one file and one line to add one. */
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
+import { l1raTraining } from "./l1ra.ts";
 import { loraTraining, rsloraTraining } from "./lora.ts";
+import { olieraTraining } from "./oliera.ts";
+import { ssvdTraining } from "./ssvd.ts";
+import { structureTraining } from "./structure.ts";
 import type { TrainingMethod } from "./training.ts";
 
 export const trainings = {
   lora: loraTraining,
   rslora: rsloraTraining,
+  l1ra: l1raTraining,
+  structure: structureTraining,
+  oliera: olieraTraining,
+  ssvd: ssvdTraining,
 } satisfies Record<string, TrainingMethod>;
 export type TrainingName = keyof typeof trainings;
 

@@ -1,0 +1,43 @@
+/** L1RA's rule for moving ranks: gates that reached zero are taken away, and their ranks go to where even the smallest gate is large. */
+
+export interface ReallocationRule {
+  /** Gates below this are taken away. */
+  readonly pruneThreshold: number;
+  /** Whether freed ranks are handed out again. */
+  readonly reassign: boolean;
+  /** Whether a site that lost a rank now may also get one now. */
+  readonly excludePruned: boolean;
+}
+
+export interface Reallocation {
+  /** By site: places of the gates that stay, ascending; at least one. */
+  readonly kept: readonly (readonly number[])[];
+  /** By site: ranks it gets. */
+  readonly grown: readonly number[];
+  /** Ranks taken away in all. */
+  readonly freed: number;
+  /** Freed ranks that no site may take. */
+  readonly lost: number;
+}
+
+/**
+ * 1. Gates under the threshold go; the last of a site whose gates all are stays, so every rank is at least 1.
+ * 2. The freed ranks go one at a time, in turn, to the sites in falling order of the smallest gate they had before step 1.
+ * The sum of ranks stays the same while any site may take one.
+ *
+ * @param gates by site, `[rank]` each
+ * @see Singh et al. 2025, arXiv 2509.04884; raul-singh/L1RA, src/l1ra/tuner/model.py, update_ranks
+ */
+export function reallocation(gates: readonly Float32Array[], { pruneThreshold, reassign, excludePruned }: ReallocationRule): Reallocation {
+  const smallest = gates.map((values) => values.reduce((least, value) => Math.min(least, value), Infinity));
+  const isPruned = smallest.map((value) => value < pruneThreshold);
+  const kept = gates.map((values) => {
+    const staying = [...values.keys()].filter((k) => values[k]! >= pruneThreshold);
+    return staying.length > 0 ? staying : [values.length - 1];
+  });
+  const freed = gates.reduce((sum, values, site) => sum + values.length - kept[site]!.length, 0);
+  const candidates = [...gates.keys()].filter((site) => reassign && !(excludePruned && isPruned[site])).sort((a, b) => smallest[b]! - smallest[a]!);
+  const grown = gates.map(() => 0);
+  if (candidates.length > 0) for (let i = 0; i < freed; i++) grown[candidates[i % candidates.length]!]!++;
+  return { kept, grown, freed, lost: candidates.length > 0 ? 0 : freed };
+}

@@ -1,0 +1,77 @@
+/** OLieRA's fields of adapter_config.json, and earlier tasks' factors read from the folders they were saved in. */
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { readAdapterConfig } from "../formats/adapterConfig.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import { floatValues } from "../formats/tensorValues.ts";
+import type { Weight } from "../tensors/engine.ts";
+import { sameShape } from "../tensors/signature.ts";
+import { orders, type Order } from "./olieraTerms.ts";
+import { savedKey, type TrainingSite } from "./training.ts";
+
+const ownConfig = z.object({
+  oliera_order: z.enum(orders).default("exact"),
+  /** Ranks of the tasks whose factors lie side by side in the file, oldest first. */
+  oliera_ranks: z.array(z.int().min(1)).min(1).nullish(),
+});
+
+export const olieraFields = [...Object.keys(ownConfig.shape), "oliera_orthogonality", "oliera_lambda"];
+
+/** @throws "adapter.malformed" naming the field */
+export function olieraConfig(raw: unknown, folder: string): z.infer<typeof ownConfig> {
+  const parsed = ownConfig.safeParse(raw);
+  if (!parsed.success) throw new WorkbenchError("adapter.malformed", `${folder}/adapter_config.json: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+/** Factors of one task at one site; Δ = scale · b · a with the scale that was asked for. */
+export interface EarlierTask {
+  /** `[rank, dIn]` */
+  readonly a: Weight;
+  /** `[dOut, rank]` */
+  readonly b: Weight;
+}
+
+/**
+ * The tasks in the folders, oldest first, at one site.
+ * @param scale α/r of the task in training: the factors b are scaled to it
+ * @throws "training.badOptions" when a folder is no OLieRA adapter of this site and order; what reading a folder throws
+ */
+export function earlierTasks(folders: readonly string[], site: TrainingSite, { scale, order, runKey }: { scale: number; order: Order; runKey: string }): EarlierTask[] {
+  return folders.flatMap((folder) => {
+    const config = readAdapterConfig(folder, { OLIERA: olieraFields });
+    const { oliera_order: found, oliera_ranks: ranks } = olieraConfig(config.raw, folder);
+    if (found !== order) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
+    const { entries } = openCheckpoint(folder);
+    const [a, b] = [entries.get(savedKey(site, "lora_A.weight")), entries.get(savedKey(site, "lora_B.weight"))];
+    if (!a || !b) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`);
+    const tasks = ranks ?? [config.r];
+    const total = tasks.reduce((sum, rank) => sum + rank, 0);
+    if (!sameShape(a.shape, [total, site.dIn]) || !sameShape(b.shape, [site.dOut, total])) {
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and [${site.dOut}, ${total}]`);
+    }
+    const [rows, columns] = [floatValues(a), floatValues(b)];
+    const factor = config.loraAlpha / config.r / scale;
+    let from = 0;
+    return tasks.map((rank, task): EarlierTask => {
+      const start = from;
+      from += rank;
+      const key = `${runKey}:${folder}:${site.name}:${task}`;
+      const left = Float32Array.from({ length: site.dOut * rank }, (_, i) => factor * columns[Math.floor(i / rank) * total + start + (i % rank)]!);
+      return { a: held(`${key}:a`, [rank, site.dIn], rows.slice(start * site.dIn, from * site.dIn)), b: held(`${key}:b`, [site.dOut, rank], left) };
+    });
+  });
+}
+
+function held(key: string, shape: readonly number[], values: Float32Array): Weight {
+  return { key, shape, data: () => values };
+}
+
+/** An earlier adapter at a site that has none now would be left out of the model unseen. @throws "training.badOptions" naming the module */
+export function checkEarlierSites(folders: readonly string[], sites: readonly TrainingSite[]): void {
+  const known = new Set(sites.map((site) => savedKey(site, "lora_A.weight")));
+  for (const folder of folders) {
+    const stray = [...openCheckpoint(folder).entries.keys()].find((name) => !known.has(name) && name.endsWith(".lora_A.weight"));
+    if (stray !== undefined) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`);
+  }
+}

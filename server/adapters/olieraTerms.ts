@@ -1,0 +1,113 @@
+/** OLieRA's arithmetic: the factor exp(Δ), exact or as a Taylor sum, and the term that keeps tasks apart; in tfjs and on the host. */
+import * as tf from "@tensorflow/tfjs-core";
+import type { Tensor } from "@tensorflow/tfjs-core";
+import type { FactoredMatrix } from "../tensors/factored.ts";
+
+export const orders = ["exact", "first", "second", "third"] as const;
+export type Order = (typeof orders)[number];
+
+export const orthogonalities = ["none", "faithful", "centred", "lie"] as const;
+export type Orthogonality = (typeof orthogonalities)[number];
+
+/** exp(δ) − 1, or δ + δ²/2 + … up to the order, entry by entry: what multiplies W to give ΔW. */
+export function relativeChange(exponent: Tensor, order: Order): Tensor {
+  switch (order) {
+    case "exact":
+      return tf.expm1(exponent);
+    case "first":
+      return exponent;
+    case "second":
+      return tf.mul(exponent, tf.add(tf.mul(exponent, 1 / 2), 1));
+    case "third":
+      return tf.mul(exponent, tf.add(tf.mul(exponent, tf.add(tf.mul(exponent, 1 / 6), 1 / 2)), 1));
+    default:
+      return order satisfies never;
+  }
+}
+
+/** The same of one number. */
+export function relativeChangeOf(exponent: number, order: Order): number {
+  switch (order) {
+    case "exact":
+      return Math.expm1(exponent);
+    case "first":
+      return exponent;
+    case "second":
+      return exponent * (1 + exponent / 2);
+    case "third":
+      return exponent * (1 + exponent * (1 / 2 + exponent / 6));
+    default:
+      return order satisfies never;
+  }
+}
+
+/**
+ * ΔW = W ⊙ (exp(Δ) − 1), `[dOut, dIn]`.
+ * @param exponent Δ in factors
+ * @param base W, `[dOut, dIn]` or its transpose as `stored` says
+ */
+export function multiplicativeDelta(exponent: FactoredMatrix, base: Float32Array, stored: "outIn" | "inOut", order: Order): Float32Array {
+  const { dOut, dIn } = exponent;
+  const delta = new Float32Array(dOut * dIn);
+  forEachRow(exponent, (row, o) => {
+    for (let i = 0; i < dIn; i++) delta[o * dIn + i] = base[stored === "outIn" ? o * dIn + i : i * dOut + o]! * relativeChangeOf(row[i]!, order);
+  });
+  return delta;
+}
+
+/** Smallest factor exp(Δ) of all entries; at or below 0 the update has left the group of matrices without zeros. */
+export function smallestFactor(exponent: FactoredMatrix, order: Order): number {
+  let least = Infinity;
+  forEachRow(exponent, (row) => {
+    for (let i = 0; i < row.length; i++) least = Math.min(least, 1 + relativeChangeOf(row[i]!, order));
+  });
+  return least;
+}
+
+/** Rows of scale · left · right, one after the other, in float64. */
+function forEachRow({ left, right, dOut, dIn, rank, scale }: FactoredMatrix, visit: (row: Float64Array, o: number) => void): void {
+  const row = new Float64Array(dIn);
+  for (let o = 0; o < dOut; o++) {
+    row.fill(0);
+    for (let k = 0; k < rank; k++) {
+      const b = scale * left[o * rank + k]!;
+      for (let i = 0; i < dIn; i++) row[i]! += b * right[k * dIn + i]!;
+    }
+    visit(row, o);
+  }
+}
+
+/** Inside the root of the centred norm, whose slope at 0 would be infinite. */
+const rootFloor = 1e-12;
+
+/**
+ * How much two tasks' updates at one site overlap, a scalar.
+ * - faithful: ‖exp(Δ_i) exp(Δ)ᵀ‖_F, as the paper has it: never 0, as all entries are positive; dOut · dIn where both Δ are 0
+ * - centred: ‖(exp(Δ_i) − 1)(exp(Δ) − 1)ᵀ‖_F
+ * - lie: ‖A_i Aᵀ‖_F²
+ *
+ * @param earlier A_i `[r_i, dIn]` and the exponent Δ_i `[dOut, dIn]`; @param current the same of the task in training
+ */
+export function overlap(form: Exclude<Orthogonality, "none">, order: Order, earlier: TaskTensors, current: TaskTensors): Tensor {
+  switch (form) {
+    case "lie":
+      return tf.sum(tf.square(tf.matMul(earlier.a, current.a, false, true)));
+    case "centred":
+      return tf.sqrt(tf.add(productEnergy(relativeChange(earlier.exponent(), order), relativeChange(current.exponent(), order)), rootFloor));
+    case "faithful":
+      return tf.sqrt(productEnergy(tf.add(relativeChange(earlier.exponent(), order), 1), tf.add(relativeChange(current.exponent(), order), 1)));
+    default:
+      return form satisfies never;
+  }
+}
+
+export interface TaskTensors {
+  readonly a: Tensor;
+  exponent(): Tensor;
+}
+
+/** ‖X Yᵀ‖_F² of X, Y `[m, n]`; as ⟨XᵀX, YᵀY⟩ where that is the smaller product. */
+function productEnergy(x: Tensor, y: Tensor): Tensor {
+  const [m, n] = [x.shape[0], x.shape[1]!];
+  return m <= 2 * n ? tf.sum(tf.square(tf.matMul(x, y, false, true))) : tf.sum(tf.mul(tf.matMul(x, x, true), tf.matMul(y, y, true)));
+}

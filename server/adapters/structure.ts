@@ -1,0 +1,186 @@
+/** Structure-learnable adapter: every site asks, by a gate per task, whether it is needed, and mixes its modules from a pool that tasks share. */
+import * as tf from "@tensorflow/tfjs-core";
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { floatValues } from "../formats/tensorValues.ts";
+import type { FactoredMatrix } from "../tensors/factored.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
+import { uniforms } from "../tensors/random.ts";
+import { alphaOption, checkRank, loraTensors, rankOption } from "./lora.ts";
+import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
+import type { AdapterMethod } from "./method.ts";
+import { closed, gateOf, gatePenalty, gateValues, mixValues, regularisers, type Regulariser } from "./structureGates.ts";
+import { defineTraining, savedKey, type DeltaContext, type Gauge, type SiteState, type StepChange, type StepContext } from "./training.ts";
+
+const about = {
+  title: "Structure-learnable adapter",
+  source: "Gong, Deng, Qi, Zou, Xue & Zi 2025, arXiv 2509.03057",
+  exactness: "reconstructed from reviews of the paper: its gate σ(α) per task is known; the pool (one a site, shared by tasks), its softmax mix, the regularisers and the closing of gates are ours. Mapped to LoRA: B·A beside W, no nonlinearity, not the paper's bottleneck behind a block",
+};
+
+/** What multiplies each column of B for one task: gate · mix of the module it belongs to. `[modules · rank]` */
+function columnShares(alpha: Float32Array, beta: Float32Array | undefined, task: number, regulariser: Regulariser, columns: number): Float32Array {
+  const gate = gateValues(alpha.subarray(task, task + 1), regulariser)[0]!;
+  const modules = beta ? beta.length / alpha.length : 1;
+  const mix = beta ? mixValues(beta.subarray(task * modules, (task + 1) * modules)) : Float32Array.of(1);
+  const rank = columns / modules;
+  return Float32Array.from({ length: columns }, (_, i) => gate * mix[Math.floor(i / rank)]!);
+}
+
+function sharedLeft(b: Float32Array, shares: Float32Array, dOut: number): Float32Array {
+  const columns = shares.length;
+  return Float32Array.from({ length: dOut * columns }, (_, i) => b[i]! * shares[i % columns]!);
+}
+
+/** The method's own fields of adapter_config.json. */
+const ownConfig = z.object({
+  structure_modules: z.int().min(1).default(1),
+  structure_tasks: z.array(z.string()).min(1).default(["all"]),
+  /** The task whose structure is opened. */
+  structure_active_task: z.string().nullish(),
+  structure_regulariser: z.enum(regularisers).default("mean"),
+});
+
+export const structure: AdapterMethod = {
+  ...about,
+  peftType: "STRUCTURE",
+  ownFields: [...Object.keys(ownConfig.shape), "structure_lambda"],
+  ownTensors: ["structure_alpha", "structure_beta"],
+  accepts: () => true,
+  loadSite(config, parsed) {
+    const { modulePath, keys, own, site } = parsed;
+    const fields = ownConfig.safeParse(config.raw);
+    if (!fields.success) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: ${z.prettifyError(fields.error)}`);
+    const { structure_modules: modules, structure_tasks: tasks, structure_active_task: active, structure_regulariser: regulariser } = fields.data;
+    const task = active === null || active === undefined ? 0 : tasks.indexOf(active);
+    if (task < 0) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: structure_active_task is "${active}"; expected one of ${tasks.join(", ")}`);
+    const [a, b, alpha, beta] = [keys.loraA?.entry, keys.loraB?.entry, own["structure_alpha"]?.entry, own["structure_beta"]?.entry];
+    if (!a || !b || !alpha || (modules > 1 && !beta)) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : !alpha ? "structure_alpha" : "structure_beta"}`);
+    const columns = modules * config.r;
+    const dIn = site?.dIn ?? a.shape[1]!;
+    const dOut = site?.dOut ?? b.shape[0]!;
+    expectShape(`lora_A of "${modulePath}"`, a.shape, [columns, dIn], "modules · rank × dIn");
+    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, columns], "dOut × modules · rank");
+    expectShape(`structure_alpha of "${modulePath}"`, alpha.shape, [tasks.length], "tasks");
+    if (beta) expectShape(`structure_beta of "${modulePath}"`, beta.shape, [tasks.length, modules], "tasks × modules");
+    const shares = columnShares(floatValues(alpha), beta && floatValues(beta), task, regulariser, columns);
+    const factors: FactoredMatrix = { left: sharedLeft(floatValues(b), shares, dOut), right: floatValues(a), dOut, dIn, rank: columns, scale: config.loraAlpha / config.r };
+    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}:task${task}`, alpha: config.loraAlpha });
+  },
+  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
+};
+
+const options = z.strictObject({
+  rank: rankOption.default(8).describe("Rank of each module of the pool"),
+  alpha: alphaOption.default(8),
+  modules: z.int().min(1).max(64).default(1).describe("Modules in each site's pool, which all tasks share"),
+  lambda: z.number().min(0).default(1).describe("Strength of the sparsity term; the paper's best is 1, under a scale that it does not state"),
+  regulariser: z.enum(regularisers).default("mean").describe("Sparsity term over the gates: mean or sum of σ(α), Σ σ(1 − σ), or the expected number of open hard-concrete gates"),
+  gateRate: z.number().positive().default(1e-2).describe("Constant learning rate of the gates and mixes"),
+  searchShare: z.number().gt(0).max(1).default(1).describe("Share of the steps after which gates at or under one half close for good; 1 never"),
+});
+type StructureOptions = z.infer<typeof options>;
+
+export const structureTraining = defineTraining<StructureOptions>({
+  ...about,
+  summary: "LoRA with a learnt gate per site and task, drawn to zero, so that training finds which sites each task needs.",
+  isReconstructed: true,
+  options,
+  parameterCount(site, { rank, modules }, tasks) {
+    checkRank(rank, site);
+    return modules * rank * (site.dIn + site.dOut) + tasks * (modules > 1 ? modules + 1 : 1);
+  },
+  /** A ~ U(±1/√dIn) for every module, B = 0, α = 0, so that σ(α) = ½, and β = 0: all modules alike. */
+  start({ name, dIn, dOut }, { options: { rank, modules }, random, tasks }) {
+    const columns = modules * rank;
+    const trained: Record<string, FloatTensor> = {
+      loraA: float32(uniforms(columns * dIn, 1 / Math.sqrt(dIn), random("loraA", name)), [columns, dIn]),
+      loraB: float32(new Float32Array(dOut * columns), [dOut, columns]),
+      gate: float32(new Float32Array(tasks.length), [tasks.length]),
+    };
+    if (modules > 1) trained["mix"] = float32(new Float32Array(tasks.length * modules), [tasks.length, modules]);
+    return { trained, frozen: {} };
+  },
+  rules: ({ gateRate }) => ({
+    loraA: { decays: true },
+    loraB: { decays: true },
+    gate: { decays: false, learningRate: gateRate },
+    mix: { decays: false, learningRate: gateRate },
+  }),
+  delta,
+  penalty: (sites, { lambda, regulariser }) => tf.mul(gatePenalty(sites.map(({ trained }) => trained["gate"]!), regulariser), lambda),
+  afterStep: closeGates,
+  deltaWeight(state, chosen, task = 0) {
+    const { site: { dIn, dOut }, trained } = state;
+    const columns = chosen.modules * chosen.rank;
+    const shares = columnShares(trained["gate"]!.data, trained["mix"]?.data, task, chosen.regulariser, columns);
+    return { left: sharedLeft(trained["loraB"]!.data, shares, dOut), right: trained["loraA"]!.data, dOut, dIn, rank: columns, scale: chosen.alpha / chosen.rank };
+  },
+  gauges,
+  save(sites, chosen, tasks) {
+    const config = {
+      peft_type: "STRUCTURE",
+      r: chosen.rank,
+      lora_alpha: chosen.alpha,
+      structure_modules: chosen.modules,
+      structure_tasks: tasks,
+      structure_active_task: tasks[0] ?? null,
+      structure_regulariser: chosen.regulariser,
+      structure_lambda: chosen.lambda,
+    };
+    const own = sites.flatMap(({ site, trained }): [string, FloatTensor][] => [
+      [savedKey(site, "structure_alpha"), trained["gate"]!],
+      ...(trained["mix"] ? [[savedKey(site, "structure_beta"), trained["mix"]] satisfies [string, FloatTensor]] : []),
+    ]);
+    return { config, tensors: new Map([...loraTensors(sites), ...own]) };
+  },
+});
+
+/** s · Σ_k σ(α_t) π_tk (x A_kᵀ) B_kᵀ, t the task of the row and π = softmax(β) over the modules. */
+function delta({ x, trained, tasks, options: { rank, alpha, modules, regulariser } }: DeltaContext<StructureOptions>): tf.Tensor {
+  const inner = tf.matMul(x, trained["loraA"]!, false, true);
+  const gate = tf.reshape(tf.mul(gateOf(trained["gate"]!, regulariser), alpha / rank), [-1, 1]); // [tasks, 1]
+  const shares = modules > 1 ? tf.mul(tf.softmax(trained["mix"]!, -1), gate) : gate; // [tasks, modules]
+  const ofRows = tasks ? tf.matMul(tasks, shares) : shares; // [rows or 1, modules]
+  const rows = x.shape[0];
+  const mixed = modules > 1
+    ? tf.reshape(tf.mul(tf.reshape(inner, [rows, modules, rank]), tf.expandDims(ofRows, 2)), [rows, modules * rank])
+    : tf.mul(inner, ofRows);
+  return tf.matMul(mixed, trained["loraB"]!, false, true);
+}
+
+/** At the end of the search: gates of one half or less become exactly 0 and stay; the others keep their value and go on training. */
+function closeGates({ options: { searchShare, regulariser }, step, totalSteps, sites }: StepContext<StructureOptions>): StepChange {
+  if (searchShare === 1 || step !== Math.max(1, Math.round(searchShare * totalSteps))) return { reshaped: [], note: null };
+  let [shut, all] = [0, 0];
+  for (const { trained } of sites) {
+    const alpha = trained["gate"]!.data;
+    gateValues(alpha, regulariser).forEach((value, task) => {
+      all++;
+      if (value > 0.5) return;
+      shut++;
+      alpha[task] = closed;
+    });
+  }
+  // Without their moments, closed gates have no velocity left to open with.
+  return { reshaped: [], resetsMoments: true, note: `search ended: ${shut} of ${all} gates closed` };
+}
+
+function gauges({ modules, regulariser }: StructureOptions, tasks: readonly string[]): readonly Gauge[] {
+  const gates: Gauge = {
+    id: "gates",
+    label: tasks.length > 1 ? `Gate by task (${tasks.join(", ")})` : "Gate",
+    unit: "",
+    length: tasks.length,
+    values: ({ trained }: SiteState) => gateValues(trained["gate"]!.data, regulariser),
+  };
+  if (modules === 1) return [gates];
+  const mix: Gauge = {
+    id: "mix",
+    label: tasks.length > 1 ? `Mix of modules by task (${tasks.join(", ")})` : "Mix of modules",
+    unit: "",
+    length: tasks.length * modules,
+    values: ({ trained }) => Float32Array.from(tasks.flatMap((_, task) => [...mixValues(trained["mix"]!.data.subarray(task * modules, (task + 1) * modules))])),
+  };
+  return [gates, mix];
+}
