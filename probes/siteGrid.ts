@@ -1,6 +1,7 @@
 /** Sites laid out as layer × kind of site, for heatmaps and tables over a whole adapter. */
 import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
+import * as layout from "../server/training/monitors/siteLayout.ts";
 import type { Axis } from "./result.ts";
 
 export interface SiteGrid {
@@ -12,15 +13,8 @@ export interface SiteGrid {
   readonly kinds: readonly string[];
 }
 
-/** "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj". */
-export function siteKind(site: SiteAdapter): string {
-  return site.site.replace(/^.*\.\d+\./, "");
-}
-
-/** "L3.mlp.in" */
-export function siteLabel(site: SiteAdapter): string {
-  return /\.\d+\./.test(site.site) ? `L${site.layer}.${siteKind(site)}` : site.site;
-}
+export const siteKind = ({ site }: SiteAdapter): string => layout.siteKind(site);
+export const siteLabel = ({ site, layer }: SiteAdapter): string => layout.siteLabel({ name: site, layer });
 
 export function siteGrid(adapter: LoadedAdapter): SiteGrid {
   const sites = [...adapter.sites.values()];

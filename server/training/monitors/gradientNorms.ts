@@ -2,10 +2,13 @@
 import { headKey, siteKey, trainedTensors } from "../adaptation.ts";
 import { norm } from "./lanczos.ts";
 import type { Monitor, WatchedRun } from "./monitor.ts";
+import { siteLabel } from "./siteLayout.ts";
 
 /** One curve: a site's tensor, the head, or all of the base's weights in a layer. */
 export interface GradientCurve {
   readonly label: string;
+  /** "loraA": curves of one parameter are drawn together. */
+  readonly parameter: string;
   readonly site: string | null;
   readonly layer: number | null;
   /** Of these trained tensors together. */
@@ -14,15 +17,16 @@ export interface GradientCurve {
 
 export function gradientCurves({ adaptation }: WatchedRun): GradientCurve[] {
   if (adaptation.full) {
-    const byLayer = Map.groupBy(trainedTensors(adaptation).filter(({ key }) => key !== headKey).map(({ key }) => key), (key) => /\.(\d+)\./.exec(key)?.[1] ?? "outside the blocks");
-    const curves = [...byLayer].map(([layer, keys]) => ({ label: /\d/.test(layer) ? `layer ${layer}` : layer, site: null, layer: /\d/.test(layer) ? Number(layer) : null, keys }));
+    const keys = trainedTensors(adaptation).flatMap(({ key }) => (key === headKey ? [] : [key]));
+    const layerOf = (key: string) => /\.(\d+)\./.exec(key)?.[1] ?? null;
+    const curves = [...new Set(keys.map(layerOf))].map((layer) => ({ label: layer === null ? "outside the blocks" : `layer ${layer}`, parameter: "base", site: null, layer: layer === null ? null : Number(layer), keys: keys.filter((key) => layerOf(key) === layer) }));
     return [...curves, ...headCurve(adaptation.head !== null)];
   }
-  const curves = adaptation.sites.flatMap(({ site, trained }) => Object.keys(trained).map((parameter) => ({ label: `${site.name} ${parameter}`, site: site.name, layer: site.layer, keys: [siteKey(site.name, parameter)] })));
+  const curves = adaptation.sites.flatMap(({ site, trained }) => Object.keys(trained).map((parameter) => ({ label: siteLabel(site), parameter, site: site.name, layer: site.layer, keys: [siteKey(site.name, parameter)] })));
   return [...curves, ...headCurve(adaptation.head !== null)];
 }
 
-const headCurve = (isThere: boolean): GradientCurve[] => (isThere ? [{ label: "classifier head", site: null, layer: null, keys: [headKey] }] : []);
+const headCurve = (isThere: boolean): GradientCurve[] => (isThere ? [{ label: "classifier head", parameter: "score", site: null, layer: null, keys: [headKey] }] : []);
 
 export const gradientNorms: Monitor = {
   title: "Gradients",

@@ -10,14 +10,22 @@ import { weightProducts } from "./weightProducts.ts";
 /** A ΔW of higher rank is no small update of W's vectors. */
 const mostRank = 128;
 
-const isLowRank = ({ adaptation: { method, sites, options } }: WatchedRun) => sites.every((state) => method!.deltaWeight(state, options).rank <= mostRank);
+/** @throws "training.badParams" */
+function refuseHighRank({ adaptation: { method, methodName, sites, options } }: WatchedRun): void {
+  const rank = Math.max(...sites.map((state) => method?.deltaWeight(state, options).rank ?? 0));
+  if (sites.length === 0) throw new WorkbenchError("training.badParams", `probes.intruders: method "${methodName}" has no adapted sites; expected an adapter`);
+  if (rank > mostRank) throw new WorkbenchError("training.badParams", `probes.intruders: ΔW of method "${methodName}" has rank ${rank}; expected at most ${mostRank}`);
+}
 
 export const intruders: Monitor = {
   title: "Intruders",
   summary: `Of the ${intruderRule.count} leading left singular vectors of W + ΔW at every site, those whose cosine with each singular vector of W is below ${intruderRule.epsilon}.`,
-  applies: (run) => run.params.intruders && run.adaptation.sites.length > 0 && isLowRank(run),
+  applies: ({ params }) => params.intruders,
   arrays: (run) => [siteCurves(run, "intruders"), siteCurves(run, "intruders_open")],
-  start({ adaptation: { sites, method, options }, programs: { engine } }) {
+  start(run) {
+    refuseHighRank(run);
+    const { sites, method, options } = run.adaptation;
+    const { engine } = run.programs;
     let bases: BaseDirections[] = [];
     return {
       async prepare(signal) {

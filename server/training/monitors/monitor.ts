@@ -38,6 +38,13 @@ export interface ArraySpec {
   readonly snapshot: "first" | "last";
 }
 
+/** Numbers for a contiguous part of an array, starting at flat index `offset`. */
+export interface Tile {
+  readonly array: string;
+  readonly offset: number;
+  readonly data: Float32Array;
+}
+
 export interface Monitor {
   readonly title: string;
   /** One sentence: what it tells. */

@@ -8,7 +8,7 @@ import type { PinnedPrompt } from "./pinnedPrompts.ts";
 export const patching: Monitor = {
   title: "Patching",
   summary: "With the adapter on at one site alone: the share of the logit difference between base and adapted model that it brings about, over the pinned prompts.",
-  applies: ({ params, adaptation }) => params.patchSites.length > 0 && adaptation.sites.length > 0,
+  applies: ({ params }) => params.patchSites.length > 0,
   arrays: ({ params }) => [{ name: "patch_score", shape: [params.patchSites.length], axes: ["site"], snapshot: "last" }],
   start({ params, adaptation, prompts: pinned }) {
     const known = adaptation.sites.map(({ site }) => site.name);

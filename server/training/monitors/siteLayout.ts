@@ -5,6 +5,11 @@ export function siteKind(site: string): string {
   return site.replace(/^.*\.\d+\./, "");
 }
 
+/** "L3.mlp.in"; a site outside the blocks keeps its name. */
+export function siteLabel({ name, layer }: { readonly name: string; readonly layer: number }): string {
+  return /\.\d+\./.test(name) ? `L${layer}.${siteKind(name)}` : name;
+}
+
 export interface SiteLayout {
   readonly layers: readonly number[];
   readonly kinds: readonly string[];

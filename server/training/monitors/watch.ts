@@ -1,0 +1,303 @@
+/**
+ * Looking inside a run while it trains: asks the budget when, the monitors what, and keeps all numbers so far.
+ * It reads the adaptation and never writes into it: with and without it a run trains to the same bits.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as z from "zod";
+import type { SiteState } from "../../adapters/training.ts";
+import { WorkbenchError } from "../../errors.ts";
+import type { Tokenizer } from "../../formats/tokenizer.ts";
+import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
+import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
+import { ignition, turn } from "../abruptChanges.ts";
+import type { Adaptation } from "../adaptation.ts";
+import { LookingBudget } from "../lookingBudget.ts";
+import { evaluationArrays, stepArrays, StepCurves } from "../stepCurves.ts";
+import type { TrainingEvent, TrainingPlan } from "../trainer.ts";
+import type { TrainingParams } from "../trainingParams.ts";
+import type { TrainingPrograms } from "../trainingPrograms.ts";
+import type { ArraySpec, Looker, Moment, Tile, WatchedRun } from "./monitor.ts";
+import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
+import { monitorIds, monitors, type MonitorId } from "./registry.ts";
+import { siteLabel } from "./siteLayout.ts";
+import { siteSpectrum, type SiteSpectrum } from "./siteSpectrum.ts";
+
+export interface WatchOptions {
+  readonly adaptation: Adaptation;
+  readonly programs: TrainingPrograms;
+  readonly plan: TrainingPlan;
+  readonly params: TrainingParams;
+  /** Needed for pinned prompts. */
+  readonly tokenizer: Tokenizer | null;
+}
+
+/** Where something changed abruptly, or where the method says that it did something. */
+export interface Marker {
+  readonly step: number;
+  readonly kind: "ignition" | "turn" | "note";
+  readonly label: string;
+  /** The site where the change is clearest; null for a note. */
+  readonly site: string | null;
+  readonly layer: number | null;
+}
+
+export interface DeclaredArray {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly axes: readonly string[];
+}
+
+/** The training step of each look, `[snapshot]`. */
+export const stepsArray = "snapshot_step";
+const fileName = "looks.safetensors";
+/** A curve array up to this size is sent whole; a larger one curve by curve. */
+const mostWholeBytes = 2 ** 16;
+/** Marks beyond this only crowd a figure. */
+const mostMarkers = 200;
+
+const account = z.object({ balance: z.number(), cost: z.number().nullable(), lastStep: z.number() });
+const savedState = z.object({
+  budget: z.object({ used: z.number(), lastStep: z.number(), training: z.number(), looking: z.number(), pool: z.number(), accounts: z.record(z.string(), account) }),
+  curves: z.object({ smoothed: z.object({ sum: z.number(), weight: z.number() }), open: z.object({ steps: z.number() }).catchall(z.number()), evaluations: z.number() }),
+  markers: z.array(z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() })),
+  preparation: z.number(),
+});
+
+export class Watch {
+  readonly run: WatchedRun;
+  readonly curves: StepCurves;
+  readonly snapshots: number;
+  readonly plan: TrainingPlan;
+  /** Of the monitors that this run has. */
+  readonly active: readonly MonitorId[];
+  readonly #specs: readonly (ArraySpec & { readonly monitor: MonitorId })[];
+  readonly #budget: LookingBudget;
+  readonly #lookers: ReadonlyMap<MonitorId, Looker>;
+  readonly #numbers: ReadonlyMap<string, Float32Array>;
+  readonly #declared: readonly DeclaredArray[];
+  #markers: Marker[] = [];
+  #preparationSeconds = 0;
+
+  /** @throws what reading pinned prompts and starting monitors throws; "tokenizer.malformed" when prompts are pinned and there is no tokenizer */
+  constructor({ adaptation, programs, plan, params, tokenizer }: WatchOptions) {
+    const { probes } = params;
+    const firstStep = params.startFrom?.step ?? 0;
+    if (probes.prompts.length > 0 && !tokenizer) throw new WorkbenchError("tokenizer.malformed", `probes.prompts: ${adaptation.model.path} has no tokenizer.json; prompts cannot be read`);
+    const prompts = probes.prompts.length > 0 && tokenizer ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), programs) : null;
+    this.run = { adaptation, programs, params: probes, prompts };
+    this.plan = plan;
+    this.snapshots = probes.maxShare === 0 ? 0 : Math.min(probes.snapshots, Math.max(2, plan.totalSteps - firstStep + 1));
+    this.active = this.snapshots === 0 ? [] : monitorIds.filter((id) => monitors[id].applies(this.run));
+    this.#lookers = new Map(this.active.map((id) => [id, monitors[id].start(this.run)]));
+    this.#specs = this.active.flatMap((id) => monitors[id].arrays(this.run).map((spec) => ({ ...spec, monitor: id })));
+    this.#budget = new LookingBudget({ every: probes.every, snapshots: this.snapshots, maxShare: probes.maxShare, firstStep, totalSteps: plan.totalSteps, monitors: this.active });
+    this.curves = new StepCurves(plan, firstStep);
+    this.#declared = [
+      ...stepArrays.map((name) => ({ name, shape: [this.curves.points], axes: ["point"] })),
+      ...evaluationArrays.map((name) => ({ name, shape: [this.curves.evaluations], axes: ["evaluation"] })),
+      ...(this.snapshots > 0 ? [{ name: stepsArray, shape: [this.snapshots], axes: ["snapshot"] }] : []),
+      ...this.#specs.map(({ name, shape, axes, snapshot }) => (snapshot === "first" ? { name, shape: [this.snapshots, ...shape], axes: ["snapshot", ...axes] } : { name, shape: [...shape, this.snapshots], axes: [...axes, "snapshot"] })),
+    ];
+    this.#numbers = new Map(this.#declared.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape)).fill(NaN)]));
+  }
+
+  /** Every array that looks and steps write into. */
+  arrays(): readonly DeclaredArray[] {
+    return this.#declared;
+  }
+
+  /** All numbers so far: what a resumed run shows before its next step. */
+  tiles(): Tile[] {
+    return [...this.#numbers].map(([array, data]) => ({ array, offset: 0, data: data.slice() }));
+  }
+
+  /** An array as it is now; NaN where there is no number yet. */
+  numbers(array: string): Float32Array {
+    const found = this.#numbers.get(array);
+    if (!found) throw new WorkbenchError("internal", `no array "${array}" is watched`);
+    return found;
+  }
+
+  get markers(): readonly Marker[] {
+    return this.#markers;
+  }
+
+  /** Looks so far. */
+  get looks(): number {
+    return this.#budget.used;
+  }
+
+  /** Looking time over step time. */
+  get share(): number {
+    return this.#budget.share;
+  }
+
+  /** Whether only the looks at the first two steps were taken, which the share does not bound. */
+  get isStarting(): boolean {
+    return this.#budget.isStarting;
+  }
+
+  /** Seconds that monitors took once, before the first step. */
+  get preparationSeconds(): number {
+    return this.#preparationSeconds;
+  }
+
+  /** Norms and singular vectors of W, predictions of the base; then the first look, when the run is at its first step. @throws "job.cancelled" */
+  async prepare(step: number, signal: AbortSignal): Promise<Tile[]> {
+    const started = performance.now();
+    for (const looker of this.#lookers.values()) {
+      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      await looker.prepare?.(signal);
+    }
+    this.#preparationSeconds += (performance.now() - started) / 1000;
+    // A run that goes on from a checkpoint has had its first look.
+    return this.looks === 0 ? this.#look(step, {}) : [];
+  }
+
+  /**
+   * What an event of the trainer adds, with a look when one is due.
+   * @param gradients of the last step, before clipping, by key
+   */
+  async after(event: TrainingEvent, gradients: Readonly<Record<string, Float32Array>>): Promise<Tile[]> {
+    switch (event.type) {
+      case "step": {
+        this.#budget.trained(event.seconds);
+        if (event.note !== null) this.#mark({ step: event.step, kind: "note", label: event.note, site: null, layer: null });
+        const tiles = this.#keep(this.curves.step(event));
+        return [...tiles, ...(await this.#look(event.step, gradients))];
+      }
+      case "evaluation":
+        return this.#keep(this.curves.evaluation(event));
+      case "ended":
+        return event.reason === "paused" ? [] : this.#look(event.step, gradients, true);
+      default:
+        return [];
+    }
+  }
+
+  /** Writes everything so far into a checkpoint's folder. */
+  save(dir: string): void {
+    const about: z.infer<typeof savedState> = { budget: { ...this.#budget.state(), accounts: { ...this.#budget.state().accounts } }, curves: this.curves.state(), markers: [...this.#markers], preparation: this.#preparationSeconds };
+    const states = [...this.#lookers].flatMap(([id, looker]) => Object.entries(looker.state?.() ?? {}).map(([name, { shape, data }]) => ({ name: `${id}/${name}`, shape, data })));
+    const arrays = this.#declared.map(({ name, shape }) => ({ name: `array/${name}`, shape, data: this.numbers(name) }));
+    writeFileSync(join(dir, fileName), encodeSafetensors([...arrays, ...states], { watch: JSON.stringify(about) }));
+  }
+
+  /**
+   * Takes up what `save` wrote; before `prepare`.
+   * @throws "training.badParams" when the looks were of other sites or parameters
+   */
+  restore(dir: string): void {
+    const file = join(dir, fileName);
+    const { tensors, metadata } = parseSafetensors(readFileSync(file), file);
+    const { budget, curves, markers, preparation } = savedState.parse(JSON.parse(metadata["watch"] ?? "null"));
+    for (const { name, shape } of this.#declared) {
+      const data = tensors.get(`array/${name}`)?.data;
+      const numbers = this.numbers(name);
+      if (!(data instanceof Float32Array) || data.length !== numbers.length) throw new WorkbenchError("training.badParams", `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks were made with other parameters`);
+      numbers.set(data);
+    }
+    this.#budget.restore(budget);
+    this.curves.restore(curves);
+    this.#markers = markers;
+    this.#preparationSeconds = preparation;
+    for (const [id, looker] of this.#lookers) {
+      const own = [...tensors].flatMap(([name, { data, shape }]): [string, FloatTensor][] => (name.startsWith(`${id}/`) && data instanceof Float32Array ? [[name.slice(id.length + 1), float32(data, shape)]] : []));
+      looker.restore?.(Object.fromEntries(own));
+    }
+  }
+
+  async #look(step: number, gradients: Readonly<Record<string, Float32Array>>, isLast?: boolean): Promise<Tile[]> {
+    const due = this.#budget.due(step, isLast);
+    if (due.length === 0) return [];
+    const snapshot = this.#budget.used;
+    const moment = this.#moment(step, gradients);
+    const seconds: Record<string, number> = {};
+    const tiles: Tile[] = [{ array: stepsArray, offset: snapshot, data: Float32Array.of(step) }];
+    for (const [id, looker] of this.#lookers) {
+      if (!due.includes(id)) continue;
+      const started = performance.now();
+      const values = await numbersOf(looker, moment);
+      if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(...this.#placed(spec, snapshot, values[spec.name]));
+      seconds[id] = (performance.now() - started) / 1000;
+    }
+    this.#keep(tiles);
+    this.#budget.looked(step, seconds);
+    this.#markChanges(step, snapshot);
+    return tiles;
+  }
+
+  #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
+    const { adaptation: { method, options }, prompts } = this.run;
+    const spectra = new Map<SiteState, SiteSpectrum>();
+    let logits: Promise<readonly Float32Array[]> | null = null;
+    return {
+      step,
+      gradients,
+      spectrum(state) {
+        const found = spectra.get(state) ?? siteSpectrum(method!, state, options);
+        spectra.set(state, found);
+        return Promise.resolve(found);
+      },
+      promptLogits: () => (logits ??= prompts!.logits("all")),
+    };
+  }
+
+  /** The tiles of one array's numbers at one look. */
+  #placed({ name, shape, snapshot: axis }: ArraySpec, snapshot: number, values: Float32Array | undefined): Tile[] {
+    if (values?.length !== sizeOf(shape)) throw new WorkbenchError("internal", `a monitor gave ${values?.length ?? "no"} numbers of "${name}"; expected [${shape.join(", ")}]`);
+    if (axis === "first") return [{ array: name, offset: snapshot * values.length, data: values }];
+    const curves = Array.from(values, (value, row) => ({ array: name, offset: row * this.snapshots + snapshot, data: Float32Array.of(value) }));
+    const all = this.numbers(name);
+    if (4 * all.length > mostWholeBytes) return curves;
+    this.#keep(curves);
+    return [{ array: name, offset: 0, data: all.slice() }];
+  }
+
+  #keep(tiles: Tile[]): Tile[] {
+    for (const { array, offset, data } of tiles) this.numbers(array).set(data, offset);
+    return tiles;
+  }
+
+  /** Norm ignitions and direction turns at the newest look, one mark a kind, placed where it is clearest. */
+  #markChanges(step: number, snapshot: number): void {
+    const { sites } = this.run.adaptation;
+    const steps = this.numbers(stepsArray);
+    const found = (kind: "ignition" | "turn", array: string, score: (x: number[], values: number[]) => number | null) => {
+      const numbers = this.#numbers.get(array);
+      if (!numbers) return;
+      const changed = sites.flatMap(({ site }, row) => {
+        const curve = numbers.subarray(row * this.snapshots, row * this.snapshots + snapshot + 1);
+        if (Number.isNaN(curve[snapshot]!)) return [];
+        const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]!));
+        const strength = score(looked.map((i) => steps[i]!), looked.map((i) => curve[i]!));
+        return strength === null ? [] : [{ site, strength }];
+      });
+      if (changed.length === 0) return;
+      const { site } = changed.reduce((x, y) => (y.strength > x.strength ? y : x));
+      const more = changed.length === 1 ? "" : ` and ${changed.length - 1} more`;
+      const words = kind === "ignition" ? "norm ignites" : "direction turns";
+      this.#mark({ step, kind, label: `${words} at ${siteLabel(site)}${more}`, site: site.name, layer: site.layer });
+    };
+    found("ignition", "norm", (x, values) => ignition(x, values, values.length - 1));
+    found("turn", "turn", (_, values) => {
+      const cosine = turn(values, values.length - 1);
+      return cosine === null ? null : 1 - cosine;
+    });
+  }
+
+  #mark(marker: Marker): void {
+    if (this.#markers.length < mostMarkers) this.#markers = [...this.#markers, marker];
+  }
+}
+
+/** Null when a parameter is infinite or NaN: the trainer stops at its next step, and says where. */
+async function numbersOf(looker: Looker, moment: Moment): Promise<Readonly<Record<string, Float32Array>> | null> {
+  try {
+    return await looker.look(moment);
+  } catch (error) {
+    if (error instanceof WorkbenchError && error.code === "spectrum.notConverged") return null;
+    throw error;
+  }
+}
