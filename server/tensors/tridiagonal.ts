@@ -1,0 +1,79 @@
+/** Eigenvalues and eigenvectors of a symmetric tridiagonal matrix in float64, by the QL method with implicit shifts. */
+import { WorkbenchError } from "../errors.ts";
+
+export interface TridiagonalEigen {
+  /** `[k]`, the largest first */
+  readonly values: Float64Array;
+  /** `[k, tracked]`, an eigenvector a row: its last components */
+  readonly vectors: Float64Array;
+}
+
+/** An eigenvalue takes one or two iterations; many more means that the matrix holds no numbers. */
+const maxIterations = 50;
+
+/**
+ * @param diagonal `[n]`
+ * @param beside `[n − 1]`
+ * @param k how many pairs are returned
+ * @param tracked how many components of each eigenvector are computed, counted from the last; they cost 3 · tracked · n² products
+ * @throws "spectrum.notConverged"
+ * @see Golub & Van Loan, "Matrix Computations", 8.3; EISPACK's tql2
+ */
+export function tridiagonalEigen(diagonal: readonly number[], beside: readonly number[], k: number, tracked = diagonal.length): TridiagonalEigen {
+  const n = diagonal.length;
+  const d = Float64Array.from(diagonal);
+  const e = Float64Array.from({ length: n }, (_, i) => beside[i] ?? 0);
+  const z = new Float64Array(n * tracked); // row j becomes the eigenvector of d[j]
+  for (let j = 0; j < tracked; j++) z[(n - tracked + j) * tracked + j] = 1;
+  for (let low = 0; low < n; low++) {
+    for (let iteration = 0; ; iteration++) {
+      let high = low;
+      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
+      if (high === low) break;
+      if (iteration === maxIterations) throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a tridiagonal ${n} × ${n} matrix did not settle in ${maxIterations} iterations`);
+      sweep(d, e, z, low, high, tracked);
+    }
+  }
+  const order = [...d.keys()].sort((a, b) => d[b]! - d[a]!).slice(0, k);
+  const vectors = new Float64Array(k * tracked);
+  order.forEach((from, to) => vectors.set(z.subarray(from * tracked, (from + 1) * tracked), to * tracked));
+  return { values: Float64Array.from(order, (at) => d[at]!), vectors };
+}
+
+/** One implicit QL step on the block low … high, shifted by the eigenvalue of its first 2 × 2 that is nearer to d[low]. */
+function sweep(d: Float64Array, e: Float64Array, z: Float64Array, low: number, high: number, tracked: number): void {
+  const half = (d[low + 1]! - d[low]!) / (2 * e[low]!);
+  let g = d[high]! - d[low]! + e[low]! / (half + (half < 0 ? -1 : 1) * Math.hypot(half, 1));
+  let [s, c, p] = [1, 1, 0];
+  for (let i = high - 1; i >= low; i--) {
+    const f = s * e[i]!;
+    const b = c * e[i]!;
+    const r = Math.hypot(f, g);
+    e[i + 1] = r;
+    if (r === 0) {
+      d[i + 1]! -= p;
+      e[high] = 0;
+      return;
+    }
+    s = f / r;
+    c = g / r;
+    const shifted = d[i + 1]! - p;
+    const turn = (d[i]! - shifted) * s + 2 * c * b;
+    p = s * turn;
+    d[i + 1] = shifted + p;
+    g = c * turn - b;
+    rotateRows(z, i * tracked, (i + 1) * tracked, c, s, tracked);
+  }
+  d[low]! -= p;
+  e[low] = g;
+  e[high] = 0;
+}
+
+/** (x, y) → (c x − s y, s x + c y) */
+function rotateRows(z: Float64Array, x: number, y: number, c: number, s: number, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const [a, b] = [z[x + i]!, z[y + i]!];
+    z[y + i] = s * a + c * b;
+    z[x + i] = c * a - s * b;
+  }
+}
