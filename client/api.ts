@@ -3,6 +3,7 @@ import type {
   DemoCard, FolderListing, ProbeCard, RunRecord, RunRequest, StoredResult, SubjectCard, SubjectRequest, TokenizedText, WireError, apiPrefix,
 } from "../server/wire.ts";
 import type { NamedArray } from "../probes/result.ts";
+import type { TrainingMethodCard, TrainingPreview } from "./trainingWire.ts";
 import { readArrays } from "./arrays.ts";
 
 // The type alone is imported: the value would bring the schema library into the page.
@@ -34,7 +35,8 @@ async function call(path: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(prefix + path, init);
-  } catch {
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
     throw new ApiError({ code: "unreachable", message: "The Deltascope server does not answer. Is its terminal still open?", requestId: "" });
   }
   if (response.ok) return response;
@@ -62,6 +64,13 @@ export const api = {
   startRun: (request: RunRequest) => json<RunRecord>("/runs", post(request)),
   run: (runId: string) => json<StoredResult>(`/runs/${id(runId)}`),
   cancelRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/cancel`, post({})),
+  pauseRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/pause`, post({})),
+  resumeRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/resume`, post({})),
+  branchRun: (runId: string, step: number, params: Readonly<Record<string, unknown>>) => json<RunRecord>(`/runs/${id(runId)}/branch`, post({ step, params })),
+  checkpointAdapter: (runId: string, step: number) => json<{ readonly path: string }>(`/runs/${id(runId)}/adapter?step=${step}`),
+  trainingMethods: () => json<TrainingMethodCard[]>("/training/methods"),
+  trainingPreview: (subject: SubjectRequest, params: Readonly<Record<string, unknown>>, signal: AbortSignal) => json<TrainingPreview>("/training/preview", { ...post({ subject, params }), signal }),
+  scalarsUrl: (runId: string, format: "jsonl" | "csv") => `${prefix}/runs/${id(runId)}/scalars.${format}`,
   arrays: async (runId: string, axes: StoredResult["arrays"]): Promise<Record<string, NamedArray>> => {
     const reply = await call(`/runs/${id(runId)}/arrays.safetensors`);
     return readArrays(await reply.arrayBuffer(), axes);

@@ -5,7 +5,12 @@ import type { RunRecord, RunRequest } from "../../server/wire.ts";
 import { connectSocket, type LiveSocket } from "../socket.ts";
 
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-export const isOver = (record: RunRecord): boolean => record.state === "done" || record.state === "failed" || record.state === "cancelled";
+/** Nothing more comes of it unless someone asks: a paused run is over until it is resumed. */
+export const isOver = ({ state }: RunRecord): boolean => state !== "queued" && state !== "running";
+export const trainingProbe = "train";
+export const isTraining = ({ request }: RunRecord): boolean => request.probe === trainingProbe;
+/** A training run sends numbers at every step; drawing them more often than this would cost the trainer its cores. */
+const trainingFrameMs = 200;
 
 const stage = (record: RunRecord): number => (isOver(record) ? 2 : record.state === "running" ? 1 : 0);
 
@@ -26,7 +31,7 @@ class RunsState {
 
   start(): void {
     this.#socket = connectSocket({
-      onRecord: (record) => this.#note(record),
+      onRecord: (record) => this.#note(record, "told"),
       onEvents: (runId, seq, events) => this.#take(runId, seq, events),
       onRemoved: (runId) => {
         this.list = this.list.filter(({ id }) => id !== runId);
@@ -99,6 +104,38 @@ class RunsState {
     }
   }
 
+  /** Stops after the step it is at, with a checkpoint. */
+  async pause(runId: string): Promise<void> {
+    await this.#ask(() => api.pauseRun(runId));
+  }
+
+  /** The same run goes on from its last checkpoint. */
+  async resume(runId: string): Promise<void> {
+    await this.#ask(() => api.resumeRun(runId));
+  }
+
+  /** A new run from a checkpoint of another, with other settings from there. */
+  async branch(runId: string, step: number, params: Readonly<Record<string, unknown>>): Promise<RunRecord | null> {
+    const record = await this.#ask(() => api.branchRun(runId, step, params));
+    if (record) {
+      this.#show(record.id, emptyResult);
+      void this.#watch(record.id);
+    }
+    return record;
+  }
+
+  async #ask(change: () => Promise<RunRecord>): Promise<RunRecord | null> {
+    this.error = null;
+    try {
+      const record = await change();
+      this.#note(record, "asked");
+      return record;
+    } catch (error) {
+      this.error = words(error);
+      return null;
+    }
+  }
+
   #show(runId: string, result: ProbeResult): void {
     if (this.currentId !== null && this.currentId !== runId) this.#socket?.unwatch(this.currentId);
     this.currentId = runId;
@@ -125,10 +162,12 @@ class RunsState {
     this.#latest = events.reduce(applyEvent, seq === 0 ? emptyResult : this.#latest);
     if (this.#isFrameAsked) return;
     this.#isFrameAsked = true;
-    requestAnimationFrame(() => {
+    const show = (): void => {
       this.#isFrameAsked = false;
       if (this.currentId === runId) this.result = this.#latest;
-    });
+    };
+    if (this.current && isTraining(this.current)) setTimeout(() => requestAnimationFrame(show), trainingFrameMs);
+    else requestAnimationFrame(show);
   }
 
   async #resume(): Promise<void> {
@@ -138,11 +177,16 @@ class RunsState {
     else if (this.current) void this.open(this.current.id);
   }
 
-  #note(record: RunRecord): void {
+  /**
+   * An answer over HTTP may come later than what the socket has told since, so a run never goes back because of one,
+   * unless it was the answer to going on; what the socket tells is in order.
+   */
+  #note(record: RunRecord, how: "answered" | "asked" | "told" = "answered"): void {
     const before = this.list.find(({ id }) => id === record.id);
-    // An answer over HTTP may come later than what the socket has told since: a run never goes back.
-    if (before && stage(before) > stage(record)) return;
+    const goesBack = before !== undefined && stage(before) > stage(record);
+    if (goesBack && (how === "answered" || (how === "asked" && !isOver(before)))) return;
     this.list = before ? this.list.map((known) => (known.id === record.id ? record : known)) : [record, ...this.list];
+    if (goesBack && isOver(before) && record.id === this.currentId) void this.#watch(record.id);
   }
 }
 export const runs = new RunsState();

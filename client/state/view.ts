@@ -27,6 +27,14 @@ export interface View {
   readonly metric: string | null;
   readonly pins: readonly Pin[];
   readonly run: string | null;
+  /** The step slider's place; null follows the newest. */
+  readonly step: number | null;
+  /** By figure, how it is drawn where it leaves a choice. */
+  readonly looks: Readonly<Record<string, string>>;
+  /** By figure, the panel that is drawn alone. */
+  readonly panels: Readonly<Record<string, string>>;
+  /** Runs beside each other; empty when none are compared. */
+  readonly compare: readonly string[];
 }
 
 export const noPrompts: PromptTexts = { clean: "", corrupted: "", answer: "", counterAnswer: "" };
@@ -78,6 +86,10 @@ export function viewQuery(view: View): string {
   if (view.metric !== null) query.set("metric", view.metric);
   for (const pin of view.pins) query.append("pin", pinText(pin));
   if (view.run !== null) query.set("run", view.run);
+  if (view.step !== null) query.set("step", String(view.step));
+  for (const [figure, look] of Object.entries(view.looks)) query.append("look", `${figure}!${look}`);
+  for (const [figure, panel] of Object.entries(view.panels)) query.append("panel", `${figure}!${panel}`);
+  for (const run of view.compare) query.append("compare", run);
   return query.toString();
 }
 
@@ -94,10 +106,18 @@ export function viewFromQuery(text: string): View {
     metric: query.get("metric"),
     pins: query.getAll("pin").flatMap((pin) => pinFrom(pin) ?? []).slice(0, 2),
     run: query.get("run"),
+    step: /^\d+$/.test(query.get("step") ?? "") ? Number(query.get("step")) : null,
+    looks: byFigure(query.getAll("look")),
+    panels: byFigure(query.getAll("panel")),
+    compare: query.getAll("compare"),
   };
 }
 
-export const isEmptyView = (view: View): boolean => view.model === null && view.adapters.length === 0 && view.run === null;
+export const isEmptyView = (view: View): boolean => view.model === null && view.adapters.length === 0 && view.run === null && view.compare.length === 0;
+
+/** "spectra!heat" → what the figure has. */
+const byFigure = (texts: readonly string[]): Record<string, string> =>
+  Object.fromEntries(texts.flatMap((text) => (/^[^!]+!./.test(text) ? [[text.slice(0, text.indexOf("!")), text.slice(text.indexOf("!") + 1)] as const] : [])));
 
 function record(text: string | null): Record<string, unknown> {
   try {

@@ -2,12 +2,15 @@
 import { api, type Health } from "../api.ts";
 import type { Place } from "../../probes/result.ts";
 import type { DemoCard, RunRequest } from "../../server/wire.ts";
+import { comparison } from "./comparison.svelte.ts";
 import { schemaProperties } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
 import { prompts } from "./prompts.svelte.ts";
-import { isOver, runs } from "./runs.svelte.ts";
+import { isOver, isTraining, runs, trainingProbe } from "./runs.svelte.ts";
 import { selection } from "./selection.svelte.ts";
+import { steps } from "./steps.svelte.ts";
 import { subject } from "./subject.svelte.ts";
+import { training, type BranchPoint } from "./training.svelte.ts";
 import { isEmptyView, noPrompts, promptNames, viewFromQuery, viewQuery, type AdapterView, type PromptTexts, type View } from "./view.ts";
 
 class Workbench {
@@ -18,19 +21,27 @@ class Workbench {
   metric = $state<string | null>(null);
   demoRun = $state<string | null>(null);
 
-  readonly request: RunRequest | null = $derived(probes.active === null ? null : { subject: subject.request, probe: probes.active, params: { ...probes.params } });
+  readonly request: RunRequest | null = $derived.by(() => {
+    if (probes.active === null) return null;
+    if (probes.active === trainingProbe) return { subject: training.subject, probe: trainingProbe, params: training.params };
+    return { subject: subject.request, probe: probes.active, params: { ...probes.params } };
+  });
   /** The run on screen was made with other settings than those now shown. */
-  readonly isStale: boolean = $derived(runs.current !== null && this.request !== null && !isSameRequest(runs.current.request, this.request));
+  readonly isStale: boolean = $derived(runs.current !== null && !isTraining(runs.current) && this.request !== null && !isSameRequest(runs.current.request, this.request));
   readonly finding: string | null = $derived(runs.currentId !== null && runs.currentId === this.demoRun ? (this.demo?.finding ?? null) : runs.result.finding);
   readonly view: View = $derived({
     model: subject.model,
     adapters: subject.adapters,
     prompts: prompts.texts,
     probe: probes.active,
-    params: probes.active === null ? {} : (probes.changed[probes.active] ?? {}),
+    params: probes.active === null ? {} : probes.active === trainingProbe ? training.params : (probes.changed[probes.active] ?? {}),
     metric: this.metric,
     pins: selection.pins,
-    run: runs.currentId,
+    run: training.isNew && probes.active === trainingProbe ? null : runs.currentId,
+    step: steps.chosen,
+    looks: steps.looks,
+    panels: steps.panels,
+    compare: comparison.ids,
   });
 
   async start(): Promise<void> {
@@ -77,11 +88,56 @@ class Workbench {
   }
 
   async run(history: "push" | "replace" = "push"): Promise<void> {
-    if (!this.request || probes.obstacle !== null) return;
+    if (!this.request || (probes.obstacle !== null && probes.active !== trainingProbe)) return;
+    if (probes.active === trainingProbe) {
+      await this.startTraining();
+      return;
+    }
     const before = runs.current;
-    if (before && !isOver(before)) await runs.cancel(before.id);
+    // A training run is hours of work: it stays, and this one waits for it.
+    if (before && !isOver(before) && !isTraining(before)) await runs.cancel(before.id);
     if (before && before.request.probe !== this.request.probe) this.metric = null;
+    steps.clear();
     if (await runs.begin(this.request)) this.remember(history);
+  }
+
+  /** Starts the run that the form describes, or the branch of another run. */
+  async startTraining(): Promise<void> {
+    const { request } = this;
+    if (!request || request.subject.model === null) return;
+    const { branchOf } = training;
+    const record = branchOf ? await runs.branch(branchOf.run, branchOf.step, request.params) : await runs.begin(request);
+    if (!record) {
+      training.error = runs.error === null ? null : training.errorFrom(runs.error);
+      runs.error = null;
+      return;
+    }
+    training.isNew = false;
+    training.branchOf = null;
+    selection.clear();
+    steps.clear();
+    this.remember("push");
+  }
+
+  /** Opens the form of a new run, filled from a run when it branches off one. */
+  newTraining(branchOf: BranchPoint | null = null): void {
+    const from = branchOf === null ? null : runs.list.find(({ id }) => id === branchOf.run);
+    if (from) training.setAll(from.request.params);
+    comparison.clear();
+    probes.active = trainingProbe;
+    training.openForm(branchOf);
+    this.remember("push");
+  }
+
+  setStep(step: number | null): void {
+    if (step === null) steps.follow();
+    else steps.choose(step);
+    this.remember("replace");
+  }
+
+  compare(ids: readonly string[]): void {
+    comparison.ids = ids;
+    this.remember("push");
   }
 
   async cancel(): Promise<void> {
@@ -91,6 +147,11 @@ class Workbench {
   /** The probe's own last run comes back with it when its settings are the ones shown. */
   async goToProbe(name: string, options: { readonly run?: boolean; readonly params?: Readonly<Record<string, unknown>> } = {}): Promise<void> {
     if (!probes.cards.some((card) => card.name === name)) return;
+    comparison.clear();
+    if (name === trainingProbe) {
+      await this.goToTraining();
+      return;
+    }
     if (probes.active !== name) this.metric = null;
     probes.active = name;
     if (options.params) probes.setAll(name, { ...probes.changed[name], ...options.params });
@@ -104,7 +165,23 @@ class Workbench {
     this.remember("push");
   }
 
+  /** The run on screen, else the last one, else the form. */
+  async goToTraining(): Promise<void> {
+    probes.active = trainingProbe;
+    if (!runs.current || !isTraining(runs.current)) {
+      const last = runs.list.find(isTraining);
+      selection.clear();
+      steps.clear();
+      if (last) await runs.open(last.id);
+      else runs.close();
+    }
+    this.remember("push");
+  }
+
   async openRun(runId: string): Promise<void> {
+    comparison.clear();
+    if (runId !== runs.currentId) steps.clear();
+    training.isNew = false;
     const record = await runs.open(runId);
     if (!record) return;
     await this.#take(record.request);
@@ -141,9 +218,13 @@ class Workbench {
     else if (view.model !== null || view.adapters.length > 0) await subject.open(view.model, view.adapters, "model");
     prompts.setAll(view.prompts);
     probes.active = view.probe ?? probes.active ?? probes.cards[0]?.name ?? null;
-    if (view.probe !== null) probes.setAll(view.probe, view.params);
+    if (view.probe === trainingProbe) training.setAll(view.params);
+    else if (view.probe !== null) probes.setAll(view.probe, view.params);
+    training.isNew = view.probe === trainingProbe && view.run === null;
     this.metric = view.metric;
     selection.pins = view.pins;
+    [steps.chosen, steps.looks, steps.panels] = [view.step, view.looks, view.panels];
+    comparison.ids = view.compare;
     if (view.run === null) runs.close();
     else if (view.run !== runs.currentId) {
       const record = await runs.open(view.run);
@@ -153,6 +234,12 @@ class Workbench {
   }
 
   async #take({ subject: asked, probe, params }: RunRequest): Promise<void> {
+    if (probe === trainingProbe) {
+      // Adapters beside it have nothing to do with a training run, and stay.
+      if (asked.model !== subject.model) await subject.open(asked.model, [], "model");
+      probes.active = probe;
+      return;
+    }
     const known = subject.adapters;
     const adapters = asked.adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength, isOn: true }));
     const isSubset = asked.model === subject.model && adapters.every(({ path }) => known.some((adapter) => adapter.path === path));

@@ -25,6 +25,10 @@ const view: fc.Arbitrary<View> = fc.record({
   metric: fc.option(fc.constantFrom("kl", "normalized"), { nil: null }),
   pins: fc.array(fc.record({ figure: fc.constantFrom("positions", "heads", "a!b"), place }), { maxLength: 2 }),
   run: fc.option(fc.stringMatching(/^[\w-]{1,20}$/), { nil: null }),
+  step: fc.option(fc.nat(), { nil: null }),
+  looks: fc.dictionary(fc.constantFrom("spectra", "loss"), fc.constantFrom("ridges", "heat", "log")),
+  panels: fc.dictionary(fc.constantFrom("spectra", "rotation"), fc.constantFrom("blocks.3.mlp.in", "a!b")),
+  compare: fc.array(fc.stringMatching(/^[\w-]{1,20}$/), { maxLength: 3 }),
 });
 
 describe("the address", () => {

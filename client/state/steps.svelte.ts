@@ -1,0 +1,70 @@
+/** The step slider: which stored look at a training run all figures show, and the figures as they were then. */
+import { figureAtSnapshot, slice, type Figure } from "../../probes/result.ts";
+import { runs } from "./runs.svelte.ts";
+
+class StepsState {
+  /** The step that was chosen; null follows the newest. */
+  chosen = $state<number | null>(null);
+  /** How figures are drawn, and which of their panels alone, where they leave a choice. */
+  looks = $state.raw<Readonly<Record<string, string>>>({});
+  panels = $state.raw<Readonly<Record<string, string>>>({});
+
+  /** Every step that some figure has a snapshot of, ascending. */
+  readonly reached: readonly number[] = $derived.by(() => {
+    const all = new Set(runs.result.figures.flatMap((figure) => stepsOf(figure)));
+    return [...all].toSorted((a, b) => a - b);
+  });
+  readonly newest: number | null = $derived(this.reached.at(-1) ?? null);
+  /** The reached step that is on screen. */
+  readonly shown: number | null = $derived.by(() => {
+    const { chosen } = this;
+    return chosen === null ? this.newest : (this.reached.findLast((step) => step <= chosen) ?? this.reached[0] ?? null);
+  });
+  /** The figures of the run with their values at the step on screen. */
+  readonly figures: readonly Figure[] = $derived(runs.result.figures.map((figure) => at(figure, this.shown)));
+
+  choose(step: number): void {
+    this.chosen = step;
+  }
+
+  follow(): void {
+    this.chosen = null;
+  }
+
+  /** @param by how many snapshots to move; beyond the newest follows it again */
+  move(by: number): void {
+    const index = this.reached.indexOf(this.shown ?? NaN) + by;
+    if (index >= this.reached.length) this.chosen = null;
+    else if (index >= 0) this.chosen = this.reached[index] ?? null;
+  }
+
+  setLook(figure: string, look: string): void {
+    this.looks = { ...this.looks, [figure]: look };
+  }
+
+  setPanel(figure: string, panel: string | null): void {
+    const { [figure]: _dropped, ...others } = this.panels;
+    this.panels = panel === null ? others : { ...others, [figure]: panel };
+  }
+
+  clear(): void {
+    this.chosen = null;
+    this.looks = {};
+    this.panels = {};
+  }
+}
+
+function stepsOf(figure: Figure): number[] {
+  if (!figure.steps || !runs.result.arrays[figure.steps.array]) return [];
+  return [...slice(runs.result.arrays, figure.steps).data].filter(Number.isFinite);
+}
+
+/** Each figure has snapshots of its own: the last one up to the step. */
+function at(figure: Figure, step: number | null): Figure {
+  if (!figure.steps) return figure;
+  const steps = runs.result.arrays[figure.steps.array] ? slice(runs.result.arrays, figure.steps).data : new Float32Array(0);
+  const index = step === null ? -1 : steps.findLastIndex((each) => each <= step);
+  return figureAtSnapshot(figure, Math.max(0, index));
+}
+
+export const steps = new StepsState();
