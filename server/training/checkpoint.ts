@@ -121,7 +121,7 @@ export function restoreCheckpoint(folder: string, step: number, adaptation: Adap
     return float32(found.data, found.shape);
   };
   const expected = new Set(["trained", "memory", "frozen", "m", "v"]);
-  for (const state of adaptation.sites) restoreSite(state, adaptation.method?.learnInputs !== undefined, take);
+  for (const state of adaptation.sites) restoreSite(state, learnsFrozen(adaptation), take);
   if (adaptation.head) adaptation.head.data.set(take(`trained:${headKey}`).data);
   for (const { key, tensor } of trainedTensors(adaptation)) if (adaptation.full) tensor.data.set(take(`trained:${key}`).data);
   for (const [key, steps] of Object.entries(about.updates)) optimizer.restore(key, { m: take(`m:${key}`), v: take(`v:${key}`), steps });
@@ -149,12 +149,16 @@ function* stateTensors(adaptation: Adaptation, optimizer: AdamW): Generator<[nam
   for (const { site, memory, frozen } of adaptation.sites) {
     for (const [name, tensor] of Object.entries(memory)) yield [`memory:${site.name}/${name}`, tensor];
     // What was learned from data cannot be made again from the seed.
-    if (adaptation.method?.learnInputs) for (const [name, { shape, data }] of Object.entries(frozen)) yield [`frozen:${site.name}/${name}`, float32(data(), shape)];
+    if (learnsFrozen(adaptation)) for (const [name, weight] of Object.entries(frozen)) yield [`frozen:${site.name}/${name}`, float32(weight.data(), weight.shape)];
   }
   for (const [key, { m, v }] of optimizer.moments) {
     yield [`m:${key}`, m];
     yield [`v:${key}`, v];
   }
+}
+
+function learnsFrozen({ method }: Adaptation): boolean {
+  return method !== null && Object.hasOwn(method, "learnInputs");
 }
 
 function restoreSite({ site, trained, memory, frozen }: SiteState, isLearned: boolean, take: (name: string) => FloatTensor): void {
@@ -172,5 +176,5 @@ function diskError(error: unknown, folder: string): unknown {
   const code = error instanceof Error && "code" in error ? error.code : null;
   if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG") return error;
   const last = checkpointSteps(folder).at(-1);
-  return new WorkbenchError("training.diskFull", `${folder}: no room for a checkpoint (${String(code)}); ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`, { cause: error });
+  return new WorkbenchError("training.diskFull", `${folder}: no room for a checkpoint (${code}); ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`, { cause: error });
 }

@@ -100,8 +100,8 @@ export class Trainer {
     this.adaptation = startAdaptation(model, adaptationRequest(params, { labels: dataset.labels, tasks: dataset.tasks, runKey }));
     this.programs = new TrainingPrograms(engine, this.adaptation);
     this.#optimizer = new AdamW(params.optimizer, parameterRules(this.adaptation));
-    this.#batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle });
-    this.#evaluation = evaluationBatches(dataset.validation, params.batchSize);
+    this.#batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
+    this.#evaluation = evaluationBatches(dataset.validation, params.batchSize, model.config.nCtx);
     this.plan = trainingPlan(params, this.#batches.batchesPerEpoch);
   }
 
@@ -141,7 +141,7 @@ export class Trainer {
   async *run(signal: AbortSignal, isPaused: () => boolean = () => false): AsyncGenerator<TrainingEvent, void, void> {
     const { totalSteps, evaluateEvery, checkpointEvery } = this.plan;
     if (this.#step === 0 && this.#resumedFrom === null && this.#evaluation.length > 0) yield await this.#evaluate(signal);
-    while (this.#step < totalSteps && !this.#stopped) {
+    while (!this.#isDone()) {
       if (isPaused()) {
         yield this.#checkpoint();
         yield { type: "ended", step: this.#step, reason: "paused" };
@@ -150,9 +150,13 @@ export class Trainer {
       yield await this.#oneStep(signal);
       const isLast = this.#step === totalSteps;
       if (this.#evaluation.length > 0 && (this.#step % evaluateEvery === 0 || isLast)) yield await this.#evaluate(signal);
-      if (this.#step % checkpointEvery === 0 || isLast || this.#stopped) yield this.#checkpoint();
+      if (this.#step % checkpointEvery === 0 || this.#isDone()) yield this.#checkpoint();
     }
     yield { type: "ended", step: this.#step, reason: this.#stopped ? "patience" : "finished" };
+  }
+
+  #isDone(): boolean {
+    return this.#step >= this.plan.totalSteps || this.#stopped;
   }
 
   async #oneStep(signal: AbortSignal): Promise<StepRecord> {
@@ -236,6 +240,7 @@ export class Trainer {
     if (!method?.learnInputs) return;
     const { seed, batchSize } = this.#options.params;
     const { train } = this.#options.dataset;
+    const { nCtx } = this.#options.model.config;
     const programs = this.programs;
     await method.learnInputs({
       options,
@@ -244,7 +249,7 @@ export class Trainer {
       runKey: `learned${process.pid}-${runs++}`,
       random: (...labels) => randomStream(seed, "learn", ...labels),
       async *inputs({ fraction }) {
-        const plan = new BatchPlan(train, { batchSize, seed, shuffle: true });
+        const plan = new BatchPlan(train, { batchSize, seed, shuffle: true, nCtx });
         const count = Math.max(1, Math.round(plan.batchesPerEpoch * fraction));
         for (let index = 0; index < count; index++) {
           const batch = plan.at(index);
