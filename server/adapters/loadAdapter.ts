@@ -76,16 +76,18 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
     grouped.set(key.modulePath, group);
   }
   const loadedSites: SiteAdapter[] = [];
+  const targets = known && model ? targetsOf(config, known, model) : [];
+  const largest = largestTarget(targets);
   for (const [modulePath, group] of grouped) {
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
     const isEmbedding = group.keys.embeddingA !== undefined;
-    const loaded = withModule(path, () => method.loadSite(config, { modulePath, ...group, shared, isEmbedding, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
+    const loaded = withModule(path, () => method.loadSite(config, { modulePath, ...group, shared, isEmbedding, largest, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
     loadedSites.push(loaded);
   }
   // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.
   const sites = new Map(loadedSites.sort((a, b) => a.layer - b.layer).map((site) => [site.site, site]));
   if (sites.size === 0 && saved.length === 0) throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
-  if (known && model) warnOfMissing(config, known, model, grouped, warnings);
+  if (model) warnOfMissing(targets, model, grouped, warnings);
   return { name: name ?? hookSafeName(basename(path)), path, config, method, sites, saved, parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0), warnings };
 }
 
@@ -147,10 +149,19 @@ function savedWarning(model: LoadedModel | null, key: AdapterKey): string {
   return model ? `"${tensor}" is not used: ${model.name} is opened as a language model and has no such parameter` : `"${tensor}" is not used: it replaces a parameter of the base, which is not open`;
 }
 
+function targetsOf(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel): ModelSite[] {
+  const prefix = model.family.prefixes[0] ?? "";
+  const pathOf = (bare: string) => (bare.startsWith("/") ? bare.slice(1) : prefix + bare);
+  return [...known.values()].filter((site) => matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }));
+}
+
+function largestTarget(targets: readonly ModelSite[]): { dIn: number; dOut: number } | null {
+  return targets.length === 0 ? null : { dIn: Math.max(...targets.map(({ dIn }) => dIn)), dOut: Math.max(...targets.map(({ dOut }) => dOut)) };
+}
+
 /** The config may name more modules than the file has tensors for; what is missing is said, not assumed zero. */
-function warnOfMissing(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel, grouped: ReadonlyMap<string, unknown>, warnings: string[]): void {
+function warnOfMissing(expected: readonly ModelSite[], model: LoadedModel, grouped: ReadonlyMap<string, unknown>, warnings: string[]): void {
   const have = new Set([...grouped.keys()].map((path) => bareModulePath(model.family, path)));
-  const expected = [...known.values()].filter((site) => matchesTarget(config, site.modulePath.replace(/^\//, ""), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }));
   const missing = expected.filter((site) => !have.has(site.modulePath));
   if (missing.length > 0) warnings.push(`target_modules names ${missing.length} modules that have no tensors in the file, so they stay as in the base: ${missing.slice(0, 3).map((site) => site.fullName).join(", ")}${missing.length > 3 ? ", …" : ""}`);
 }

@@ -57,12 +57,12 @@ export const lora: AdapterMethod = {
 
 export const rankOption = z.int().min(1).max(4096).describe("Rank of the update");
 export const alphaOption = z.number().positive().describe("Scale of the update before it is divided by the rank");
-const options = z.strictObject({
+export const loraOptions = z.strictObject({
   rank: rankOption.default(8),
   alpha: alphaOption.default(8),
   init: z.enum(["kaiming", "gaussian"]).default("kaiming").describe("How A starts: uniform in ±1/√dIn, or normal with deviation 1/rank; B starts at zero"),
 });
-type LoraOptions = z.infer<typeof options>;
+export type LoraOptions = z.infer<typeof loraOptions>;
 
 /** @throws "training.badOptions" naming the site */
 export function checkRank(rank: number, { name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">): void {
@@ -101,7 +101,7 @@ function loraSpec(rule: keyof typeof scalings, about: Pick<TrainingSpec<LoraOpti
     ...about,
     exactness: "as in PEFT",
     isReconstructed: false,
-    options,
+    options: loraOptions,
     parameterCount(site, { rank }) {
       checkRank(rank, site);
       return rank * (site.dIn + site.dOut);

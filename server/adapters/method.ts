@@ -50,6 +50,8 @@ export interface ParsedSite {
   readonly shared: Readonly<Record<string, AdapterKey>>;
   readonly site: { readonly fullName: string; readonly layer: number; readonly dIn: number; readonly dOut: number; readonly stored: "outIn" | "inOut"; readonly baseWeight: Weight } | null;
   readonly isEmbedding: boolean;
+  /** Largest sizes among the modules that the adapter's config names; null without the base. */
+  readonly largest: { readonly dIn: number; readonly dOut: number } | null;
 }
 
 export interface AdapterMethod {

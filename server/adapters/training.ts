@@ -79,12 +79,14 @@ export interface StartContext<Options> {
   /** Unique to the run: prefix of every frozen tensor's key that is not shared between runs. */
   readonly runKey: string;
   readonly tasks: readonly string[];
+  /** Every site that the run trains, for methods whose sites share a tensor (VeRA). */
+  readonly allSites: readonly TrainingSite[];
 }
 
 /** `trained`, `frozen` and `memory` of one site before the first step. */
 export type SiteStart = Pick<SiteState, "trained" | "frozen"> & Partial<Pick<SiteState, "memory">>;
 
-export interface InputsContext<Options> extends StartContext<Options> {
+export interface InputsContext<Options> extends Omit<StartContext<Options>, "allSites"> {
   readonly sites: readonly SiteState[];
   /** One batch at a time: the inputs of every site on training data with the adapter off, `[rows, dIn]`, padding left out. */
   inputs(options: { readonly fraction: number }): AsyncIterable<ReadonlyMap<string, FloatTensor>>;

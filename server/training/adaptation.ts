@@ -49,9 +49,10 @@ export function startAdaptation(model: LoadedModel, request: AdaptationRequest):
   if (request.method === "full") return { ...common, method: null, options: {}, sites: [], full: fullWeights(model) };
   const method = trainingNamed(request.method);
   const options = method.parseOptions(request.options);
-  const sites = trainingSites(model, request.sites).map((site): SiteState => {
+  const allSites = trainingSites(model, request.sites);
+  const sites = allSites.map((site): SiteState => {
     method.parameterCount(site, options, tasks.length);
-    return { site, memory: {}, ...method.start(site, { options, random, runKey: request.runKey, tasks }) };
+    return { site, memory: {}, ...method.start(site, { options, random, runKey: request.runKey, tasks, allSites }) };
   });
   return { ...common, method, options, sites, full: null };
 }

@@ -1,0 +1,87 @@
+/** PiSSA: LoRA that starts at the leading singular directions of W. W itself stays, and what the start held is taken off again. */
+import * as tf from "@tensorflow/tfjs-core";
+import type { FactoredMatrix } from "../tensors/factored.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
+import { leadingSvd } from "../tensors/leadingSvd.ts";
+import { alphaOption, checkRank, lowRankProduct, rankOption } from "./lora.ts";
+import { weight } from "./lowRankSite.ts";
+import { defineTraining, savedKey, type SiteState, type TrainingSite } from "./training.ts";
+import * as z from "zod";
+
+const options = z.strictObject({
+  rank: rankOption.default(8).describe("Number of leading singular directions of W that are trained"),
+  alpha: alphaOption.default(8),
+});
+type PissaOptions = z.infer<typeof options>;
+
+const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
+
+/** W ≈ U S Vᵀ: A = √(S/s) Vᵀ `[rank, dIn]`, B = U √(S/s) `[dOut, rank]`, so that s·B·A is the best approximation of W of this rank. */
+export function principalFactors({ dIn, dOut, stored, baseWeight }: Pick<TrainingSite, "dIn" | "dOut" | "stored" | "baseWeight">, rank: number, scaling: number): { a: Float32Array; b: Float32Array } {
+  const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
+  const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank);
+  const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
+  const roots = s.map((value) => Math.sqrt(value / scaling));
+  const b = new Float32Array(dOut * rank);
+  for (let k = 0; k < rank; k++) for (let o = 0; o < dOut; o++) b[o * rank + k] = roots[k]! * left[k * dOut + o]!;
+  return { a: Float32Array.from(right, (value, i) => roots[Math.floor(i / dIn)]! * value), b };
+}
+
+/** [A; A₀] `[2·rank, dIn]` and [B, −B₀] `[dOut, 2·rank]`: B·A − B₀·A₀ as one product. */
+function converted({ site: { dIn, dOut }, trained, frozen }: SiteState): { a: FloatTensor; b: FloatTensor } {
+  const [a, b] = [trained["loraA"]!, trained["loraB"]!];
+  const [a0, b0] = [frozen["startA"]!.data(), frozen["startB"]!.data()];
+  const rank = a.shape[0]!;
+  const tall = new Float32Array(2 * rank * dIn);
+  tall.set(a.data);
+  tall.set(a0, rank * dIn);
+  const wide = new Float32Array(dOut * 2 * rank);
+  for (let o = 0; o < dOut; o++) {
+    for (let k = 0; k < rank; k++) {
+      wide[o * 2 * rank + k] = b.data[o * rank + k]!;
+      wide[o * 2 * rank + rank + k] = -b0[o * rank + k]!;
+    }
+  }
+  return { a: float32(tall, [2 * rank, dIn]), b: float32(wide, [dOut, 2 * rank]) };
+}
+
+export const pissaTraining = defineTraining<PissaOptions>({
+  title: "PiSSA",
+  summary: "LoRA that starts at the leading singular directions of each weight, so that the first steps already move what matters most in it.",
+  source: "Meng, Wang & Zhang 2024, arXiv 2404.02948",
+  exactness: "as in PEFT with the exact decomposition; W stays and s·(B·A − B₀·A₀) is added, which is the same function, and is what PEFT saves when it converts",
+  isReconstructed: false,
+  options,
+  parameterCount(site, { rank }) {
+    checkRank(rank, site);
+    return rank * (site.dIn + site.dOut);
+  },
+  start(site, { options: chosen, runKey }) {
+    const { rank } = chosen;
+    const { a, b } = principalFactors(site, rank, scalingOf(chosen));
+    const [shapeA, shapeB] = [[rank, site.dIn], [site.dOut, rank]] as const;
+    return {
+      trained: { loraA: float32(a, shapeA), loraB: float32(b, shapeB) },
+      frozen: { startA: weight(`${runKey}:${site.name}:startA`, shapeA, a.slice()), startB: weight(`${runKey}:${site.name}:startB`, shapeB, b.slice()) },
+    };
+  },
+  rules: () => ({ loraA: { decays: true }, loraB: { decays: true } }),
+  // What the start held belongs to the base, so it sees the inputs without dropout.
+  delta: ({ x, xClean, trained, frozen, options: chosen }) =>
+    tf.sub(lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)), lowRankProduct(xClean, frozen["startA"]!, frozen["startB"]!, scalingOf(chosen))),
+  deltaWeight(state, chosen): FactoredMatrix {
+    const { dIn, dOut } = state.site;
+    const { a, b } = converted(state);
+    return { left: b.data, right: a.data, dOut, dIn, rank: 2 * chosen.rank, scale: scalingOf(chosen) };
+  },
+  /** The LoRA of twice the rank that PEFT's `path_initial_model_for_weight_conversion` writes; α doubles with it, so that the scale stays. */
+  save: (sites, { rank, alpha }) => ({
+    config: { peft_type: "LORA", r: 2 * rank, lora_alpha: 2 * alpha, init_lora_weights: true },
+    tensors: new Map(
+      sites.flatMap((state) => {
+        const { a, b } = converted(state);
+        return [[savedKey(state.site, "lora_A.weight"), a], [savedKey(state.site, "lora_B.weight"), b]] as const;
+      }),
+    ),
+  }),
+});
