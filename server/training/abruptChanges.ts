@@ -3,8 +3,10 @@
 export interface ChangeRule {
   /** Looks that an increase is held against. */
   readonly window: number;
-  /** Robust deviations above the window's median. */
+  /** Robust deviations above the window's median, of the growth a step. */
   readonly deviations: number;
+  /** The same of the growth of the logarithm: less, for a norm that begins at 0 grows fast at first in this sense. */
+  readonly relativeDeviations: number;
   /** Least share by which the norm must grow at once. */
   readonly growth: number;
   /** |angle| between the leading components of two looks above which a direction has turned: its cosine. */
@@ -13,10 +15,10 @@ export interface ChangeRule {
   readonly steady: number;
 }
 
-export const changeRule: ChangeRule = { window: 8, deviations: 8, growth: 0.1, turned: 0.7, steady: 0.9 };
+export const changeRule: ChangeRule = { window: 8, deviations: 8, relativeDeviations: 3, growth: 0.1, turned: 0.7, steady: 0.9 };
 
 /** The rule in words, for figures and docs. */
-export const changeWords = `norm ignition: ‖ΔW‖ grows at once by ${100 * changeRule.growth} % or more, and its growth a step, absolute and relative, lies ${changeRule.deviations} robust deviations above the ${changeRule.window} looks before; direction turn: the cosine of the leading component with the look before falls below ${changeRule.turned} after a median above ${changeRule.steady}`;
+export const changeWords = `norm ignition: ‖ΔW‖ grows at once by ${100 * changeRule.growth} % or more, and its growth a step lies ${changeRule.deviations} robust deviations (its relative growth ${changeRule.relativeDeviations}) above the ${changeRule.window} looks before; direction turn: the cosine of the leading component with the look before falls below ${changeRule.turned} after a median above ${changeRule.steady}`;
 
 /** Fewer increases than this tell nothing of what is usual. */
 const fewest = 4;
@@ -39,8 +41,9 @@ function outstanding(x: ArrayLike<number>, norms: ArrayLike<number>, index: numb
   if (indices.length < fewest) return null;
   const slope = (i: number) => (norms[i]! - norms[i - 1]!) / (x[i]! - x[i - 1]!);
   const relative = (i: number) => Math.log(norms[i]! / norms[i - 1]!) / (x[i]! - x[i - 1]!);
-  const score = Math.min(robustScore(slope(index), indices.map(slope)), robustScore(relative(index), indices.map(relative)));
-  return score > rule.deviations ? score : null;
+  const score = robustScore(slope(index), indices.map(slope));
+  const isFaster = robustScore(relative(index), indices.map(relative)) > rule.relativeDeviations;
+  return isFaster && score > rule.deviations ? score : null;
 }
 
 /** (value − median) / (1.4826 · MAD + a tenth of the median's size): the tenth keeps an all but constant window from making noise outstanding. */

@@ -1,8 +1,9 @@
 /**
  * When to look inside a run, so that looking stays within a share of the time that training takes.
- * 1. The first step, the one after it and the last are always looked at, with every monitor.
+ * 1. The first step and the last are always looked at, with every monitor; the second with those that took less than ten steps do.
  * 2. Each monitor has an account. Every second of training pays it an equal part of the share; a look takes what it took.
- *    It may look when its account holds two looks, of which one is kept for the last step; so a dear monitor looks more rarely.
+ *    It may look when its account holds two of its looks, so a dear monitor looks more rarely; and when after that all accounts
+ *    together still hold one look of every monitor, which is the last step's.
  * 3. What an account holds beyond three looks goes into a common pool, from which the others draw, the longest unlooked first.
  * 4. Between looks lie at least (steps left) / (places left) steps, so that the places last to the end and none is overwritten.
  */
@@ -92,7 +93,7 @@ export class LookingBudget {
     if (maxShare === 0 || this.#used >= snapshots || step <= this.#lastStep) return [];
     if (step === firstStep || isLast) return monitors;
     if (this.#used >= snapshots - 1) return [];
-    if (step === firstStep + 1 && snapshots > 3) return monitors;
+    if (step === firstStep + 1 && snapshots > 3) return monitors.filter((id) => maxShare >= 1 || (this.#accounts.get(id)!.cost ?? 0) <= 10 * this.#training);
     if (step < this.#lastStep + this.#spacing()) return [];
     if (every !== null && step % every !== 0) return [];
     return maxShare >= 1 ? monitors : this.#affordable();
@@ -135,12 +136,16 @@ export class LookingBudget {
 
   #affordable(): string[] {
     let pool = this.#pool;
+    const accounts = [...this.#accounts.values()];
+    let free = pool + accounts.reduce((sum, { balance, cost }) => sum + balance - (cost ?? 0), 0);
     const chosen = new Set<string>();
     const waiting = [...this.#accounts].sort(([, a], [, b]) => a.lastStep - b.lastStep || (a.cost ?? 0) - (b.cost ?? 0));
-    for (const [id, { balance, cost }] of waiting) {
-      const missing = 2 * (cost ?? 0) - balance;
-      if (missing > pool) continue;
+    for (const [id, { balance, cost: known }] of waiting) {
+      const cost = known ?? 0;
+      const missing = 2 * cost - balance;
+      if (missing > pool || cost > free) continue;
       pool -= Math.max(0, missing);
+      free -= cost;
       chosen.add(id);
     }
     return this.#plan.monitors.filter((id) => chosen.has(id));

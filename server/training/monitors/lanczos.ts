@@ -63,9 +63,15 @@ export class Lanczos {
   largestShare(low: number, high: number): number {
     const { matrix, n } = this.tridiagonal();
     const nodes = [...symmetricEigenvalues(matrix, n)].filter((value) => value >= low && value <= high);
+    const share = (value: number) => this.#christoffel(value, n);
     // A complete space has nothing but its eigenvalues.
-    const between = this.#isComplete ? [] : Array.from({ length: 32 * n + 1 }, (_, i) => low + (high - low) * (i / (32 * n)) ** 2);
-    return Math.max(0, ...[...nodes, ...between].map((value) => this.#christoffel(value, n)));
+    if (this.#isComplete) return Math.max(0, ...nodes.map(share));
+    const grid = Array.from({ length: 8 * n + 1 }, (_, i) => low + (high - low) * (i / (8 * n)) ** 2);
+    const places = [...nodes, ...grid].sort((a, b) => a - b);
+    const shares = places.map(share);
+    // An eigenvalue that has settled is a peak far narrower than the grid.
+    const peaks = places.flatMap((_, i) => (shares[i]! >= (shares[i - 1] ?? 0) && shares[i]! >= (shares[i + 1] ?? 0) ? [peak(share, places[i - 1] ?? low, places[i + 1] ?? high)] : []));
+    return Math.max(...shares, ...peaks);
   }
 
   #christoffel(value: number, n: number): number {
@@ -77,6 +83,17 @@ export class Lanczos {
     }
     return 1 / sum;
   }
+}
+
+/** Largest value of f between two places around one maximum. */
+function peak(f: (x: number) => number, from: number, to: number): number {
+  let [a, b] = [from, to];
+  for (let i = 0; i < 60; i++) {
+    const [left, right] = [a + (b - a) / 3, b - (b - a) / 3];
+    if (f(left) > f(right)) b = right;
+    else a = left;
+  }
+  return f((a + b) / 2);
 }
 
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

@@ -20,6 +20,8 @@ export const patching: Monitor = {
     return {
       async prepare() {
         await pinned!.base();
+        // Compiles the programs, which is no part of what a look takes.
+        for (const on of ["all" as const, ...params.patchSites.map((site) => [site])]) await pinned!.logits(on);
       },
       async look(moment) {
         const base = behaviour(await pinned!.base());

@@ -14,6 +14,8 @@ export const promptShift: Monitor = {
     return {
       async prepare() {
         await pinned!.base();
+        // Compiles the program, which is no part of what a look takes.
+        await pinned!.logits("all");
       },
       async look(moment) {
         const base = await pinned!.base();
