@@ -1,113 +1,126 @@
-/** Records from text files: JSON Lines, CSV, or plain text; every complaint names the file and the line. */
-import { readFileSync } from "node:fs";
+/** Records of a data file: JSON Lines, CSV, or plain text, one at a time, each with the line on which it begins. */
 import { extname } from "node:path";
-import Papa from "papaparse";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
+import { csvRecords } from "./csv.ts";
+import { isBlank, malformedLine, textLines } from "./textLines.ts";
 
-export interface TextRecord {
-  readonly values: Readonly<Record<string, unknown>>;
-  /** Line of the file where it begins, from 1. */
+export interface DataRecord {
   readonly line: number;
+  /** By column or key; a plain text has one, "text". */
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
-export const recordExtensions = [".jsonl", ".csv", ".txt"] as const;
+export const recordFormats = ["jsonl", "csv", "txt"] as const;
+export type RecordFormat = (typeof recordFormats)[number];
 
-/** Larger files are refused: they are held in memory as text. */
-const maxBytes = 512 * 2 ** 20;
+/** @throws "data.unsupported" when the name ends otherwise */
+export function recordFormat(file: string): RecordFormat {
+  const found = extname(file).slice(1).toLowerCase();
+  const format = recordFormats.find((name) => name === found);
+  if (format === undefined) throw new WorkbenchError("data.unsupported", `${file}: found ${found === "" ? "no extension" : `the extension ".${found}"`}; expected .jsonl, .csv or .txt`);
+  return format;
+}
 
 /**
- * `.jsonl`: an object a line, blank lines skipped. `.csv`: a header line, then fields as RFC 4180 has them.
- * `.txt`: one record a block of lines where the file has blank lines, else one a line; its only column is "text".
- *
- * @throws "file.notFound", "data.unsupported", "data.empty", "data.malformed" naming the line
+ * @param columns that every record must have
+ * @throws "data.unsupported", "file.notFound", "file.unreadable"; "data.malformed" with the line; "data.empty" when there is no record
  */
-export function readRecords(path: string): TextRecord[] {
-  const extension = extname(path).toLowerCase();
-  const read = readers[extension];
-  if (!read) throw new WorkbenchError("data.unsupported", `${path}: files that end in "${extension}" are not read; expected ${recordExtensions.join(", ")}`);
-  const records = read(textOf(path), path);
-  if (records.length === 0) throw new WorkbenchError("data.empty", `${path}: the file has no record; expected at least one`);
-  return records;
+export function* readRecords(file: string, columns: readonly string[]): Generator<DataRecord> {
+  const format = recordFormat(file);
+  let isEmpty = true;
+  for (const record of readers[format](file, columns)) {
+    isEmpty = false;
+    yield record;
+  }
+  if (isEmpty) throw new WorkbenchError("data.empty", `${file}: found no record; expected at least one example`);
 }
 
-/** A column that must hold text. @throws "data.malformed" with near names */
-export function textColumn({ values, line }: TextRecord, column: string, path: string): string {
-  if (!Object.hasOwn(values, column)) throw new WorkbenchError("data.malformed", `${path}, line ${line}: there is no "${column}"; ${didYouMean(column, Object.keys(values))}`);
-  const value = values[column];
-  if (typeof value !== "string") throw new WorkbenchError("data.malformed", `${path}, line ${line}: "${column}" is ${String(JSON.stringify(value)).slice(0, 60)}; expected text`);
-  return value;
+type Reader = (file: string, columns: readonly string[]) => Generator<DataRecord>;
+
+const readers: Record<RecordFormat, Reader> = {
+  *jsonl(file, columns) {
+    for (const { number, text } of textLines(file)) {
+      const fields = jsonObject(text, number, file);
+      checkColumns(columns, Object.keys(fields), number, file);
+      yield { line: number, fields };
+    }
+  },
+
+  *csv(file, columns) {
+    let header: readonly string[] | null = null;
+    for (const { line, fields } of csvRecords(textLines(file), file)) {
+      if (header === null) {
+        const twice = fields.find((name, i) => fields.indexOf(name) !== i);
+        if (twice !== undefined) throw malformedLine(file, line, `found column ${JSON.stringify(twice)} twice; expected names that differ`);
+        checkColumns(columns, fields, line, file);
+        header = fields;
+      } else {
+        if (fields.length !== header.length) throw malformedLine(file, line, `found ${fields.length} field${fields.length === 1 ? "" : "s"}; expected ${header.length}, as the first line has`);
+        yield { line, fields: Object.fromEntries(header.map((name, i) => [name, fields[i]!])) };
+      }
+    }
+  },
+
+  /** Blocks between blank lines if there is any blank line between texts, else lines. */
+  *txt(file, columns) {
+    const missing = columns.find((name) => name !== "text");
+    if (missing !== undefined) throw new WorkbenchError("data.unsupported", `${file}: found plain text, which has no column ${JSON.stringify(missing)}; expected a .jsonl or .csv file for it, or the task "text"`);
+    if (!hasBlankLine(file)) {
+      for (const { number, text } of textLines(file)) yield { line: number, fields: { text } };
+      return;
+    }
+    let block: { readonly line: number; readonly lines: string[] } | null = null;
+    for (const { number, text } of textLines(file)) {
+      if (!isBlank(text)) (block ??= { line: number, lines: [] }).lines.push(text);
+      else if (block !== null) {
+        yield textBlock(block);
+        block = null;
+      }
+    }
+    if (block !== null) yield textBlock(block);
+  },
+};
+
+const textBlock = ({ line, lines }: { readonly line: number; readonly lines: readonly string[] }): DataRecord => ({ line, fields: { text: lines.join("\n") } });
+
+/** Between texts: not before the first or after the last. */
+function hasBlankLine(file: string): boolean {
+  let hasText = false;
+  for (const { text } of textLines(file)) {
+    if (!isBlank(text)) hasText = true;
+    else if (hasText) return true;
+  }
+  return false;
 }
 
-const readers: Readonly<Record<string, (text: string, path: string) => TextRecord[]>> = { ".jsonl": readJsonLines, ".csv": readCsv, ".txt": readPlainText };
-
-function textOf(path: string): string {
-  let bytes: Buffer;
+function jsonObject(text: string, line: number, file: string): Readonly<Record<string, unknown>> {
+  if (isBlank(text)) throw malformedLine(file, line, "found a blank line; expected one JSON object on each line");
+  let value: unknown;
   try {
-    bytes = readFileSync(path);
+    value = JSON.parse(text);
   } catch (cause) {
-    throw new WorkbenchError("file.notFound", `${path}: ${cause instanceof Error ? cause.message : String(cause)}; expected a file with examples`, { cause });
+    throw malformedLine(file, line, `found no JSON (${syntaxError(cause)}); expected one JSON object on each line`, { cause });
   }
-  if (bytes.length > maxBytes) throw new WorkbenchError("data.unsupported", `${path}: the file has ${bytes.length} bytes; expected at most ${maxBytes}`);
-  const text = bytes.toString("utf8");
-  // Only a text that survives the way back was UTF-8; the replacement character itself is legal.
-  if (text.includes("\ufffd") && !Buffer.from(text, "utf8").equals(bytes)) {
-    const line = text.slice(0, text.indexOf("\ufffd")).split("\n").length;
-    throw new WorkbenchError("data.malformed", `${path}, line ${line}: found bytes that are not UTF-8; expected UTF-8 text`);
-  }
-  return text.charCodeAt(0) === 0xfeff ? text.slice(1) : text;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformedLine(file, line, `found ${kindOf(value)}; expected a JSON object`);
+  return value as Readonly<Record<string, unknown>>;
 }
 
-function readJsonLines(text: string, path: string): TextRecord[] {
-  return text.split(/\r?\n/).flatMap((row, index): TextRecord[] => {
-    if (row.trim() === "") return [];
-    const line = index + 1;
-    let value: unknown;
-    try {
-      value = JSON.parse(row);
-    } catch (cause) {
-      throw new WorkbenchError("data.malformed", `${path}, line ${line}: ${cause instanceof Error ? cause.message : String(cause)}; expected one JSON object a line`, { cause });
-    }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new WorkbenchError("data.malformed", `${path}, line ${line}: found ${row.trim().slice(0, 40)}; expected a JSON object`);
-    }
-    return [{ values: Object.fromEntries(Object.entries(value)), line }];
-  });
+/** V8 gives an offset ("… in JSON at position 17") or quotes the text (", "{…" is not valid JSON"). */
+function syntaxError(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const offset = /at position (\d+)/.exec(message)?.[1];
+  const what = message.replace(/ (in|after) JSON( at position .*)?$|, (\.\.\.)?".*is not valid JSON$/s, "").slice(0, 120);
+  return offset === undefined ? what : `${what} at column ${Number(offset) + 1}`;
 }
 
-function readCsv(text: string, path: string): TextRecord[] {
-  const { data, errors } = Papa.parse<string[]>(text, { delimiter: ",", skipEmptyLines: false });
-  const quoteError = errors[0];
-  if (quoteError) throw new WorkbenchError("data.malformed", `${path}, record ${(quoteError.row ?? 0) + 1}: ${quoteError.message}; expected fields as RFC 4180 has them`);
-  const [header, ...rows] = data;
-  if (!header || header.every((name) => name.trim() === "")) throw new WorkbenchError("data.empty", `${path}: the file has no header line; expected the names of the columns`);
-  const twice = header.find((name, i) => header.indexOf(name) !== i);
-  if (twice !== undefined) throw new WorkbenchError("data.malformed", `${path}, line 1: the column "${twice}" is there twice; expected different names`);
-  let line = 1 + linesIn(header);
-  return rows.flatMap((fields): TextRecord[] => {
-    const at = line;
-    line += linesIn(fields);
-    if (fields.length === 1 && fields[0]!.trim() === "") return [];
-    if (fields.length !== header.length) throw new WorkbenchError("data.malformed", `${path}, line ${at}: found ${fields.length} fields; expected ${header.length} (${header.join(", ")})`);
-    return [{ values: Object.fromEntries(header.map((name, i) => [name, fields[i]!])), line: at }];
-  });
+function checkColumns(columns: readonly string[], found: readonly string[], line: number, file: string): void {
+  const missing = columns.find((name) => !found.includes(name));
+  if (missing !== undefined) throw malformedLine(file, line, `found no ${JSON.stringify(missing)}; expected that column, ${didYouMean(missing, found)}`);
 }
 
-/** A quoted field may hold line breaks. */
-const linesIn = (fields: readonly string[]): number => 1 + fields.reduce((sum, field) => sum + (field.match(/\n/g)?.length ?? 0), 0);
-
-function readPlainText(text: string, _path: string): TextRecord[] {
-  const rows = text.split(/\r?\n/);
-  const hasBlocks = /\S[^\n]*\r?\n[^\S\n]*\r?\n[\s\S]*\S/.test(text);
-  if (!hasBlocks) return rows.flatMap((row, i) => (row.trim() === "" ? [] : [{ values: { text: row }, line: i + 1 }]));
-  const records: TextRecord[] = [];
-  let block: string[] = [];
-  rows.concat("").forEach((row, i) => {
-    if (row.trim() !== "") block.push(row);
-    else if (block.length > 0) {
-      records.push({ values: { text: block.join("\n") }, line: i + 1 - block.length });
-      block = [];
-    }
-  });
-  return records;
+/** "a list", "a number": what a JSON value is, for messages. */
+export function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  return Array.isArray(value) ? "a list" : `${typeof value === "object" ? "an" : "a"} ${typeof value}`;
 }

@@ -1,0 +1,81 @@
+/** Examples of one data file, encoded, each with its line and with its label and task as names. */
+import { WorkbenchError } from "../../errors.ts";
+import { kindOf, readRecords, recordFormat, type DataRecord } from "../../formats/records.ts";
+import { isBlank, malformedLine } from "../../formats/textLines.ts";
+import type { Tokenizer } from "../../formats/tokenizer.ts";
+import type { DataParams, TaskKind } from "../trainingParams.ts";
+import { ExampleEncoder, type EncodedExample } from "./encodeExample.ts";
+
+export interface DatasetLimits {
+  /** Positions that the model has; examples are cut to them when `maxLength` is more. */
+  readonly nCtx: number;
+  /** Of the split. */
+  readonly seed: number;
+  /** Rows of the model's embedding; a token beyond them is an error. */
+  readonly dVocab?: number;
+}
+
+export interface ReadExample extends EncodedExample {
+  readonly line: number;
+  /** Null unless it is a classification. */
+  readonly label: string | null;
+  readonly task: string;
+}
+
+/** The one task of data without a task column. */
+const onlyTask = "all";
+
+/**
+ * @param file `data.path` or `data.validationPath`
+ * @throws as `readRecords`; "data.malformed" with the line for a part that is missing, empty or of another type, and for an
+ * example without a token that the loss counts; "prompt.unknownToken" for a token that the model has not
+ */
+export function readExamples(file: string, data: DataParams, tokenizer: Tokenizer, { nCtx, dVocab = Infinity }: DatasetLimits): ReadExample[] {
+  const maxLength = Math.min(data.maxLength, nCtx);
+  const encoder = new ExampleEncoder(tokenizer, maxLength);
+  const columns = { ...data.columns, ...(recordFormat(file) === "txt" ? { text: "text" } : {}) };
+  const needed = [...parts[data.task].map((part) => columns[part]), ...(columns.task === null ? [] : [columns.task])];
+  const examples: ReadExample[] = [];
+  for (const record of readRecords(file, needed)) {
+    const text = (part: TextPart) => textOf(record, columns[part], file);
+    const encoded = encoders[data.task](encoder, text);
+    const unknown = encoded.tokens.find((id) => id >= dVocab);
+    if (unknown !== undefined) throw new WorkbenchError("prompt.unknownToken", `${file}, line ${record.line}: found token ${unknown} (${JSON.stringify(tokenizer.tokenText(unknown))}); expected ids below ${dVocab}, the rows of the model's embedding`);
+    if (data.task === "classification" ? encoded.tokens.length === 0 : encoded.lossWeights.every((weight) => weight === 0)) {
+      throw malformedLine(file, record.line, `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`);
+    }
+    examples.push({
+      ...encoded,
+      line: record.line,
+      label: data.task === "classification" ? nameOf(record, columns.label, file) : null,
+      task: columns.task === null ? onlyTask : nameOf(record, columns.task, file),
+    });
+  }
+  return examples;
+}
+
+type TextPart = "text" | "prompt" | "completion";
+
+const parts: Record<TaskKind, readonly (TextPart | "label")[]> = { text: ["text"], completion: ["prompt", "completion"], classification: ["text", "label"] };
+
+const encoders: Record<TaskKind, (encoder: ExampleEncoder, text: (part: TextPart) => string) => EncodedExample> = {
+  text: (encoder, text) => encoder.text(text("text")),
+  completion: (encoder, text) => encoder.completion(text("prompt"), text("completion")),
+  classification: (encoder, text) => encoder.classified(text("text")),
+};
+
+function textOf({ fields, line }: DataRecord, column: string, file: string): string {
+  const value = fields[column];
+  if (typeof value !== "string") throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a text`);
+  if (isBlank(value)) throw malformedLine(file, line, `found an empty ${JSON.stringify(column)}; expected a text`);
+  return value;
+}
+
+/** Labels and tasks may be numbers and truth values in JSON; they are names here. */
+function nameOf({ fields, line }: DataRecord, column: string, file: string): string {
+  const value = fields[column];
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a name or a number`);
+  const name = String(value).trim();
+  if (name === "") throw malformedLine(file, line, `found an empty ${JSON.stringify(column)}; expected a name or a number`);
+  return name;
+}
