@@ -22,6 +22,8 @@ const targets = { gpt2: ["c_attn", "c_fc"], llama: ["q_proj", "down_proj"] };
 const logitTolerance = 1e-4;
 /** Central differences of a float32 loss: the step 1e-2 leaves about 1e-3 of rounding and curvature. */
 const differenceTolerance = 2e-2;
+/** Of the difference of two float32 losses near 5. */
+const lossRounding = 1e-6;
 
 describe.each(names)("%s", (name) => {
   const options = small[name] ?? {};
@@ -68,7 +70,7 @@ describe.each(names)("%s", (name) => {
       };
       const slope = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
       tensor.data.set(saved);
-      expect(Math.abs(slope - norm) / norm, `${key}: slope ${slope}, gradient ${norm}`).toBeLessThan(differenceTolerance);
+      expect(Math.abs(slope - norm), `${key}: slope ${slope}, gradient ${norm}`).toBeLessThan(differenceTolerance * norm + lossRounding / step);
     }
   });
 
