@@ -8,8 +8,9 @@ import { componentAblation } from "./componentAblation.ts";
 import { deltaSpectrum } from "./deltaSpectrum.ts";
 import { logitLens } from "./logitLens.ts";
 import type { Probe } from "./probe.ts";
+import { train } from "./train.ts";
 
-export const probes = { adapterHealth, deltaSpectrum, activationPatching, componentAblation, logitLens, attentionPatterns } satisfies Record<string, Probe>;
+export const probes = { adapterHealth, deltaSpectrum, activationPatching, componentAblation, logitLens, attentionPatterns, train } satisfies Record<string, Probe>;
 export type ProbeName = keyof typeof probes;
 
 /** @throws "probe.unknown" listing near names */

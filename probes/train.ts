@@ -1,0 +1,79 @@
+/** Training as a run like any other: an adapter is made, and what forms inside it is streamed while it does. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { WorkbenchError } from "../server/errors.ts";
+import { encodeSafetensors } from "../server/formats/safetensors.ts";
+import { checkpointDir } from "../server/training/checkpoint.ts";
+import { loadDataset } from "../server/training/data/dataset.ts";
+import { Watch } from "../server/training/monitors/watch.ts";
+import { Trainer } from "../server/training/trainer.ts";
+import { trainingParams, type TrainingParams } from "../server/training/trainingParams.ts";
+import { defineProbe } from "./defineProbe.ts";
+import type { ProbeEvent } from "./result.ts";
+import { FigureChanges, lookingCheck, trainingArrays, trainingFigures, trainingFinding } from "./trainingFigures.ts";
+
+export const train = defineProbe<TrainingParams>({
+  title: "Training",
+  summary: "Trains an adapter on your data and shows what forms inside it, step by step.",
+  source: "AdamW: Loshchilov & Hutter 2017, arXiv 1711.05101; each method names its paper",
+  needs: "training",
+  adapters: { min: 0, max: 0 },
+  params: trainingParams,
+
+  async *run(subject, params, signal, workspace) {
+    const { model, runner, tokenizer } = subject;
+    if (!workspace) throw new WorkbenchError("internal", "a training run needs a folder for its checkpoints");
+    if (!model || !runner) throw new WorkbenchError("probe.notApplicable", "Training needs a base model; open one first");
+    if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${model.path} has no tokenizer.json; training reads text`);
+    const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed });
+    const trainer: Trainer = new Trainer({ model, params, dataset, engine: runner.engine, folder: workspace.folder, saveMore: (dir) => saveResult(dir, watch) });
+    await trainer.prepare();
+    const watch: Watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });
+    const from = trainer.resumedFrom;
+    if (from?.folder === workspace.folder) watch.restore(checkpointDir(from.folder, from.step));
+
+    yield* trainingArrays(watch);
+    const figures = new FigureChanges();
+    yield* figures.events(watch);
+    yield* tileEvents(watch.tiles());
+    yield progress(trainer);
+    yield* tileEvents(await watch.prepare(trainer.step, signal));
+    for await (const event of trainer.run(signal, () => workspace.isPaused())) {
+      const looks = watch.looks;
+      yield* tileEvents(await watch.after(event, trainer.gradients));
+      if (event.type === "step") yield progress(trainer);
+      // Figures change with their markers, which come with looks and notes.
+      if (watch.looks !== looks || event.type !== "step" || event.note !== null) {
+        yield* figures.events(watch);
+        yield* words(watch, event.type === "ended" && event.reason !== "paused");
+      }
+    }
+  },
+});
+
+function* tileEvents(tiles: ReturnType<Watch["tiles"]>): Generator<ProbeEvent> {
+  for (const tile of tiles) yield { type: "tile", ...tile };
+}
+
+const progress = ({ step, plan }: Trainer): ProbeEvent => ({ type: "progress", done: step, total: plan.totalSteps, unit: "steps" });
+
+function* words(watch: Watch, isEnded: boolean): Generator<ProbeEvent> {
+  const text = trainingFinding(watch);
+  if (text !== null) yield { type: "finding", text };
+  // One check that is brought up to date, not one for each share.
+  yield { type: "check", check: { ...lookingCheck(watch, isEnded), name: "share of step time spent looking" } };
+}
+
+/** Everything so far, in a checkpoint's folder: what is shown of a run whose server was killed, and what it goes on from. */
+function saveResult(dir: string, watch: Watch): void {
+  watch.save(dir);
+  const arrays = watch.arrays().map(({ name, shape, axes }) => ({ name, shape, axes, data: watch.numbers(name) }));
+  writeFileSync(join(dir, "arrays.safetensors"), encodeSafetensors(arrays.map(({ name, shape, data }) => ({ name, shape, data }))));
+  const result = {
+    figures: trainingFigures(watch),
+    checks: [lookingCheck(watch, false)],
+    finding: trainingFinding(watch),
+    arrays: Object.fromEntries(arrays.map(({ name, shape, axes }) => [name, { shape, axes }])),
+  };
+  writeFileSync(join(dir, "figures.json"), `${JSON.stringify(result)}\n`);
+}
