@@ -5,12 +5,13 @@ import { packageVersion } from "./packageFolder.ts";
 import { activationsCommand } from "./commands/activations.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { exitCodes } from "./commands/exitCodes.ts";
+import { exportCommand } from "./commands/export.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { probeCommand } from "./commands/probe.ts";
 import { probesCommand } from "./commands/probes.ts";
 import { serveCommand, withServeFlags } from "./commands/serve.ts";
 
-const commands = [serveCommand, inspectCommand, probeCommand, probesCommand, activationsCommand, doctorCommand];
+const commands = [serveCommand, inspectCommand, probeCommand, probesCommand, activationsCommand, doctorCommand, exportCommand];
 
 function createProgram(): Command {
   const program = withServeFlags(new Command("deltascope"))

@@ -1,0 +1,136 @@
+/**
+ * The LoRA nearest to an adapter at one site: the truncated singular value decomposition of its ΔW, which no product of that
+ * rank beats (Eckart & Young 1936), with what it leaves out. Where ΔW is of low rank it is ΔW itself.
+ */
+import * as tf from "@tensorflow/tfjs-core";
+import { WorkbenchError } from "../errors.ts";
+import type { Engine, HalfDtype, Weight } from "../tensors/engine.ts";
+import { factoredSvd, frobeniusNorm, sumOf, type FactoredMatrix } from "../tensors/factored.ts";
+import { float32 } from "../tensors/hostTensor.ts";
+import { randomStream } from "../tensors/random.ts";
+import { leadingDirections } from "../tensors/topSingular.ts";
+import type { AdapterMethod, SiteAdapter } from "./method.ts";
+import { weight } from "./lowRankSite.ts";
+
+/** The base weight that a site adapts. */
+export interface SiteBase {
+  readonly weight: Weight;
+  readonly stored: "outIn" | "inOut";
+}
+
+export interface NearestRequest {
+  readonly method: AdapterMethod;
+  readonly site: SiteAdapter;
+  /** Null when no base is open; methods that are more than a product need it. */
+  readonly base: SiteBase | null;
+  /** Null keeps all directions of a thin ΔW, and `denseRank` of others. */
+  readonly rank: number | null;
+  /** Asked for only when there are dense matrices to multiply. */
+  readonly engine: () => Promise<Engine>;
+}
+
+export interface NearestLora {
+  /** ΔW ≈ left · right with scale 1, each half of it with √σ. */
+  readonly factors: FactoredMatrix;
+  /** What the site adds to every output, `[dOut]`: a bias on B; null when there is none. */
+  readonly bias: Float32Array | null;
+  /** ‖ΔW − left · right‖ / ‖ΔW‖ (Frobenius), measured; 0 where ΔW is 0. */
+  readonly residual: number;
+}
+
+/** Residuals up to here are the rounding of float32 factors: the LoRA is ΔW. */
+export const exactResidual = 1e-5;
+/** Rank of the LoRA where ΔW is dense and none is asked for. */
+export const denseRank = 16;
+/** Up to this many columns a decomposition of all directions is a matter of a second. */
+const wholeColumns = 256;
+/** Singular values below this share of the largest are float32's rounding of the factors. */
+const rounding = 1e-6;
+
+/** @throws "adapter.wrongBase" when the method needs its base and there is none */
+export async function nearestLora({ method, site, base, rank, engine }: NearestRequest): Promise<NearestLora> {
+  const least = Math.min(site.dOut, site.dIn);
+  if (site.beyondLowRank === null && (site.factors.rank <= wholeColumns || 2 * site.factors.rank <= least)) return { ...truncated(site.factors, rank), bias: null };
+  if (site.beyondLowRank === null) return { ...(await leading(await productOf(await engine(), site.factors), site, rank ?? denseRank, await engine())), bias: null };
+  if (!base) throw new WorkbenchError("adapter.wrongBase", `"${site.modulePath}" is ${method.title} with ${site.beyondLowRank}, so its ΔW depends on the base weight; expected a model`);
+  const { delta, bias } = await imageOfIdentity(method, site, base, await engine());
+  if (least > wholeColumns) return { ...(await leading(delta, site, rank ?? denseRank, await engine())), bias };
+  const dense: FactoredMatrix = site.dIn <= site.dOut ? { left: delta, right: identity(site.dIn), ...shapeOf(site), rank: site.dIn, scale: 1 } : { left: identity(site.dOut), right: delta, ...shapeOf(site), rank: site.dOut, scale: 1 };
+  return { ...truncated(dense, rank, denseRank), bias };
+}
+
+const shapeOf = ({ dOut, dIn }: SiteAdapter): Pick<FactoredMatrix, "dOut" | "dIn"> => ({ dOut, dIn });
+
+/**
+ * All directions up to `rank`; without one all that are not rounding, or `most` when there are more.
+ * The residual is measured from the factors as they will be saved.
+ */
+function truncated(delta: FactoredMatrix, rank: number | null, most = Infinity): Omit<NearestLora, "bias"> {
+  const { u, s, vt } = factoredSvd(delta);
+  const found = Math.max(1, s.filter((value) => value > rounding * s[0]!).length);
+  const kept = Math.min(found, rank ?? most);
+  const { dOut, dIn } = delta;
+  const width = s.length;
+  const left = Float32Array.from({ length: dOut * kept }, (_, i) => u[Math.floor(i / kept) * width + (i % kept)]! * Math.sqrt(s[i % kept]!));
+  const right = Float32Array.from({ length: kept * dIn }, (_, i) => vt[i]! * Math.sqrt(s[Math.floor(i / dIn)]!));
+  const factors: FactoredMatrix = { left, right, dOut, dIn, rank: kept, scale: 1 };
+  const size = frobeniusNorm(delta);
+  return { factors, residual: size > 0 ? frobeniusNorm(sumOf([delta, { ...factors, scale: -1 }])) / size : 0 };
+}
+
+/** The leading directions of a dense ΔW `[dOut, dIn]`, by products with it. */
+async function leading(delta: Float32Array, site: SiteAdapter, rank: number, engine: Engine): Promise<Omit<NearestLora, "bias">> {
+  const { dOut, dIn } = site;
+  const kept = Math.min(rank, dOut, dIn);
+  const random = randomStream(0, "nearest", site.site);
+  const { values, left: u, right: v } = await leadingDirections(engine, weight(`nearest:${site.loraA.key}`, [dOut, dIn], delta), "outIn", kept, () => random.uniform());
+  const left = Float32Array.from({ length: dOut * kept }, (_, i) => u[(i % kept) * dOut + Math.floor(i / kept)]! * Math.sqrt(values[i % kept]!));
+  const right = Float32Array.from({ length: kept * dIn }, (_, i) => v[i]! * Math.sqrt(values[Math.floor(i / dIn)]!));
+  let [missed, all] = [0, 0];
+  const row = new Float64Array(dIn);
+  for (let o = 0; o < dOut; o++) {
+    for (let i = 0; i < dIn; i++) row[i] = delta[o * dIn + i]!;
+    for (let i = 0; i < dIn; i++) all += row[i]! * row[i]!;
+    for (let k = 0; k < kept; k++) for (let i = 0; i < dIn; i++) row[i]! -= left[o * kept + k]! * right[k * dIn + i]!;
+    for (let i = 0; i < dIn; i++) missed += row[i]! * row[i]!;
+  }
+  return { factors: { left, right, dOut, dIn, rank: kept, scale: 1 }, residual: all > 0 ? Math.sqrt(missed / all) : 0 };
+}
+
+/** scale · left · right, `[dOut, dIn]`. */
+async function productOf(engine: Engine, { left, right, dOut, dIn, rank, scale }: FactoredMatrix): Promise<Float32Array> {
+  const program = await engine.compile("product of factors", ({ b, a, s }) => ({ delta: tf.mul(tf.matMul(b!, a!), s!) }), { inputs: { b: { shape: [dOut, rank], dtype: "float32" }, a: { shape: [rank, dIn], dtype: "float32" }, s: { shape: [], dtype: "float32" } }, weights: {} });
+  const { delta } = await program.run({ b: float32(left, [dOut, rank]), a: float32(right, [rank, dIn]), s: float32(Float32Array.of(scale), []) });
+  return Float32Array.from(delta!.data);
+}
+
+/** ΔW and bias of any method that is linear in x: what it adds for each unit vector, and for 0. */
+async function imageOfIdentity(method: AdapterMethod, site: SiteAdapter, base: SiteBase, engine: Engine): Promise<{ delta: Float32Array; bias: Float32Array | null }> {
+  const { dIn, dOut, rank } = site;
+  const rows = dIn + 1;
+  const weights: Record<string, Weight> = { ...site.weights(), W: base.weight };
+  const halves: Record<string, HalfDtype> = Object.fromEntries(Object.entries(weights).flatMap(([name, { half }]) => (half ? [[name, half.dtype]] : [])));
+  const program = await engine.compile(
+    `image of identity ${method.title} ${base.stored}`,
+    ({ x, strength }, { W, ...own }) => {
+      const flat = tf.reshape(x!, [rows, dIn]);
+      const ofBase = tf.reshape(tf.matMul(flat, W!, false, base.stored === "outIn"), [1, rows, dOut]);
+      const gated = tf.reshape(tf.matMul(flat, own["read"]!, false, true), [1, rows, rank]);
+      return { y: method.delta({ x: x!, base: ofBase, gated, strength: strength!, weights: own }) };
+    },
+    { inputs: { x: { shape: [1, rows, dIn], dtype: "float32" }, strength: { shape: [1, 1, 1], dtype: "float32" } }, weights: Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape])), halves },
+  );
+  const x = new Float32Array(rows * dIn);
+  for (let i = 0; i < dIn; i++) x[i * dIn + i] = 1;
+  const { y } = await program.run({ x: float32(x, [1, rows, dIn]), strength: float32(Float32Array.of(1), [1, 1, 1]) }, weights);
+  const bias = Float32Array.from(y!.data.subarray(dIn * dOut));
+  const delta = new Float32Array(dOut * dIn);
+  for (let i = 0; i < dIn; i++) for (let o = 0; o < dOut; o++) delta[o * dIn + i] = y!.data[i * dOut + o]! - bias[o]!;
+  return { delta, bias: bias.some((value) => value !== 0) ? bias : null };
+}
+
+function identity(n: number): Float32Array {
+  const eye = new Float32Array(n * n);
+  for (let i = 0; i < n; i++) eye[i * n + i] = 1;
+  return eye;
+}
