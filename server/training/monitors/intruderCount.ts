@@ -1,11 +1,11 @@
 /**
  * Intruder dimensions of W + ΔW without a decomposition of it: from W's leading singular vectors, found once, and ΔW's few.
- * 1. Bases: W's K leading vectors, ΔW's own beside them, and what W makes of those on the other side (one Krylov step).
- * 2. W + ΔW in these bases is a (K + 2r)² problem; its leading left vectors ûⱼ come with their cosines with W's K leading ones.
- * 3. A cosine of ε or more: no intruder. Else, less than ε of ûⱼ outside the K: an intruder, as no other vector can reach ε.
- * 4. Else Lanczos on W Wᵀ from the part outside bounds what any one singular vector of W can hold of it: below ε² an intruder.
- *    What stays open after the last step is counted apart, not among the intruders.
- * With all of W's vectors (K = min(dOut, dIn)) steps 1 to 3 are exact.
+ * 1. Bases: W's 32 leading vectors, ΔW's own beside them, and what W makes of those on the other side, and again (Krylov steps).
+ * 2. W + ΔW in these bases is a small problem; its leading left vectors ûⱼ come with their cosines with W's leading ones.
+ * 3. A cosine of ε or more: no intruder. Else, less than ε of ûⱼ outside W's leading vectors: an intruder, as no other can reach ε.
+ * 4. Else, where all of W's vectors are known, their cosines with the part outside decide. Where not, Lanczos on W Wᵀ from that part
+ *    bounds what any one singular vector of W can hold of it: below ε² an intruder. What stays open after the last step is counted
+ *    apart, not among the intruders.
  * @see Shuttleworth et al. 2024, arXiv 2410.21228, section 3; peft/tuners/lora/intruders.py for left vectors, k = 10 and ε = 0.5
  */
 import { svd } from "../../tensors/svd.ts";
@@ -44,10 +44,15 @@ export interface IntruderCount {
   readonly intruders: number;
   /** Neither shown to be intruders nor shown not to be. */
   readonly open: number;
-  /** `[count]`: largest |cosine| of each leading vector of W + ΔW with W's K leading ones. */
+  /** `[count]`: largest |cosine| of each leading vector of W + ΔW with those of W that are known. */
   readonly cosines: readonly number[];
 }
 
+/** Of W's vectors, those that span the small problem. */
+const leadingVectors = 32;
+const krylovSteps = 2;
+/** New directions that a Krylov step follows, largest components first: a ΔW of high rank would make the problem large. */
+const followed = 16;
 /** Lanczos steps at which the bound is read; the last ends the search. */
 const boundSteps = [6, 12, 24];
 /** Directions of W below this share of σ₁ are not compared in step 4: a Lanczos run cannot tell them from what W maps to zero. */
@@ -56,49 +61,57 @@ const leastDirection = 0.05;
 const rounding = 1e-5;
 
 export async function countIntruders(base: BaseDirections, delta: DeltaComponents, products: WeightProducts, rule: IntruderRule = intruderRule): Promise<IntruderCount> {
-  const known = base.left.length;
-  const leftBasis = [...base.left];
-  const rightBasis = [...base.right];
-  extend(leftBasis, delta.left);
-  extend(rightBasis, delta.right);
-  if (!base.isAll) {
-    const [newLeft, newRight] = [leftBasis.slice(known), rightBasis.slice(known)];
-    extend(leftBasis, await products.times(newRight));
-    extend(rightBasis, await products.timesTransposed(newLeft));
+  const known = Math.min(base.left.length, leadingVectors);
+  const leftBasis = base.left.slice(0, known);
+  const rightBasis = base.right.slice(0, known);
+  let [newLeft, newRight] = [extend(leftBasis, delta.left), extend(rightBasis, delta.right)];
+  for (let step = 0; step < krylovSteps; step++) {
+    const [images, backs] = [await products.times(newRight.slice(0, followed)), await products.timesTransposed(newLeft.slice(0, followed))];
+    [newLeft, newRight] = [extend(leftBasis, images), extend(rightBasis, backs)];
   }
-  const core = coreMatrix(base, delta, leftBasis, rightBasis, await products.times(rightBasis.slice(known)));
+  const core = coreMatrix(base, known, delta, leftBasis, rightBasis, await products.times(rightBasis.slice(known)));
   const { u, s } = svd(core, leftBasis.length, rightBasis.length);
 
   const count = Math.min(rule.count, s.length);
   const vectors = Array.from({ length: count }, (_, j) => u.subarray(j * leftBasis.length, (j + 1) * leftBasis.length));
-  const cosines = vectors.map((y) => y.subarray(0, known).reduce((most, value) => Math.max(most, Math.abs(value)), 0));
-  if (base.isAll) return { intruders: cosines.filter((cosine) => cosine < rule.epsilon).length, open: 0, cosines };
-
+  const others = base.isAll ? base.left.slice(known) : [];
+  const cosines = vectors.map((y) => {
+    const within = y.subarray(0, known).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    if (within >= rule.epsilon || others.length === 0) return within;
+    const outside = combined(leftBasis, y, known);
+    return others.reduce((most, other) => Math.max(most, Math.abs(dot(outside, other))), within);
+  });
   const strangers = vectors.filter((_, j) => cosines[j]! < rule.epsilon);
-  const outside = strangers.map((y) => norm(y.subarray(known)));
-  const unclear = strangers.flatMap((y, j) => (outside[j]! < rule.epsilon ? [] : [{ part: combined(leftBasis, y, known), share: outside[j]! ** 2 }]));
+  if (base.isAll) return { intruders: strangers.length, open: 0, cosines };
+
+  const unclear = strangers.flatMap((y) => {
+    const outside = norm(y.subarray(known));
+    return outside < rule.epsilon ? [] : [{ part: combined(leftBasis, y, known).map((value) => value / outside), share: outside ** 2 }];
+  });
   const shown = await shownApart(base, unclear, products, rule.epsilon);
   return { intruders: strangers.length - unclear.length + shown, open: unclear.length - shown, cosines };
 }
 
-/** Adds to an orthonormal basis what the vectors have outside it. */
-function extend(basis: Float64Array[], vectors: readonly Float64Array[]): void {
+/** Adds to an orthonormal basis what the vectors have outside it. @returns what was added */
+function extend(basis: Float64Array[], vectors: readonly Float64Array[]): Float64Array[] {
+  const before = basis.length;
   for (const vector of vectors) {
     const rest = Float64Array.from(vector);
-    const before = norm(rest);
+    const size = norm(rest);
     for (let pass = 0; pass < 2; pass++) for (const each of basis) addTimes(rest, -dot(rest, each), each);
     const length = norm(rest);
-    if (length > rounding * before) basis.push(rest.map((value) => value / length));
+    if (length > rounding * size) basis.push(rest.map((value) => value / length));
   }
+  return basis.slice(before);
 }
 
 /** Leftᵀ (W + ΔW) Right, column-major. @param images W of the right vectors beyond W's own */
-function coreMatrix(base: BaseDirections, delta: DeltaComponents, left: readonly Float64Array[], right: readonly Float64Array[], images: readonly Float64Array[]): Float64Array {
+function coreMatrix(base: BaseDirections, known: number, delta: DeltaComponents, left: readonly Float64Array[], right: readonly Float64Array[], images: readonly Float64Array[]): Float64Array {
   const rows = left.length;
   const core = new Float64Array(rows * right.length);
-  for (let k = 0; k < base.right.length; k++) core[k * rows + k] = base.values[k]!;
+  for (let k = 0; k < known; k++) core[k * rows + k] = base.values[k]!;
   images.forEach((image, extra) => {
-    const column = (base.right.length + extra) * rows;
+    const column = (known + extra) * rows;
     for (let i = 0; i < rows; i++) core[column + i] = dot(left[i]!, image);
   });
   delta.values.forEach((value, k) => {
@@ -109,12 +122,11 @@ function coreMatrix(base: BaseDirections, delta: DeltaComponents, left: readonly
   return core;
 }
 
-/** The part of Σ yᵢ·basisᵢ past the first `known`, of unit length. */
+/** The part of Σ yᵢ·basisᵢ past the first `known`. */
 function combined(basis: readonly Float64Array[], y: Float64Array, known: number): Float64Array {
   const sum = new Float64Array(basis[0]!.length);
   for (let i = known; i < basis.length; i++) addTimes(sum, y[i]!, basis[i]!);
-  const length = norm(sum);
-  return sum.map((value) => value / length);
+  return sum;
 }
 
 /** How many of the parts are shown to lie along no single singular vector of W. @param parts unit vectors outside W's leading ones, and their share of ûⱼ's square */

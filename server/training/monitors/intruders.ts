@@ -24,7 +24,7 @@ export const intruders: Monitor = {
   arrays: (run) => [siteCurves(run, "intruders"), siteCurves(run, "intruders_open")],
   start(run) {
     refuseHighRank(run);
-    const { sites, method, options } = run.adaptation;
+    const { sites } = run.adaptation;
     const { engine } = run.programs;
     let bases: BaseDirections[] = [];
     return {
@@ -36,10 +36,10 @@ export const intruders: Monitor = {
         }
         bases = found;
       },
-      async look() {
+      async look(moment) {
         const counts = { intruders: new Float32Array(sites.length), intruders_open: new Float32Array(sites.length) };
         for (const [index, state] of sites.entries()) {
-          const delta = components(factoredSvd(method!.deltaWeight(state, options)), state);
+          const delta = components(factoredSvd(moment.delta(state)), state);
           if (delta.values.length === 0) continue;
           const { intruders: count, open } = await countIntruders(bases[index]!, delta, weightProducts(engine, state.site));
           counts.intruders[index] = count;

@@ -1,5 +1,6 @@
 /** What a monitor is: numbers read off a run while it trains, a few a look, never touching what is trained. */
 import type { SiteState } from "../../adapters/training.ts";
+import type { FactoredMatrix } from "../../tensors/factored.ts";
 import type { FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import type { ProbeParams } from "../trainingParams.ts";
@@ -22,6 +23,8 @@ export interface Moment {
   readonly step: number;
   /** Of the last step, before clipping, by key of the trained tensor; empty before the first. */
   readonly gradients: Readonly<Record<string, Float32Array>>;
+  /** ΔW of a site in factors. */
+  delta(state: SiteState): FactoredMatrix;
   spectrum(state: SiteState): Promise<SiteSpectrum>;
   /** Logits after each pinned prompt as the adapter is now, one row a prompt. */
   promptLogits(): Promise<readonly Float32Array[]>;

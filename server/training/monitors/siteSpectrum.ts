@@ -1,5 +1,4 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
-import type { SiteState, TrainingMethod } from "../../adapters/training.ts";
 import { factoredSvd, type FactoredMatrix } from "../../tensors/factored.ts";
 import { gramMatrix, thinQr } from "../../tensors/qr.ts";
 import { randomStream } from "../../tensors/random.ts";
@@ -14,16 +13,12 @@ export interface SiteSpectrum {
   readonly leading: { readonly left: Float32Array; readonly right: Float32Array } | null;
 }
 
-/** Up to this rank Jacobi on the rank × rank core is cheaper than eigenvalues of a Gram matrix, and keeps small values accurate. */
-const jacobiRank = 128;
+/** Up to this rank Jacobi on the rank × rank core, which keeps small values accurate, costs little. */
+const jacobiRank = 48;
 /** Lanczos steps to the leading component of a full-rank ΔW; its error then is far below what a figure shows. */
 const leadingSteps = 48;
 
 /** @throws "spectrum.notConverged" when a factor holds NaN or infinity */
-export function siteSpectrum(method: TrainingMethod, state: SiteState, options: unknown): SiteSpectrum {
-  return spectrumOf(method.deltaWeight(state, options));
-}
-
 export function spectrumOf(m: FactoredMatrix): SiteSpectrum {
   const count = Math.min(m.rank, m.dOut, m.dIn);
   if (isZero(m)) return { values: new Float64Array(count), leading: null };

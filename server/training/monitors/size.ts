@@ -2,7 +2,7 @@
 import type { SiteState } from "../../adapters/training.ts";
 import { frobeniusNorm } from "../../tensors/factored.ts";
 import { norm } from "./lanczos.ts";
-import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
+import { perSite, siteCurves, type Moment, type Monitor, type WatchedRun } from "./monitor.ts";
 import { siteLayout } from "./siteLayout.ts";
 
 export const size: Monitor = {
@@ -22,8 +22,8 @@ export const size: Monitor = {
         base = sites.map(({ site }) => norm(site.baseWeight.data()));
         return Promise.resolve();
       },
-      async look() {
-        const norms = await perSite(run, (state) => deltaNorm(run, state));
+      async look(moment) {
+        const norms = await perSite(run, (state) => deltaNorm(run, moment, state));
         const relative = new Float32Array(layers.length * kinds.length).fill(NaN);
         for (const [index, cell] of cells.entries()) relative[cell] = norms[index]! / base[index]!;
         return { norm: norms, relative_norm: relative };
@@ -35,7 +35,7 @@ export const size: Monitor = {
 export const layoutOf = ({ adaptation }: WatchedRun) => siteLayout(adaptation.sites.map(({ site }) => site));
 
 /** Of the factors, or of the dense ΔW where the factors do not hold all of it. */
-function deltaNorm({ adaptation: { method, options } }: WatchedRun, state: SiteState): number {
+function deltaNorm({ adaptation: { method, options } }: WatchedRun, moment: Moment, state: SiteState): number {
   if (method!.beyondLowRank && method!.denseDelta) return norm(method!.denseDelta(state, options));
-  return frobeniusNorm(method!.deltaWeight(state, options));
+  return frobeniusNorm(moment.delta(state));
 }

@@ -9,6 +9,7 @@ import type { SiteState } from "../../adapters/training.ts";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
+import type { FactoredMatrix } from "../../tensors/factored.ts";
 import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
 import { ignition, turn } from "../abruptChanges.ts";
 import type { Adaptation } from "../adaptation.ts";
@@ -21,7 +22,7 @@ import type { ArraySpec, Looker, Moment, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
 import { siteLabel } from "./siteLayout.ts";
-import { siteSpectrum, type SiteSpectrum } from "./siteSpectrum.ts";
+import { spectrumOf, type SiteSpectrum } from "./siteSpectrum.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -230,13 +231,20 @@ export class Watch {
 
   #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
     const { adaptation: { method, options }, prompts } = this.run;
+    const deltas = new Map<SiteState, FactoredMatrix>();
     const spectra = new Map<SiteState, SiteSpectrum>();
+    const delta = (state: SiteState): FactoredMatrix => {
+      const found = deltas.get(state) ?? method!.deltaWeight(state, options);
+      deltas.set(state, found);
+      return found;
+    };
     let logits: Promise<readonly Float32Array[]> | null = null;
     return {
       step,
       gradients,
+      delta,
       spectrum(state) {
-        const found = spectra.get(state) ?? siteSpectrum(method!, state, options);
+        const found = spectra.get(state) ?? spectrumOf(delta(state));
         spectra.set(state, found);
         return Promise.resolve(found);
       },

@@ -69,8 +69,10 @@ function fresh({ dOut, dIn, w, base }: Case, { values, left, right }: DeltaCompo
   return { count: cosines.filter((cosine) => cosine < intruderRule.epsilon).length, cosines };
 }
 
-/** With a quarter of W's vectors, cosines of vectors that mix among the others are found to about this. */
-const cosineError = 0.05;
+/** What two Krylov steps from W's 32 leading vectors leave of the error of a cosine; 1e-6 is usual. */
+const krylovError = 1e-4;
+/** The same from 16 of 40 vectors that mix with all others. */
+const cosineError = 0.01;
 
 const updates: Readonly<Record<string, readonly number[]>> = {
   "one large component": [14],
@@ -88,7 +90,7 @@ describe.each(Object.entries(updates))("%s", (_, values) => {
     const found = await countIntruders(directions(w, w.base.s.length), d, products(w));
     expect(found.intruders).toBe(truth.count);
     expect(found.open).toBe(0);
-    for (const [j, cosine] of found.cosines.entries()) expect(Math.abs(cosine - truth.cosines[j]!)).toBeLessThan(1e-8);
+    for (const [j, cosine] of found.cosines.entries()) expect(Math.abs(cosine - truth.cosines[j]!)).toBeLessThan(krylovError);
   });
 
   it.each(shapes)("with W's leading 16 vectors claims no intruder that is none, and misses none unsaid (%i × %i)", async (dOut, dIn) => {
