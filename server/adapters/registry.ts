@@ -4,6 +4,7 @@ import type { AdapterConfig, OwnFields } from "../formats/adapterConfig.ts";
 import { didYouMean } from "../nearNames.ts";
 import { adalora } from "./adalora.ts";
 import { dora } from "./dora.ts";
+import { ipa } from "./ipa.ts";
 import { l1ra } from "./l1ra.ts";
 import { lora } from "./lora.ts";
 import { oliera } from "./oliera.ts";
@@ -13,7 +14,7 @@ import { tera } from "./tera.ts";
 import type { AdapterMethod } from "./method.ts";
 import { vera } from "./vera.ts";
 
-export const methods = { lora, dora, vera, adalora, l1ra, structure, oliera, ssvd, tera } satisfies Record<string, AdapterMethod>;
+export const methods = { lora, dora, vera, adalora, l1ra, structure, oliera, ssvd, tera, ipa } satisfies Record<string, AdapterMethod>;
 
 /** What adapter_config.json may hold, by `peft_type`. */
 export const ownFields: OwnFields = Object.fromEntries(

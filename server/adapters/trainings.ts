@@ -3,6 +3,7 @@ import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { adaloraTraining } from "./adalora.ts";
 import { doraTraining } from "./dora.ts";
+import { ipaTraining } from "./ipa.ts";
 import { l1raTraining } from "./l1ra.ts";
 import { loraTraining, rsloraTraining } from "./lora.ts";
 import { olieraTraining } from "./oliera.ts";
@@ -25,6 +26,7 @@ export const trainings = {
   oliera: olieraTraining,
   ssvd: ssvdTraining,
   tera: teraTraining,
+  ipa: ipaTraining,
 } satisfies Record<string, TrainingMethod>;
 export type TrainingName = keyof typeof trainings;
 

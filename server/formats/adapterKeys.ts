@@ -104,8 +104,10 @@ export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: Naming
   return keys;
 }
 
-/** "path.name", "path.name.adapter", "path.name.weight"…; "base_model.name" and a bare name belong to all modules. */
+/** "path.name", "path.name.adapter", "path.name.weight"…; "base_model.name" and a bare name belong to all modules. A name with a dot stands as it is. */
 function ownTensor(entry: TensorEntry, key: string, ownTensors: readonly string[]): AdapterKey | null {
+  const dotted = ownTensors.find((name) => name.includes(".") && key.endsWith(`.${name}`));
+  if (dotted !== undefined) return { modulePath: key.slice(0, -dotted.length - 1), role: "own", own: dotted, entry };
   const parts = key.split(".");
   const at = parts.findLastIndex((part) => ownTensors.includes(part));
   const after = parts.slice(at + 1).filter((part) => part !== "weight");
