@@ -1,9 +1,9 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
-import { factoredSvd, type FactoredMatrix } from "../../tensors/factored.ts";
+import { denseProduct, factoredSvd, type FactoredMatrix } from "../../tensors/factored.ts";
 import { gramMatrix, thinQr } from "../../tensors/qr.ts";
 import { randomStream } from "../../tensors/random.ts";
 import { svd } from "../../tensors/svd.ts";
-import { Lanczos, norm } from "./lanczos.ts";
+import { addTimes, Lanczos, norm } from "./lanczos.ts";
 import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
 
 export interface SiteSpectrum {
@@ -34,16 +34,32 @@ function isZero({ left, right, scale, rank }: FactoredMatrix): boolean {
   return rank === 0 || scale === 0 || isEmpty(left) || isEmpty(right);
 }
 
-/** σ² = eigenvalues of R BᵀB Rᵀ with Aᵀ = Q R: right to about 1e-8 of the largest σ. */
+/** σ² = eigenvalues of ΔWᵀΔW or ΔWΔWᵀ where ΔW has full rank, of R BᵀB Rᵀ with Aᵀ = Q R below: right to about 1e-8 of the largest σ. */
 function fullSpectrum(m: FactoredMatrix, count: number): SiteSpectrum {
+  const dense = m.rank >= Math.min(m.dOut, m.dIn) ? denseOf(m) : null;
+  const { core, n, scale } = dense ? { core: shortGram(dense, m), n: count, scale: 1 } : { core: factorCore(m), n: m.rank, scale: Math.abs(m.scale) };
+  const values = symmetricEigenvalues(core, n).slice(0, count).map((value) => scale * Math.sqrt(Math.max(0, value)));
+  if (!(values[0]! > 0)) return { values, leading: null };
+  return { values, leading: leadingComponent(dense ? { ...m, left: dense, rank: m.dIn, scale: 1, right: null } : m) };
+}
+
+function denseOf(m: FactoredMatrix): Float32Array {
+  const isIdentity = m.rank === m.dIn && m.right.every((value, at) => value === (Math.floor(at / m.dIn) === at % m.dIn ? 1 : 0));
+  if (!isIdentity) return denseProduct(m);
+  return m.scale === 1 ? m.left : m.left.map((value) => m.scale * value);
+}
+
+/** Products of the rows or of the columns, whichever are fewer. */
+function shortGram(dense: Float32Array, { dOut, dIn }: FactoredMatrix): Float64Array {
+  return dOut < dIn ? gramMatrix({ data: dense, rows: dIn, n: dOut, rowStride: 1, columnStride: dIn }) : gramMatrix({ data: dense, rows: dOut, n: dIn, rowStride: dIn, columnStride: 1 });
+}
+
+function factorCore(m: FactoredMatrix): Float64Array {
   const { rank: n } = m;
   const gram = gramMatrix({ data: m.left, rows: m.dOut, n, rowStride: n, columnStride: 1 });
   const { r } = thinQr({ data: m.right, rows: m.dIn, n, rowStride: 1, columnStride: m.dIn });
-  const half = upperTimes(r, gram, n);
   // (R G Rᵀ)ᵀ = R (R G)ᵀ
-  const core = upperTimes(r, transposed(half, n), n);
-  const values = symmetricEigenvalues(core, n).slice(0, count).map((value) => Math.abs(m.scale) * Math.sqrt(Math.max(0, value)));
-  return { values, leading: values[0]! > 0 ? leadingComponent(m) : null };
+  return upperTimes(r, transposed(upperTimes(r, gram, n), n), n);
 }
 
 /** R · G, row-major, of an upper triangle R (column-major) and a symmetric or row-major G. */
@@ -67,8 +83,11 @@ function transposed(matrix: Float64Array, n: number): Float64Array {
   return turned;
 }
 
+/** A ΔW as factors, or dense when there is no right one. */
+type Applied = Omit<FactoredMatrix, "right"> & { readonly right: Float32Array | null };
+
 /** The largest component of a ΔW whose rank is too large for a decomposition at every look. */
-export function leadingComponent(m: FactoredMatrix): NonNullable<SiteSpectrum["leading"]> {
+export function leadingComponent(m: Applied): NonNullable<SiteSpectrum["leading"]> {
   const random = randomStream(0, "leading component");
   const start = Float64Array.from({ length: m.dIn }, () => random.gaussian());
   const length = norm(start);
@@ -77,29 +96,45 @@ export function leadingComponent(m: FactoredMatrix): NonNullable<SiteSpectrum["l
   const { matrix, n } = lanczos.tridiagonal();
   const { u } = svd(matrix, n, n);
   const right = new Float64Array(m.dIn);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m.dIn; i++) right[i]! += u[j]! * lanczos.basis[j]![i]!;
+  for (let j = 0; j < n; j++) addTimes(right, u[j]!, lanczos.basis[j]!);
   const left = times(m, right);
   const size = norm(left);
   return { left: Float32Array.from(left, (value) => value / size), right: Float32Array.from(right) };
 }
 
-function times({ left, right, rank, dOut, dIn, scale }: FactoredMatrix, x: Float64Array): Float64Array {
-  const thin = Float64Array.from({ length: rank }, (_, k) => {
-    let sum = 0;
-    for (let i = 0; i < dIn; i++) sum += right[k * dIn + i]! * x[i]!;
-    return scale * sum;
-  });
-  return Float64Array.from({ length: dOut }, (_, o) => {
-    let sum = 0;
-    for (let k = 0; k < rank; k++) sum += left[o * rank + k]! * thin[k]!;
-    return sum;
-  });
+function times({ left, right, rank, dOut, dIn, scale }: Applied, x: Float64Array): Float64Array {
+  return rowsTimes(left, dOut, rank, right ? rowsTimes(right, rank, dIn, x) : x, scale);
 }
 
-function timesTransposed({ left, right, rank, dOut, dIn, scale }: FactoredMatrix, y: Float64Array): Float64Array {
-  const thin = new Float64Array(rank);
-  for (let o = 0; o < dOut; o++) for (let k = 0; k < rank; k++) thin[k]! += scale * y[o]! * left[o * rank + k]!;
-  const image = new Float64Array(dIn);
-  for (let k = 0; k < rank; k++) for (let i = 0; i < dIn; i++) image[i]! += thin[k]! * right[k * dIn + i]!;
-  return image;
+function timesTransposed({ left, right, rank, dOut, dIn, scale }: Applied, y: Float64Array): Float64Array {
+  const thin = rowsSum(left, dOut, rank, y, scale);
+  return right ? rowsSum(right, rank, dIn, thin) : thin;
+}
+
+/** scale · M x of row-major M `[rows, cols]`; four sums at a time keep the processor busy. */
+function rowsTimes(matrix: Float32Array, rows: number, cols: number, x: Float64Array, scale = 1): Float64Array {
+  const out = new Float64Array(rows);
+  const whole = cols - (cols % 4);
+  for (let row = 0, at = 0; row < rows; row++, at += cols) {
+    let [s0, s1, s2, s3] = [0, 0, 0, 0];
+    for (let i = 0; i < whole; i += 4) {
+      s0 += matrix[at + i]! * x[i]!;
+      s1 += matrix[at + i + 1]! * x[i + 1]!;
+      s2 += matrix[at + i + 2]! * x[i + 2]!;
+      s3 += matrix[at + i + 3]! * x[i + 3]!;
+    }
+    for (let i = whole; i < cols; i++) s0 += matrix[at + i]! * x[i]!;
+    out[row] = scale * (s0 + s1 + (s2 + s3));
+  }
+  return out;
+}
+
+/** scale · Mᵀ y of row-major M `[rows, cols]`. */
+function rowsSum(matrix: Float32Array, rows: number, cols: number, y: Float64Array, scale = 1): Float64Array {
+  const out = new Float64Array(cols);
+  for (let row = 0, at = 0; row < rows; row++, at += cols) {
+    const weight = scale * y[row]!;
+    for (let i = 0; i < cols; i++) out[i]! += weight * matrix[at + i]!;
+  }
+  return out;
 }
