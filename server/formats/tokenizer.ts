@@ -63,10 +63,19 @@ export function openTokenizer(dir: string): Tokenizer {
   const readPiece: PieceReader = pieceReader(parsed.data.decoder);
   const added = new Map((parsed.data.added_tokens ?? []).map(({ id, content }) => [id, content]));
 
-  const tokenText = (id: number): string => {
+  const readTokenText = (id: number): string => {
     const piece = added.get(id) ?? inner.id_to_token(id);
     if (piece === undefined) throw new WorkbenchError("prompt.unknownToken", `token id ${id} is not in ${file}; expected 0 to ${vocabSize - 1}`);
     return added.has(id) ? piece : readPiece(piece);
+  };
+  // A data file asks for the same few thousand texts millions of times.
+  const texts = new Map<number, string>();
+  const tokenText = (id: number): string => {
+    const known = texts.get(id);
+    if (known !== undefined) return known;
+    const text = readTokenText(id);
+    texts.set(id, text);
+    return text;
   };
   const special = (name: "bos_token" | "eos_token"): number | null => {
     const content = specialContent(settings[name]) ?? specialContent(optionalJson(join(dir, "special_tokens_map.json"))[name]);

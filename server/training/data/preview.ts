@@ -48,7 +48,14 @@ export function datasetPreview(data: DataParams, tokenizer: Tokenizer, limits: D
 export function previewOf({ train, validation, labels, tasks, cut }: Dataset, tokenizer: Tokenizer): DatasetPreview {
   const lengths = train.map(({ tokens }) => tokens.length).sort((a, b) => a - b);
   const quartile = (p: number) => quantileSorted(lengths, p)!;
-  const count = (names: readonly string[], of: (example: Example) => number | null) => names.map((_, i) => train.filter((example) => of(example) === i).length);
+  const count = (names: readonly string[], of: (example: Example) => number | null) => {
+    const counts = names.map(() => 0);
+    for (const example of train) {
+      const index = of(example);
+      if (index !== null) counts[index]!++;
+    }
+    return counts;
+  };
   return {
     examples: train.length,
     validation: validation.length,
