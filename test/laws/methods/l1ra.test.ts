@@ -3,14 +3,16 @@ import { join } from "node:path";
 import { reallocation, type ReallocationRule } from "../../../server/adapters/l1raRanks.ts";
 import type { StepContext } from "../../../server/adapters/training.ts";
 import { trainings } from "../../../server/adapters/trainings.ts";
+import { sharedEngine } from "../../../server/runs/subject.ts";
 import { randomStream } from "../../../server/tensors/random.ts";
 import { trainedCount, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
-import { optimizerParams } from "../../../server/training/trainingParams.ts";
+import { Trainer } from "../../../server/training/trainer.ts";
+import { optimizerParams, trainingParams } from "../../../server/training/trainingParams.ts";
 import { relativeError } from "../goldens.ts";
-import { harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train } from "./harness.ts";
+import { harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
 
 const rule: ReallocationRule = { pruneThreshold: 1e-10, reassign: true, excludePruned: true };
@@ -167,6 +169,48 @@ describe("L1RA in training", () => {
     const [a, b] = await Promise.all([lossOf(gated, batch), lossOf(plain, batch)]);
     expect(a.loss).toBeCloseTo(b.loss, 6);
     for (const [key, gradient] of Object.entries(b.gradients)) expect(relativeError(a.gradients[key]!, gradient), key).toBeLessThan(1e-4);
+  });
+
+  it("with λ = 0, and no gate that died, is LoRA whose gates AdamW alone moves (property 5)", async () => {
+    const [withRule, withoutRule] = await Promise.all([1, 2].map(() => harness("l1ra", { options: { rank: 4, lambda: 0 } })));
+    for (const { adaptation } of [withRule!, withoutRule!]) for (const { trained } of adaptation.sites) trained["gates"]!.data.fill(0.5);
+    const batch = randomBatch(withRule!.model);
+    await train(withRule!, batch, 6);
+    const { method, ...rest } = withoutRule!.adaptation;
+    const { afterStep: _moves, ...gatedLora } = { ...method!, rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, gates: { decays: false, learningRate: 2e-2, range: [0, 1] as const } }) };
+    await train({ ...withoutRule!, adaptation: { ...rest, method: gatedLora } }, batch, 6);
+    const numbers = ({ adaptation }: Harness) => trainedTensors(adaptation).map(({ key, tensor }) => [key, tensor.data]);
+    expect(numbers(withRule!)).toEqual(numbers(withoutRule!));
+    // Six steps of 0.02 at most, and the first without a gradient, as B is zero.
+    const moved = withRule!.adaptation.sites.flatMap(({ trained }) => [...trained["gates"]!.data].map((gate) => Math.abs(gate - 0.5)));
+    expect(Math.max(...moved)).toBeGreaterThan(0.05);
+    expect(Math.max(...moved)).toBeLessThan(0.13);
+  });
+
+  it("goes on from a checkpoint with ranks that moved, to the same numbers and ranks bit for bit", async () => {
+    const given = { method: "l1ra", options: { rank: 4, lambda: 0.9, gateRate: 0.2, rankUpdateRatio: 0.25 }, data: { path: "none" }, sites: { targetModules: ["c_attn", "c_fc"] }, batchSize: 4, steps: 16, checkpointEvery: 6 };
+    const { model } = await harness("l1ra");
+    const train = Array.from({ length: 20 }, (_, i) => ({ tokens: randomBatch(model, { rows: 2, seed: i }).tokens.slice(0, 8), lossWeights: new Float32Array(8).fill(1, 1), label: null, task: 0 }));
+    const run = async (folder: string, until = Infinity) => {
+      const trainer = new Trainer({ model, params: trainingParams.parse(given), dataset: { train, validation: [], labels: [], tasks: ["all"], cut: 0 }, engine: await sharedEngine({ engine: "onnx-cpu" }), folder });
+      await trainer.prepare();
+      const began = { step: trainer.step, ranks: ranks(trainer.adaptation) };
+      const notes: string[] = [];
+      for await (const event of trainer.run(new AbortController().signal)) {
+        if (event.type === "step" && event.note !== null) notes.push(`${event.step}: ${event.note}`);
+        if (event.type === "step" && event.step === until) break;
+      }
+      return { began, notes, numbers: trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, tensor.shape, Buffer.from(tensor.data.slice().buffer).toString("hex")]) };
+    };
+    const undisturbed = await run(temporaryDir());
+    const folder = temporaryDir();
+    await run(folder, 10);
+    const resumed = await run(folder);
+    expect(resumed.began.step).toBe(6);
+    expect(new Set(resumed.began.ranks).size).toBeGreaterThan(1);
+    expect(resumed.notes.length).toBeGreaterThan(0);
+    expect(undisturbed.notes.slice(-resumed.notes.length)).toEqual(resumed.notes);
+    expect(resumed.numbers).toEqual(undisturbed.numbers);
   });
 
   it("has r (dIn + dOut + 1) numbers a site, also after ranks moved (property 6)", async () => {
