@@ -15,6 +15,7 @@ import type { Guard } from "./routes/guard.ts";
 import type { OpenedRoots } from "./routes/openedRoots.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { subjectRoutes } from "./routes/subjects.ts";
+import { trainingRoutes } from "./routes/training.ts";
 import { attachSockets } from "./sockets/attachSockets.ts";
 import { apiPrefix, type DemoCard, type ProbeCard } from "./wire.ts";
 
@@ -59,7 +60,7 @@ export function createApp(deps: AppDeps): Express {
     next();
   });
   api.use(express.json({ limit: "1mb" }));
-  for (const routes of [aboutRoutes, folderRoutes, subjectRoutes, runRoutes]) api.use(routes(deps));
+  for (const routes of [aboutRoutes, folderRoutes, subjectRoutes, runRoutes, trainingRoutes]) api.use(routes(deps));
   api.use(unknownRoute);
   app.use(apiPrefix, api);
 

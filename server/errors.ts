@@ -48,6 +48,8 @@ export const errorStatus = {
   "probe.notApplicable": 422,
   "run.unknown": 404,
   "run.notFinished": 409,
+  "run.notTraining": 409,
+  "run.isDone": 409,
   "figure.unknown": 404,
   "run.overBudget": 422,
   "job.cancelled": 409,

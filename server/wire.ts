@@ -12,7 +12,15 @@ export const runRequest = z.strictObject({
   probe: z.string(),
   params: z.record(z.string(), z.unknown()).default({}),
 });
+export const branchRequest = z.strictObject({
+  step: z.int().min(0),
+  /** Settings that differ from the run's own; objects are merged field by field, the method's options are replaced whole. */
+  params: z.record(z.string(), z.unknown()).default({}),
+});
+export const previewRequest = z.strictObject({ subject: subjectRequest, params: z.record(z.string(), z.unknown()) });
 export const tokenizeRequest = z.strictObject({ subject: subjectRequest, text: z.string().max(100_000) });
+
+export type { TrainingPreview } from "./training/trainingPreview.ts";
 
 export type RunRequest = z.infer<typeof runRequest>;
 
@@ -33,9 +41,12 @@ export interface DemoCard {
   readonly probe: string;
   readonly params: Record<string, unknown>;
   readonly prompts: readonly { readonly label: string; readonly clean: string; readonly corrupted: string; readonly answer: string; readonly counterAnswer: string }[];
+  /** Settings of a training run on the demo's model; null in an installation without its data. */
+  readonly training: Record<string, unknown> | null;
 }
 
-export const runStates = ["queued", "running", "done", "failed", "cancelled"] as const;
+/** "paused": stopped with a checkpoint, can go on. */
+export const runStates = ["queued", "running", "paused", "done", "failed", "cancelled"] as const;
 export type RunState = (typeof runStates)[number];
 
 export interface WireError {
@@ -53,6 +64,10 @@ export interface RunRecord {
   readonly progress: { readonly done: number; readonly total: number; readonly unit: string } | null;
   readonly error: WireError | null;
   readonly provenance: Provenance | null;
+  /** Whether `POST /runs/:id/resume` would go on with it: a training run that stopped before its end and has a checkpoint. */
+  readonly resumable: boolean;
+  /** Training steps that have a checkpoint, ascending; empty for other runs. */
+  readonly checkpoints: readonly number[];
 }
 /** Enough to recompute the result elsewhere and to know when it would differ. */
 export interface Provenance {
@@ -73,6 +88,18 @@ export interface StoredResult {
   readonly finding: string | null;
   readonly cost: { readonly worlds: number; readonly bytes: number } | null;
   readonly arrays: Readonly<Record<string, { readonly shape: readonly number[]; readonly axes: readonly string[] }>>;
+}
+/** An adapter method that can be trained. */
+export interface TrainingMethodCard {
+  readonly name: string;
+  readonly title: string;
+  readonly summary: string;
+  readonly source: string;
+  /** How surely the definition is the paper's: reconstructed parts say so. */
+  readonly exactness: string;
+  readonly isReconstructed: boolean;
+  /** JSON Schema of the method's own options, with defaults and descriptions. */
+  readonly options: Record<string, unknown>;
 }
 export interface FolderListing {
   readonly path: string;
@@ -107,6 +134,13 @@ export interface ClientToServer {
  *   GET  /runs/:id                      StoredResult
  *   GET  /runs/:id/arrays.safetensors   binary
  *   POST /runs/:id/cancel               RunRecord
+ *   POST /runs/:id/pause                RunRecord (training: finishes the step, writes a checkpoint)
+ *   POST /runs/:id/resume               RunRecord (training that stopped with a checkpoint; the same run, queued again)
+ *   POST /runs/:id/branch branchRequest → RunRecord of a new run that begins at a checkpoint
+ *   GET  /runs/:id/adapter?step=N       { path, step } of the PEFT folder of a checkpoint; the last when step is left out
+ *   GET  /runs/:id/scalars.jsonl|csv    every curve of a training run by step
+ *   GET  /training/methods              TrainingMethodCard[]
+ *   POST /training/preview previewRequest → TrainingPreview
  *   DELETE /runs/:id
  *   GET  /runs/:id/figures/:figure.svg|png|json|csv?metric=…&theme=light|dark&width=…
  */

@@ -40,6 +40,7 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   // Loaded here, so that --help does not wait for the engines.
   const [{ probes }, { openSubject }] = await Promise.all([import("../../probes/registry.ts"), import("../runs/subject.ts")]);
   const probe = probeNamed(probes, name);
+  if (probe.needs === "training") throw new WorkbenchError("usage.badFlag", `${name} makes checkpoints and can be paused: use deltascope train --config FILE --out FOLDER`);
   const params = paramsFlag(flags.params);
   const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params };
   const signal = interruptSignal();
@@ -57,11 +58,11 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
     progress.stop();
     await subject.dispose();
   }
-  const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: await provenanceHashes(request.subject) };
+  const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: await provenanceHashes(request.subject), isPaused: false };
   const about = provenance(packageVersion, request, outcome, performance.now() - started);
   const record: RunRecord = {
     id: name, request, state: "done", createdAt: createdAt.toISOString(), startedAt: createdAt.toISOString(), endedAt: new Date().toISOString(),
-    progress: result.progress, error: null, provenance: about,
+    progress: result.progress, error: null, provenance: about, resumable: false, checkpoints: [],
   };
   const folder = resolve(flags.out);
   await writeResult(folder, record, result);

@@ -12,6 +12,7 @@ import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
+import type { ProbeTable } from "../jobs/runProbe.ts";
 import { RunStore } from "../jobs/runStore.ts";
 import { startWorker, workerModule } from "../jobs/workerProcess.ts";
 import { packageVersion } from "../packageFolder.ts";
@@ -42,8 +43,11 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   const choice = engineChoice(flags);
   const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
   const { store, records } = await RunStore.open(resolve(flags.logdir));
+  roots.allow(store.folder);
+  const table: ProbeTable = probes;
   const board = new RunBoard({
     jobs, store, records, version: packageVersion,
+    trains: (name) => table[name]?.needs === "training",
     logError: (error, about) => {
       const requestId = randomBytes(4).toString("hex");
       log.info({ requestId, ...about, err: error });
@@ -63,9 +67,9 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
 
   const signal = interruptSignal();
   await new Promise<void>((done) => signal.addEventListener("abort", () => done(), { once: true }));
-  board.cancelAll();
-  // Long enough for a cancelled run to be written down; a second Ctrl+C does not wait.
-  await Promise.race([board.idle(), delay(3000)]);
+  board.stopAll();
+  // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
+  await Promise.race([board.idle(), delay(5000)]);
   jobs.close();
   await closeSockets();
   process.exit(exitCodes.ok);

@@ -1,8 +1,8 @@
-/** All work that is not serving: one lane for runs, one for short questions, so a card never waits behind a sweep. */
+/** All work that is not serving: lanes for training, for other runs and for short questions, so that neither a card nor a probe waits for a run of hours. */
 import type { ChildProcess } from "node:child_process";
 import { WorkerLane } from "./workerLane.ts";
 import type { TaskHooks } from "./workerLane.ts";
-import type { TaskKind, TaskOf, TaskTable } from "./messages.ts";
+import type { Task, TaskKind, TaskOf, TaskTable } from "./messages.ts";
 
 export interface JobsOptions {
   readonly startWorker: () => ChildProcess;
@@ -12,28 +12,38 @@ const maxWaitingRuns = 64;
 const maxWaitingQuestions = 256;
 
 export class Jobs {
+  readonly #training: WorkerLane;
   readonly #runs: WorkerLane;
   readonly #questions: WorkerLane;
 
   constructor({ startWorker, cancelGraceMs = 10_000 }: JobsOptions) {
+    this.#training = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
     this.#runs = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
     this.#questions = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingQuestions, cancelGraceMs });
   }
 
   get counts(): { queued: number; running: number } {
-    return { queued: this.#runs.queued, running: this.#runs.isRunning ? 1 : 0 };
+    const lanes = [this.#training, this.#runs];
+    return { queued: lanes.reduce((sum, { queued }) => sum + queued, 0), running: lanes.filter(({ isRunning }) => isRunning).length };
   }
 
+  /** Starts the workers that the first look needs; the one for training comes with the first training. */
   warm(): void {
     this.#runs.warm();
     this.#questions.warm();
   }
 
   execute<K extends TaskKind>(task: TaskOf<K>, hooks: TaskHooks = {}): Promise<TaskTable[K]["output"]> {
-    return (task.kind === "run" ? this.#runs : this.#questions).execute(task, hooks);
+    return this.#laneOf(task as Task).execute(task, hooks);
+  }
+
+  #laneOf(task: Task): WorkerLane {
+    if (task.kind !== "run") return this.#questions;
+    return task.input.folder === null ? this.#runs : this.#training;
   }
 
   close(): void {
+    this.#training.close();
     this.#runs.close();
     this.#questions.close();
   }

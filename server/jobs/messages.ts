@@ -3,23 +3,31 @@ import type { ProbeEvent } from "../../probes/result.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { EngineName } from "../tensors/engine.ts";
 import type { ErrorCode } from "../errors.ts";
-import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText } from "../wire.ts";
+import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText, TrainingPreview } from "../wire.ts";
 
 export interface EngineChoice {
   readonly engine?: EngineName;
   readonly threads?: number;
 }
 
+export interface RunTask {
+  readonly request: RunRequest;
+  /** The run's own folder, when it keeps state there and can be paused: training. */
+  readonly folder: string | null;
+}
 /** What a run leaves beside its events. */
 export interface RunOutcome {
   readonly engine: string;
   readonly hashes: Readonly<Record<string, string>>;
+  /** Whether it stopped because it was asked to pause. */
+  readonly isPaused: boolean;
 }
 /** The kinds of work: what goes in, what comes out. */
 export interface TaskTable {
-  run: { input: RunRequest; output: RunOutcome };
+  run: { input: RunTask; output: RunOutcome };
   card: { input: SubjectRequest; output: SubjectCard };
   tokenize: { input: { subject: SubjectRequest; text: string }; output: TokenizedText };
+  preview: { input: { subject: SubjectRequest; params: unknown }; output: TrainingPreview };
   figure: { input: FigureRequest; output: FigureFile };
   doctor: { input: null; output: object };
 }
@@ -34,7 +42,7 @@ export interface TaskError {
   readonly stack: string | undefined;
 }
 
-export type ToWorker = { readonly type: "start"; readonly taskId: number; readonly task: Task } | { readonly type: "cancel"; readonly taskId: number };
+export type ToWorker = { readonly type: "start"; readonly taskId: number; readonly task: Task } | { readonly type: "cancel" | "pause"; readonly taskId: number };
 export type FromWorker =
   | { readonly type: "event"; readonly taskId: number; readonly event: ProbeEvent }
   | { readonly type: "done"; readonly taskId: number; readonly output: unknown }

@@ -1,4 +1,4 @@
-/** Every run there is, live ones and stored ones: accepts, cancels, removes, and tells who listens. */
+/** Every run there is, live ones and stored ones: accepts, cancels, pauses, resumes, removes, and tells who listens. */
 import { randomBytes } from "node:crypto";
 import type { ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -9,10 +9,12 @@ import { environment, provenance } from "./provenance.ts";
 import { RunFeed, type FeedListener } from "./runFeed.ts";
 import { encodeArrays, storedResult, unknownRun, type RunStore } from "./runStore.ts";
 import { taskError } from "./taskError.ts";
+import { checkpointSteps } from "../training/checkpoint.ts";
 
 interface LiveRun {
   readonly feed: RunFeed;
   readonly controller: AbortController;
+  readonly pause: AbortController;
 }
 export interface BoardListener {
   onRecord(record: RunRecord): void;
@@ -23,6 +25,8 @@ export interface BoardOptions {
   readonly store: RunStore;
   readonly records: readonly RunRecord[];
   readonly version: string;
+  /** Whether a probe trains: such runs keep checkpoints, and can be paused. */
+  readonly trains: (probe: string) => boolean;
   /** Called with what went wrong; its reply is the id under which it was logged. */
   readonly logError: (error: unknown, about: object) => string;
 }
@@ -34,6 +38,8 @@ export class RunBoard {
   readonly #records = new Map<string, RunRecord>();
   readonly #live = new Map<string, LiveRun>();
   readonly #ending = new Set<Promise<void>>();
+  /** By run; they stay when a run ends, as it may go on. */
+  readonly #followers = new Map<string, Set<FeedListener>>();
   readonly #listeners = new Set<BoardListener>();
 
   constructor(options: BoardOptions) {
@@ -61,14 +67,42 @@ export class RunBoard {
   async submit(request: RunRequest): Promise<RunRecord> {
     const createdAt = new Date().toISOString();
     const id = `${createdAt.replaceAll(/[-:]/g, "").replace("T", "-").slice(0, 15)}-${request.probe}-${randomBytes(3).toString("hex")}`;
-    const record: RunRecord = { id, request, state: "queued", createdAt, startedAt: null, endedAt: null, progress: null, error: null, provenance: null };
+    const record: RunRecord = { id, request, state: "queued", createdAt, startedAt: null, endedAt: null, progress: null, error: null, provenance: null, resumable: false, checkpoints: [] };
     await this.#options.store.create(record);
-    const live: LiveRun = { feed: new RunFeed(), controller: new AbortController() };
-    this.#live.set(id, live);
-    this.#change(record);
-    const ending = this.#run(record, live).finally(() => this.#ending.delete(ending));
-    this.#ending.add(ending);
+    this.#hold(record, new RunFeed())();
     return record;
+  }
+
+  /**
+   * Lets a training run finish its step, write a checkpoint and stop; pausing what has ended changes nothing.
+   * @throws "run.unknown"; "run.notTraining" for other runs; "training.noCheckpoint" when it waits for its very first step
+   */
+  pause(id: string): RunRecord {
+    const record = this.record(id);
+    this.checkTrains(record);
+    if (record.state === "queued" && record.checkpoints.length === 0) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has not started and has nothing to go on from; cancel it instead`);
+    this.#live.get(id)?.pause.abort();
+    return record;
+  }
+
+  /**
+   * Queues a training run again, to go on from its last checkpoint; its results so far stay.
+   * @throws "run.unknown", "run.notTraining"; "run.notFinished" while it is queued or running; "training.noCheckpoint"
+   */
+  async resume(id: string): Promise<RunRecord> {
+    const record = this.record(id);
+    this.checkTrains(record);
+    if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" is ${record.state}; expected one that was paused or stopped`);
+    if (record.state === "done") throw new WorkbenchError("run.isDone", `run "${id}" has reached its end; branch from one of its checkpoints instead`);
+    if (!record.resumable) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has no checkpoint to go on from; start it again`);
+    const result = await this.#options.store.probeResult(id);
+    if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" was resumed by another request`);
+    const queued: RunRecord = { ...record, state: "queued", endedAt: null, error: null, resumable: false };
+    const feed = new RunFeed(result);
+    const start = this.#hold(queued, feed);
+    await this.#options.store.reopen(id);
+    start();
+    return queued;
   }
 
   /** Cancelling what has ended changes nothing. @throws "run.unknown" */
@@ -84,6 +118,7 @@ export class RunBoard {
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" has not ended; cancel it first`);
     await this.#options.store.remove(id);
     this.#records.delete(id);
+    this.#followers.delete(id);
     for (const listener of this.#listeners) listener.onRemoved(id);
   }
 
@@ -106,9 +141,24 @@ export class RunBoard {
     return live ? live.feed.result : this.#options.store.probeResult(id);
   }
 
-  /** Later batches of a run that has not ended; nothing to stop when it has. */
+  /** Later batches of a run, also of one that ended and goes on. */
   follow(id: string, listener: FeedListener): () => void {
-    return this.#live.get(id)?.feed.listen(listener) ?? (() => undefined);
+    const followers = this.#followers.get(id) ?? new Set();
+    this.#followers.set(id, followers);
+    // What came before is in the snapshot that a follower begins with.
+    this.#live.get(id)?.feed.flush();
+    followers.add(listener);
+    return () => followers.delete(listener);
+  }
+
+  /** Steps that have a checkpoint now. @throws "run.unknown" */
+  checkpoints(id: string): readonly number[] {
+    return this.#trains(id) ? checkpointSteps(this.folderOf(id)) : [];
+  }
+
+  /** Where a run keeps its files. @throws "run.unknown" */
+  folderOf(id: string): string {
+    return this.#options.store.folderOf(this.record(id).id);
   }
 
   /** The engine of the newest finished run that used one. */
@@ -121,10 +171,35 @@ export class RunBoard {
     await Promise.all(this.#ending);
   }
 
-  /** Cancels what runs, so that folders are closed before the process ends. */
-  cancelAll(): void {
-    for (const { controller } of this.#live.values()) controller.abort();
+  /** Stops what runs, so that folders are closed before the process ends: training with a checkpoint, the rest at once. */
+  stopAll(): void {
+    for (const [id, { controller, pause }] of this.#live) (this.#trains(id) ? pause : controller).abort();
   }
+
+  #trains(id: string): boolean {
+    return this.#options.trains(this.record(id).request.probe);
+  }
+
+  /** @throws "run.notTraining" */
+  checkTrains({ id, request }: RunRecord): void {
+    if (!this.#options.trains(request.probe)) throw new WorkbenchError("run.notTraining", `run "${id}" is of the probe ${request.probe}; expected a training run`);
+  }
+
+  /** Takes the run's place among the live ones. @returns starts it */
+  #hold(record: RunRecord, feed: RunFeed): () => void {
+    const { id } = record;
+    const live: LiveRun = { feed, controller: new AbortController(), pause: new AbortController() };
+    this.#live.set(id, live);
+    feed.listen((events) => {
+      for (const listener of this.#followers.get(id) ?? []) listener(events);
+    });
+    this.#change(record);
+    return () => {
+      const ending = this.#run(record, live).finally(() => this.#ending.delete(ending));
+      this.#ending.add(ending);
+    };
+  }
+
 
   async #run(queued: RunRecord, live: LiveRun): Promise<void> {
     const { id, request } = queued;
@@ -132,8 +207,10 @@ export class RunBoard {
     let lastProgress = started;
     let broken: unknown;
     try {
-      const outcome = await this.#options.jobs.execute({ kind: "run", input: request }, {
+      const folder = this.#trains(id) ? this.#options.store.folderOf(id) : null;
+      const outcome = await this.#options.jobs.execute({ kind: "run", input: { request, folder } }, {
         signal: live.controller.signal,
+        pause: live.pause.signal,
         onStart: () => {
           started = performance.now();
           this.#change({ ...this.record(id), state: "running", startedAt: new Date().toISOString() });
@@ -151,23 +228,31 @@ export class RunBoard {
           this.#records.set(id, { ...this.record(id), progress: live.feed.result.progress });
           if (performance.now() - lastProgress < progressRecordEveryMs) return;
           lastProgress = performance.now();
-          this.#change(this.record(id));
+          this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
         },
       });
       if (broken !== undefined) throw broken instanceof Error ? broken : new Error(String(broken));
-      await this.#end(id, live, { state: "done", error: null }, outcome, performance.now() - started);
+      await this.#end(id, live, { state: outcome.isPaused ? "paused" : "done", error: null }, outcome, performance.now() - started);
     } catch (thrown) {
       const { code, message } = taskError(broken ?? thrown);
-      const isCancelled = code === "job.cancelled";
+      // A server that stops takes a run's worker away: with a checkpoint that is a pause.
+      const wasStopped = code === "job.cancelled" && !live.controller.signal.aborted && this.checkpoints(id).length > 0;
       const requestId = this.#options.logError(broken ?? thrown, { run: id });
       const error: WireError = { code, message, requestId };
-      await this.#end(id, live, isCancelled ? { state: "cancelled", error: null } : { state: "failed", error }, null, performance.now() - started);
+      const ending = code !== "job.cancelled" ? ({ state: "failed", error } as const) : ({ state: wasStopped ? "paused" : "cancelled", error: null } as const);
+      await this.#end(id, live, ending, null, performance.now() - started);
     }
   }
 
   async #end(id: string, live: LiveRun, ending: Pick<RunRecord, "state" | "error">, outcome: RunOutcome | null, durationMs: number): Promise<void> {
-    const about = outcome && provenance(this.#options.version, this.record(id).request, outcome, durationMs);
-    let record: RunRecord = { ...this.record(id), ...ending, endedAt: new Date().toISOString(), progress: live.feed.result.progress, provenance: about };
+    const before = this.record(id);
+    // A resumed run has taken the time of all its parts.
+    const about = outcome && provenance(this.#options.version, before.request, outcome, durationMs + (before.provenance?.durationMs ?? 0));
+    const checkpoints = this.checkpoints(id);
+    let record: RunRecord = {
+      ...before, ...ending, endedAt: new Date().toISOString(), progress: live.feed.result.progress, provenance: about ?? before.provenance,
+      checkpoints, resumable: ending.state !== "done" && checkpoints.length > 0,
+    };
     live.feed.flush();
     try {
       await this.#options.store.finish(record, live.feed.result, environment(about));

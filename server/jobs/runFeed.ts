@@ -5,11 +5,16 @@ const batchEveryMs = 50;
 export type FeedListener = (events: readonly ProbeEvent[]) => void;
 
 export class RunFeed {
-  #result: ProbeResult = emptyResult;
+  #result: ProbeResult;
   #pending: ProbeEvent[] = [];
   #lastFlush = -Infinity;
   #timer: NodeJS.Timeout | null = null;
   readonly #listeners = new Set<FeedListener>();
+
+  /** @param result what it begins with: a run that goes on keeps what it had */
+  constructor(result: ProbeResult = emptyResult) {
+    this.#result = result;
+  }
 
   get result(): ProbeResult {
     return this.#result;

@@ -1,6 +1,6 @@
 /** Runs one probe from a request: the same path for worker processes and the command line. */
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import type { Probe } from "../../probes/probe.ts";
+import type { Probe, Workspace } from "../../probes/probe.ts";
 import type { ProbeEvent } from "../../probes/result.ts";
 import type { Subject } from "../runs/subject.ts";
 import { didYouMean } from "../nearNames.ts";
@@ -22,10 +22,10 @@ const longestWithoutTurnMs = 8;
 const progressEveryMs = 15;
 
 /** @throws "job.cancelled" when the signal aborts, and whatever the probe throws */
-export async function runProbe(probe: Probe, subject: Subject, params: unknown, signal: AbortSignal, emit: (event: ProbeEvent) => void): Promise<void> {
+export async function runProbe(probe: Probe, subject: Subject, params: unknown, signal: AbortSignal, emit: (event: ProbeEvent) => void, workspace?: Workspace): Promise<void> {
   let lastTurn = performance.now();
   let lastProgress = -Infinity;
-  for await (const event of probe.run(subject, params, signal)) {
+  for await (const event of probe.run(subject, params, signal, workspace)) {
     const now = performance.now();
     if (event.type !== "progress" || event.done >= event.total || now - lastProgress >= progressEveryMs) {
       if (event.type === "progress") lastProgress = now;

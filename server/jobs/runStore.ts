@@ -1,14 +1,17 @@
 /**
- * Runs on disk, one folder each: request.json when it is accepted; arrays.safetensors, environment.json and result.json when it ends.
+ * Runs on disk, one folder each: request.json when it is accepted; arrays.safetensors, environment.json and result.json when it ends;
+ * and checkpoints/ of training, which the run itself writes.
  * Every file is written under a temporary name and renamed, result.json last: a folder without it was in flight when the server stopped.
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import type { NamedArray, ProbeResult } from "../../probes/result.ts";
+import { emptyResult, type NamedArray, type ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
+import { checkpointDir, checkpointSteps } from "../training/checkpoint.ts";
 import { runRequest, type RunRecord, type StoredResult } from "../wire.ts";
+import { checkpointResult } from "./checkpointResult.ts";
 
 const requestFile = z.object({ id: z.string(), createdAt: z.string(), request: runRequest });
 /** Only what the index reads; the rest was written by this program. */
@@ -43,6 +46,16 @@ export class RunStore {
     await mkdir(temporary);
     await writeFile(join(temporary, "request.json"), json({ id: record.id, createdAt: record.createdAt, request: record.request }));
     await rename(temporary, join(this.folder, record.id));
+  }
+
+  /** Where a run keeps its files. */
+  folderOf(id: string): string {
+    return join(this.folder, checkedId(id));
+  }
+
+  /** A run that goes on is in flight again: should the server be killed, its checkpoints tell where it was. */
+  async reopen(id: string): Promise<void> {
+    await rm(join(this.folderOf(id), "result.json"), { force: true });
   }
 
   async finish(record: RunRecord, result: ProbeResult, environment: object): Promise<void> {
@@ -84,19 +97,18 @@ export class RunStore {
   async #recover(id: string): Promise<RunRecord | null> {
     const read = (name: string) => readFile(join(this.folder, id, name), "utf8").then((text): unknown => JSON.parse(text)).catch(() => null);
     const stored = resultFile.safeParse(await read("result.json"));
-    if (stored.success && stored.data.record.id === id) return stored.data.record as RunRecord & typeof stored.data.record;
+    if (stored.success && stored.data.record.id === id) return { ...withoutCheckpoints, ...(stored.data.record as RunRecord & typeof stored.data.record) };
     const request = requestFile.safeParse(await read("request.json"));
     if (!request.success || request.data.id !== id) return null;
-    const record: RunRecord = {
-      ...request.data,
-      state: "failed",
-      startedAt: null,
-      endedAt: new Date().toISOString(),
-      progress: null,
-      error: { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" },
-      provenance: null,
-    };
-    await this.finish(record, { figures: [], arrays: {}, checks: [], finding: null, progress: null, cost: null }, {});
+    const ended = { ...request.data, startedAt: null, endedAt: new Date().toISOString(), provenance: null };
+    const checkpoints = checkpointSteps(this.folderOf(id));
+    const last = checkpoints.at(-1);
+    const result = last === undefined ? emptyResult : checkpointResult(checkpointDir(this.folderOf(id), last));
+    const record: RunRecord =
+      last === undefined
+        ? { ...ended, ...withoutCheckpoints, state: "failed", progress: null, error: { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" } }
+        : { ...ended, state: "paused", progress: result.progress, error: null, resumable: true, checkpoints };
+    await this.finish(record, result, {});
     return record;
   }
 
@@ -106,6 +118,8 @@ export class RunStore {
     await rename(`${path}.tmp`, path);
   }
 }
+
+const withoutCheckpoints = { resumable: false, checkpoints: [] } as const;
 
 export function storedResult(record: RunRecord, result: ProbeResult): StoredResult {
   const { figures, checks, finding, cost } = result;

@@ -6,7 +6,10 @@ import { cancelledError } from "./taskError.ts";
 import type { FromWorker, TaskKind, TaskOf, TaskTable, ToWorker } from "./messages.ts";
 
 export interface TaskHooks {
+  /** Stops it as soon as it can. */
   readonly signal?: AbortSignal;
+  /** Lets it write down where it is and end; only tasks with a folder of their own heed it. */
+  readonly pause?: AbortSignal;
   readonly onStart?: () => void;
   readonly onEvent?: (event: ProbeEvent) => void;
 }
@@ -65,6 +68,7 @@ export class WorkerLane {
       }
       const waiting: Waiting = { ...hooks, taskId: this.#nextId++, task, resolve: resolve as (output: unknown) => void, reject };
       hooks.signal?.addEventListener("abort", () => this.#cancel(waiting), { once: true });
+      hooks.pause?.addEventListener("abort", () => this.#pause(waiting), { once: true });
       this.#waiting.push(waiting);
       this.#next();
     });
@@ -94,6 +98,12 @@ export class WorkerLane {
       worker?.kill("SIGKILL");
     }, this.#options.cancelGraceMs ?? 10_000);
     timer.unref();
+  }
+
+  /** One that waits has nothing to write down: it ends as if cancelled. */
+  #pause(task: Waiting): void {
+    if (this.#running === task) this.#post({ type: "pause", taskId: task.taskId });
+    else this.#cancel(task);
   }
 
   #next(): void {

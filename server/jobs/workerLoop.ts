@@ -1,46 +1,65 @@
 /** The inside of a worker process: takes tasks, runs them one at a time, answers. What it runs is injected. */
+import type { ProbeEvent } from "../../probes/result.ts";
 import type { Subject } from "../runs/subject.ts";
-import type { TokenizedText } from "../wire.ts";
+import type { TokenizedText, TrainingPreview } from "../wire.ts";
 import { provenanceHashes } from "./provenanceHashes.ts";
+import { RunLock } from "./runLock.ts";
 import { probeNamed, runProbe, type ProbeTable } from "./runProbe.ts";
 import { SubjectCache, type OpenSubject } from "./subjectCache.ts";
 import { taskError } from "./taskError.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
-import type { FromWorker, Task, ToWorker } from "./messages.ts";
+import type { FromWorker, RunOutcome, RunTask, Task, ToWorker } from "./messages.ts";
+import { Pause } from "./pause.ts";
 
 export interface WorkerTools {
   readonly probes: ProbeTable;
   readonly openSubject: OpenSubject;
   readonly engineName: (subject: Subject) => string;
   readonly tokenize: (subject: Subject, text: string) => TokenizedText;
+  readonly preview: (subject: Subject, params: unknown) => Promise<TrainingPreview>;
   readonly renderFigure: (request: FigureRequest) => Promise<FigureFile>;
   readonly doctorReport: () => Promise<object>;
 }
 
+/** What a message can change of a task that runs. */
+interface Control {
+  readonly controller: AbortController;
+  readonly pause: Pause;
+}
+
 export function serveTasks(tools: WorkerTools): void {
   const subjects = new SubjectCache(tools.openSubject);
-  const controllers = new Map<number, AbortController>();
+  const controls = new Map<number, Control>();
   let tail = Promise.resolve();
 
   const post = (message: FromWorker): void => {
     process.send?.(message);
   };
 
-  const execute = async (taskId: number, task: Task, signal: AbortSignal): Promise<unknown> => {
+  const runTask = async (taskId: number, { request, folder }: RunTask, { controller, pause }: Control): Promise<RunOutcome> => {
+    const { subject: subjectRequest, probe: name, params } = request;
+    const probe = probeNamed(tools.probes, name);
+    const lock = folder === null ? null : await RunLock.take(folder);
+    try {
+      const subject = await subjects.get(subjectRequest);
+      const emit = (event: ProbeEvent): void => post({ type: "event", taskId, event });
+      await runProbe(probe, subject, params, controller.signal, emit, folder === null ? undefined : pause.workspace(folder));
+      return { engine: tools.engineName(subject), hashes: await provenanceHashes(subjectRequest), isPaused: pause.isHeeded };
+    } finally {
+      lock?.release();
+    }
+  };
+
+  const execute = async (taskId: number, task: Task, control: Control): Promise<unknown> => {
     switch (task.kind) {
-      case "run": {
-        const { subject: request, probe: name, params } = task.input;
-        const probe = probeNamed(tools.probes, name);
-        const subject = await subjects.get(request);
-        await runProbe(probe, subject, params, signal, (event) => {
-          post({ type: "event", taskId, event });
-        });
-        return { engine: tools.engineName(subject), hashes: await provenanceHashes(request) };
-      }
+      case "run":
+        return runTask(taskId, task.input, control);
       case "card":
         return (await subjects.get(task.input)).card;
       case "tokenize":
         return tools.tokenize(await subjects.get(task.input.subject), task.input.text);
+      case "preview":
+        return tools.preview(await subjects.get(task.input.subject), task.input.params);
       case "figure":
         return tools.renderFigure(task.input);
       case "doctor":
@@ -58,19 +77,21 @@ export function serveTasks(tools: WorkerTools): void {
     process.send?.({ type: "dying", words: error.message } satisfies FromWorker, undefined, undefined, () => process.exit(1));
   });
   process.on("message", (message: ToWorker) => {
-    if (message.type === "cancel") {
-      controllers.get(message.taskId)?.abort();
+    if (message.type !== "start") {
+      const control = controls.get(message.taskId);
+      if (message.type === "cancel") control?.controller.abort();
+      else control?.pause.ask();
       return;
     }
     const { taskId, task } = message;
-    const controller = new AbortController();
-    controllers.set(taskId, controller);
+    const control: Control = { controller: new AbortController(), pause: new Pause() };
+    controls.set(taskId, control);
     tail = tail
-      .then(() => execute(taskId, task, controller.signal))
+      .then(() => execute(taskId, task, control))
       .then(
         (output) => post({ type: "done", taskId, output }),
         (thrown: unknown) => post({ type: "failed", taskId, error: taskError(thrown) }),
       )
-      .finally(() => controllers.delete(taskId));
+      .finally(() => controls.delete(taskId));
   });
 }

@@ -13,6 +13,10 @@ export function workerTools(probes: ProbeTable, openSubject: OpenSubject, choice
       const { ids, tokens } = subject.encode(text);
       return { ids, tokens };
     },
+    async preview(subject, params) {
+      const { previewTask } = await import("./previewTask.ts");
+      return previewTask(subject, params);
+    },
     // Both are heavy to load and seldom asked for, so they come with the first question.
     async renderFigure(request) {
       const { renderFigureFile } = await import("../reports/figureFile.ts");

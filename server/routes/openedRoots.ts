@@ -9,6 +9,7 @@ import type { SubjectRequest } from "../wire.ts";
 export class OpenedRoots {
   /** Real paths, symbolic links resolved. */
   readonly folders: readonly string[];
+  readonly #unlisted: string[] = [];
 
   /** @throws "file.notFound" when a root is not there */
   constructor(folders: Iterable<string>) {
@@ -22,17 +23,22 @@ export class OpenedRoots {
     this.folders = [...new Set(real)];
   }
 
+  /** Lets a folder be read that is not for browsing: where runs keep their adapters. */
+  allow(folder: string): void {
+    this.#unlisted.push(realpathSync(folder));
+  }
+
   /**
    * The real path of what a client named.
    * @throws "file.outsideRoots" saying how to open more, "file.notFound"
    */
-  async check(path: string): Promise<string> {
-    if (path.includes("\0")) throw new WorkbenchError("file.notFound", "a path holds a zero byte; expected a folder");
+  async check(path: string, kind: "folder" | "file" = "folder"): Promise<string> {
+    if (path.includes("\0")) throw new WorkbenchError("file.notFound", `a path holds a zero byte; expected a ${kind}`);
     const asked = resolve(withHome(path));
     const real = await realpath(asked).catch(() => null);
     // Outside the roots nothing is told, not even whether the path exists.
     if (!this.has(real ?? asked)) throw this.#outside(asked);
-    if (real === null) throw new WorkbenchError("file.notFound", `${asked} does not exist; expected a folder`);
+    if (real === null) throw new WorkbenchError("file.notFound", `${asked} does not exist; expected a ${kind}`);
     return real;
   }
 
@@ -45,7 +51,7 @@ export class OpenedRoots {
   }
 
   has(realPath: string): boolean {
-    return this.folders.some((root) => {
+    return [...this.folders, ...this.#unlisted].some((root) => {
       const inside = relative(root, realPath);
       return inside === "" || (inside !== ".." && !inside.startsWith("../") && !inside.startsWith("..\\") && !isAbsolute(inside));
     });

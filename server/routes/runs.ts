@@ -2,12 +2,12 @@
 import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
-import { probeNamed } from "../jobs/runProbe.ts";
 import { figureFormats } from "../reports/figureRequest.ts";
 import { recomputeCommand } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { AppDeps } from "../app.ts";
+import { checkedRunRequest } from "./runRequests.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
 const figureQuery = z.object({
@@ -23,9 +23,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
   });
   router.post("/runs", async (request, response) => {
     const asked = runRequest.parse(request.body);
-    const parsed = probeNamed(probes, asked.probe).params.safeParse(asked.params);
-    if (!parsed.success) throw new WorkbenchError("probe.badParams", `${asked.probe}: ${z.prettifyError(parsed.error)}`);
-    response.status(201).json(await board.submit({ ...asked, subject: await roots.checkSubject(asked.subject) }));
+    response.status(201).json(await board.submit(await checkedRunRequest(asked, probes, roots)));
   });
   router.get("/runs/:id", async (request, response) => {
     response.json(await board.result(request.params.id));

@@ -37,6 +37,8 @@ export interface Signature {
   readonly weights: Readonly<Record<string, readonly number[]>>;
   /** Those of them that every run will bring in half precision. */
   readonly halves?: Readonly<Record<string, HalfDtype>>;
+  /** Whether it gives its memory back after each run: for programs that come in many shapes, of which each would keep its own. */
+  readonly returnsMemory?: boolean;
 }
 
 export interface Program {

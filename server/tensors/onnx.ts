@@ -103,8 +103,10 @@ export class OnnxEngine implements Engine {
 
   async #create(key: string, bytes: Uint8Array, signature: Signature): Promise<InferenceSession> {
     try {
-      // Decoded weights are large and short-lived; a session's own arena would keep them, doubled.
-      const keepsArena = Object.keys(signature.halves ?? {}).length === 0;
+      // Decoded weights are large and short-lived; a session's own arena would keep them, doubled. And every session has an arena
+      // of its own: 80 LoRA steps on texts of 8 to 64 tokens (48 shapes) held 3.3 GB with arenas and 0.5 GB without,
+      // for 4 % more processor time on GPT-2-small and none on a small model.
+      const keepsArena = Object.keys(signature.halves ?? {}).length === 0 && signature.returnsMemory !== true;
       return await this.#ort.InferenceSession.create(bytes, { ...this.#sessionOptions, enableCpuMemArena: keepsArena });
     } catch (error) {
       throw new WorkbenchError("engine.unsupportedOp", `program ${key} was refused by ${this.name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });

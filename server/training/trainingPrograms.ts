@@ -177,7 +177,7 @@ export class TrainingPrograms {
     this.#weights ??= forwardWeights(adaptation);
     const weights = this.#weights;
     const key = ["training", what, family.name, JSON.stringify(config), adaptation.methodName, JSON.stringify(adaptation.options), adaptation.sites.map(({ site }) => site.name).join(" "), adaptation.head ? "classifier" : ""].join(" | ");
-    const program = await this.engine.compile(key, fn, { inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])), ...weightSignature(weights) });
+    const program = await this.engine.compile(key, fn, { inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])), ...weightSignature(weights), returnsMemory: true });
     return program.run(inputs, weights);
   }
 }

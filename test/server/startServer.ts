@@ -42,7 +42,7 @@ export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltasc
 } = {}): Promise<TestServer> {
   const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]), cancelGraceMs });
   const { store, records } = await RunStore.open(join(folder, "log"));
-  const board = new RunBoard({ jobs, store, records, version: "test", logError: () => "logged" });
+  const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => fakeProbes[name]?.needs === "training", logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
     version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder]), jobs, board,
@@ -92,7 +92,7 @@ export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltasc
     },
     async close() {
       for (const socket of sockets) socket.disconnect();
-      board.cancelAll();
+      board.stopAll();
       jobs.close();
       await board.idle();
       await closeSockets();

@@ -1,0 +1,30 @@
+/** The preview of a training run over an open subject. */
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import type { Subject } from "../runs/subject.ts";
+import { trainingParams } from "../training/trainingParams.ts";
+import { trainingPreview, type TrainingPreview } from "../training/trainingPreview.ts";
+
+/** What the parameter a mistake lies in is called, by the error's code; the message of the rest names it. */
+const parameterOfCode: Readonly<Record<string, string>> = {
+  "data.empty": "data.path",
+  "data.malformed": "data.path",
+  "data.unsupported": "data.path",
+  "file.notFound": "data.path",
+  "training.unknownMethod": "method",
+};
+
+/** @throws "probe.badParams", and what `trainingPreview` throws with the parameter's name before it */
+export function previewTask({ model, tokenizer, card }: Subject, raw: unknown): TrainingPreview {
+  const parsed = trainingParams.safeParse(raw);
+  if (!parsed.success) throw new WorkbenchError("probe.badParams", `train: ${z.prettifyError(parsed.error)}`);
+  if (!model) throw new WorkbenchError("probe.notApplicable", "Training needs a base model; open one first");
+  if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${card.request.model ?? "the subject"} has no tokenizer.json; training reads text`);
+  try {
+    return trainingPreview(model, tokenizer, parsed.data);
+  } catch (error) {
+    const parameter = error instanceof WorkbenchError ? parameterOfCode[error.code] : undefined;
+    if (!(error instanceof WorkbenchError) || parameter === undefined || error.message.startsWith(`${parameter}:`)) throw error;
+    throw new WorkbenchError(error.code, `${parameter}: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,79 @@
+/** Training: methods, preview, and what only a training run can do: pause, resume, branch, adapters and scalars. */
+import { Router } from "express";
+import * as z from "zod";
+import { WorkbenchError } from "../errors.ts";
+import { runScalars, scalarsCsv, scalarsJsonl } from "../jobs/scalars.ts";
+import { checkpointAdapter } from "../training/checkpoint.ts";
+import { trainingParams } from "../training/trainingParams.ts";
+import { branchRequest, previewRequest } from "../wire.ts";
+import type { AppDeps } from "../app.ts";
+import { checkedRunRequest, checkParams } from "./runRequests.ts";
+import { methodCards } from "./methodCards.ts";
+import { checkTrainingPaths } from "./trainingPaths.ts";
+
+const adapterQuery = z.object({ step: z.coerce.number().int().min(0).optional() });
+
+export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+  const router = Router();
+  router.get("/training/methods", (_request, response) => {
+    response.json(methodCards());
+  });
+  router.post("/training/preview", async (request, response) => {
+    const { subject, params } = previewRequest.parse(request.body);
+    checkParams("train", trainingParams, params);
+    const input = { subject: await roots.checkSubject(subject), params: await checkTrainingPaths(params, roots) };
+    response.json(await jobs.execute({ kind: "preview", input }));
+  });
+  router.post("/runs/:id/pause", (request, response) => {
+    response.json(board.pause(request.params.id));
+  });
+  router.post("/runs/:id/resume", async (request, response) => {
+    response.json(await board.resume(request.params.id));
+  });
+  router.post("/runs/:id/branch", async (request, response) => {
+    const { id } = request.params;
+    const record = board.record(id);
+    board.checkTrains(record);
+    const { step, params } = branchRequest.parse(request.body);
+    const folder = checkpointFolder(id, step);
+    const asked = { ...record.request, params: { ...withChanges(record.request.params, params), startFrom: { folder, step } } };
+    response.status(201).json(await board.submit(await checkedRunRequest(asked, probes, roots)));
+  });
+  router.get("/runs/:id/adapter", (request, response) => {
+    const { id } = request.params;
+    board.checkTrains(board.record(id));
+    const asked = adapterQuery.parse(request.query).step;
+    const step = asked ?? board.checkpoints(id).at(-1) ?? 0;
+    response.json({ path: checkpointAdapter(checkpointFolder(id, step), step), step });
+  });
+  router.get("/runs/:id/scalars.:format", async (request, response) => {
+    const { id, format } = request.params;
+    board.checkTrains(board.record(id));
+    const scalars = runScalars(await board.probeResult(id));
+    if (format === "jsonl") response.type("application/jsonl").attachment(`${id}-scalars.jsonl`).send(scalarsJsonl(scalars));
+    else if (format === "csv") response.type("text/csv").attachment(`${id}-scalars.csv`).send(scalarsCsv(scalars));
+    else throw new WorkbenchError("request.notFound", `scalars are written as jsonl or csv; found "${format}"`);
+  });
+
+  /** The run's folder, once it is sure that the step has a checkpoint there. */
+  function checkpointFolder(id: string, step: number): string {
+    const there = board.checkpoints(id);
+    if (!there.includes(step)) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has no checkpoint of step ${step}; ${there.length === 0 ? "there is none yet" : `there are ${there.join(", ")}`}`);
+    return board.folderOf(id);
+  }
+  return router;
+}
+
+/** Objects are merged field by field; the options of a method are replaced, as another method has others. */
+function withChanges(params: Readonly<Record<string, unknown>>, changes: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const merged: Record<string, unknown> = { ...params };
+  for (const [name, value] of Object.entries(changes)) {
+    const before = merged[name];
+    merged[name] = isRecord(before) && isRecord(value) && name !== "options" ? { ...before, ...value } : value;
+  }
+  return merged;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

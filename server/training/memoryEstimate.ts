@@ -1,0 +1,80 @@
+/** Memory that a training run will need, stated before it starts. */
+import { freemem } from "node:os";
+import { WorkbenchError } from "../errors.ts";
+import type { LoadedModel } from "../models/loadModel.ts";
+
+export interface MemoryPart {
+  readonly label: string;
+  readonly bytes: number;
+}
+
+export interface MemoryRequest {
+  readonly model: Pick<LoadedModel, "config" | "family" | "checkpoint" | "parameters">;
+  /** Numbers that are trained. */
+  readonly trained: number;
+  /** Numbers that methods keep beside the base and do not train. */
+  readonly frozen: number;
+  /** Whether all weights are trained: the base is then copied. */
+  readonly isFull: boolean;
+  /** Numbers that the loss is taken over: tokens of the vocabulary, or labels. */
+  readonly classes: number;
+  /** Of the largest batch: examples, positions of each with padding, and places whose prediction counts. */
+  readonly batch: { readonly rows: number; readonly positions: number; readonly predictions: number };
+}
+
+const float = 4;
+/** Node, this program and ONNX Runtime, with the programs of some batch shapes. */
+const programBytes = 190 * 2 ** 20;
+/** Numbers of logits in one piece, as the loss over frozen weights cuts them. */
+const logitsAtOnce = 13_000_000;
+/** A larger share of what is free is refused: other programs, and the next step of this one, want some too. */
+const mostOfFree = 0.9;
+
+/**
+ * Bytes by kind, in the order of the sum.
+ *
+ * Activations of one batch of R = rows · positions tokens, P of them predicted, in numbers:
+ *   layers · R · (9 d + q + 2 k + 2 · mlp + 2 · heads · positions) + 2 · min(P · classes, 13e6) + 4 P d
+ * where q and k are the widths of queries and of keys (values as wide), and mlp counts the up projection, its activation and, in gated
+ * families, the gate: what the backward pass of one layer reads again. Training all weights holds the logits of all P places, three times.
+ * The factors were fitted to measured peaks, and a test holds them to 30 % of a measured one.
+ */
+export function memoryEstimate({ model, trained, frozen, isFull, classes, batch }: MemoryRequest): MemoryPart[] {
+  const { nLayers, nHeads, nKvHeads, dModel, dHead, dMlp } = model.config;
+  const tokens = batch.rows * batch.positions;
+  const isGated = model.config.rope !== null;
+  const perToken = 9 * dModel + nHeads * dHead + 2 * nKvHeads * dHead + (isGated ? 4 : 3) * dMlp + 2 * nHeads * batch.positions;
+  const logits = isFull ? 3 * batch.predictions * classes : 2 * Math.min(batch.predictions * classes, logitsAtOnce);
+  const isHalf = Object.keys(model.checkpoint.dtypes).some((dtype) => dtype !== "F32");
+  return [
+    { label: "program and engine", bytes: programBytes },
+    { label: "base weights (mapped from the file)", bytes: model.checkpoint.bytes },
+    ...(isHalf ? [{ label: "base weights decoded to 32 bits", bytes: float * model.parameters }] : []),
+    { label: isFull ? "copy of all weights" : "adapter", bytes: float * trained },
+    { label: "gradients", bytes: 2 * float * trained },
+    { label: "optimizer (two moments)", bytes: 2 * float * trained },
+    ...(frozen > 0 ? [{ label: "frozen tensors of the method", bytes: float * frozen }] : []),
+    { label: "activations of one batch", bytes: float * (nLayers * tokens * perToken + logits + 4 * batch.predictions * dModel) },
+  ];
+}
+
+export const totalBytes = (parts: readonly MemoryPart[]): number => parts.reduce((sum, { bytes }) => sum + bytes, 0);
+
+/** Free memory with what the system would give back (Linux counts its caches), at most what the process is allowed. */
+export function availableMemory(): number {
+  const allowed = process.constrainedMemory();
+  return allowed > 0 ? Math.min(freemem(), allowed) : freemem();
+}
+
+/** @throws "training.overBudget" with the numbers */
+export function refuseOverBudget(parts: readonly MemoryPart[], available = availableMemory()): void {
+  const needed = totalBytes(parts);
+  if (needed <= mostOfFree * available) return;
+  const largest = parts.toSorted((a, b) => b.bytes - a.bytes).slice(0, 3).map(({ label, bytes }) => `${label} ${gigabytes(bytes)}`);
+  throw new WorkbenchError(
+    "training.overBudget",
+    `the run needs about ${gigabytes(needed)} (${largest.join(", ")}); ${gigabytes(available)} is available, of which ${100 * mostOfFree} % may be used. Smaller batches (with accumulate) or a smaller data.maxLength need less`,
+  );
+}
+
+const gigabytes = (bytes: number): string => (bytes < 2 ** 30 ? `${Math.round(bytes / 2 ** 20)} MB` : `${(bytes / 2 ** 30).toPrecision(3)} GB`);

@@ -1,0 +1,136 @@
+/** What a training run would train, need and read: counted from the model, the method and the data, before anything is trained. */
+import { trainingNamed } from "../adapters/trainings.ts";
+import type { TrainingMethod, TrainingSite } from "../adapters/training.ts";
+import { WorkbenchError } from "../errors.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import type { LoadedModel } from "../models/loadModel.ts";
+import { sizeOf } from "../tensors/hostTensor.ts";
+import { randomStream } from "../tensors/random.ts";
+import { trainingSites } from "./adaptation.ts";
+import { BatchPlan, batchOf } from "./data/batches.ts";
+import { loadDataset } from "./data/dataset.ts";
+import type { Dataset } from "./data/example.ts";
+import { previewOf, type DatasetPreview } from "./data/preview.ts";
+import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
+import { trainingPlan } from "./trainer.ts";
+import type { TrainingParams } from "./trainingParams.ts";
+
+export interface TrainingPreview {
+  readonly sites: readonly { readonly name: string; readonly parameters: number; readonly dIn: number; readonly dOut: number }[];
+  /** Trained numbers, a classifier's head with them. */
+  readonly parameters: number;
+  readonly baseParameters: number;
+  readonly memory: readonly MemoryPart[];
+  readonly steps: number;
+  readonly batchesPerEpoch: number;
+  readonly data: DatasetPreview;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * @throws what reading the data throws; "training.unknownMethod", "training.badOptions", "training.badParams", "adapter.matchedNothing"
+ */
+export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params: TrainingParams): TrainingPreview {
+  const sites = adaptedSites(model, params);
+  const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed, dVocab: model.config.dVocab });
+  const counted = countedSites(params, sites, dataset.tasks.length);
+  const batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
+  const { totalSteps } = trainingPlan(params, batches.batchesPerEpoch);
+  const data = previewOf(dataset, tokenizer);
+  const memory = runMemory(model, params, dataset, frozenNumbers(model, params, sites, dataset.tasks));
+  return {
+    sites: counted,
+    parameters: trainedNumbers(model, params, dataset, counted),
+    baseParameters: model.parameters,
+    memory,
+    steps: totalSteps,
+    batchesPerEpoch: batches.batchesPerEpoch,
+    data,
+    warnings: warnings(params, data, memory, totalSteps),
+  };
+}
+
+/**
+ * Refuses a run that memory does not hold.
+ * @param frozen numbers that the method holds beside the base, counted where they are made
+ * @throws "training.overBudget"
+ */
+export function checkMemory(model: LoadedModel, params: TrainingParams, dataset: Dataset, frozen: number): void {
+  refuseOverBudget(runMemory(model, params, dataset, frozen));
+}
+
+function runMemory(model: LoadedModel, params: TrainingParams, dataset: Dataset, frozen: number): MemoryPart[] {
+  const isFull = params.method === "full";
+  const trained = trainedNumbers(model, params, dataset, countedSites(params, adaptedSites(model, params), dataset.tasks.length));
+  return memoryEstimate({ model, trained, frozen, isFull, classes: dataset.labels.length || model.config.dVocab, batch: largestBatch(dataset, params.batchSize, model.config.nCtx) });
+}
+
+function adaptedSites(model: LoadedModel, params: TrainingParams): TrainingSite[] {
+  return params.method === "full" ? [] : trainingSites(model, params.sites);
+}
+
+function countedSites(params: TrainingParams, sites: readonly TrainingSite[], tasks: number): TrainingPreview["sites"] {
+  if (params.method === "full") return [];
+  const method = trainingNamed(params.method);
+  const options = method.parseOptions(params.options);
+  return sites.map((site) => ({ name: site.name, parameters: method.parameterCount(site, options, tasks), dIn: site.dIn, dOut: site.dOut }));
+}
+
+function trainedNumbers(model: LoadedModel, params: TrainingParams, dataset: Dataset, sites: TrainingPreview["sites"]): number {
+  const body = params.method === "full" ? model.parameters : sites.reduce((sum, { parameters }) => sum + parameters, 0);
+  return body + dataset.labels.length * model.config.dModel;
+}
+
+/** The longest examples together: no batch of the run is larger. */
+function largestBatch({ train, validation, labels }: Dataset, batchSize: number, nCtx: number): { rows: number; positions: number; predictions: number } {
+  const longest = [...train, ...validation].toSorted((a, b) => b.tokens.length - a.tokens.length).slice(0, batchSize);
+  const { rows, positions, lossWeights } = batchOf(longest, nCtx);
+  return { rows, positions, predictions: labels.length > 0 ? rows : lossWeights.filter((weight) => weight !== 0).length };
+}
+
+/**
+ * Numbers that the method would hold beside the base: two sites of each shape are started, and what they share is counted once.
+ */
+function frozenNumbers(model: LoadedModel, params: TrainingParams, sites: readonly TrainingSite[], tasks: readonly string[]): number {
+  if (params.method === "full") return 0;
+  const method = trainingNamed(params.method);
+  const options = method.parseOptions(params.options);
+  const bySize = new Map<string, TrainingSite[]>();
+  for (const site of sites) {
+    const key = `${site.dIn}x${site.dOut}`;
+    bySize.set(key, [...(bySize.get(key) ?? []), site]);
+  }
+  const shared = new Map<string, number>();
+  let numbers = 0;
+  for (const group of bySize.values()) {
+    const started = group.slice(0, 2).map((site) => frozenOf(method, options, site, sites, params.seed, tasks));
+    const [first, second] = started;
+    for (const [key, size] of first!) {
+      if (second?.has(key)) shared.set(key, size);
+      else numbers += size * group.length;
+    }
+  }
+  return numbers + [...shared.values()].reduce((sum, size) => sum + size, 0);
+}
+
+/** Sizes by key. */
+function frozenOf(method: TrainingMethod, options: unknown, site: TrainingSite, allSites: readonly TrainingSite[], seed: number, tasks: readonly string[]): Map<string, number> {
+  const random = (...labels: readonly (string | number)[]) => randomStream(seed, "start", ...labels);
+  const { frozen } = method.start(site, { options, random, runKey: "preview", tasks, allSites });
+  return new Map(Object.values(frozen).map(({ key, shape }) => [key, sizeOf(shape)]));
+}
+
+function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly MemoryPart[], steps: number): string[] {
+  const found: string[] = [];
+  if (data.cut > 0) found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
+  if (data.validation === 0) found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
+  if (params.optimizer.warmupSteps >= steps) found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
+  try {
+    refuseOverBudget(memory);
+  } catch (error) {
+    if (!(error instanceof WorkbenchError)) throw error;
+    found.push(error.message);
+  }
+  if (found.length === 0 && totalBytes(memory) > availableMemory() / 2) found.push("the run takes more than half of the memory that is free");
+  return found;
+}
