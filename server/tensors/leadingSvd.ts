@@ -8,7 +8,6 @@
 import { WorkbenchError } from "../errors.ts";
 import { gramMatrix, thinQr } from "./qr.ts";
 import { randomStream, type RandomStream } from "./random.ts";
-import { svd } from "./svd.ts";
 import { tridiagonalEigen } from "./tridiagonal.ts";
 
 /** A V = U diag(s); each row of `vt` has its entry of largest size positive. */
@@ -21,8 +20,6 @@ export interface LeadingSvd {
   readonly vt: Float64Array;
 }
 
-/** Up to this many rows or columns the whole decomposition by Jacobi is as fast. */
-const jacobiSize = 128;
 /** ‖(AᵀA − λ) v‖ below this share of the largest λ: rounding leaves about 1e-15. */
 const settled = 1e-13;
 
@@ -33,11 +30,8 @@ const settled = 1e-13;
  */
 export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number): LeadingSvd {
   for (const value of a) if (!Number.isFinite(value)) throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
-  const [short, long] = [Math.min(rows, cols), Math.max(rows, cols)];
   const isTall = rows >= cols;
-  // B `[long, short]` is A or Aᵀ, seen through strides.
-  const [longStride, shortStride] = isTall ? [cols, 1] : [1, cols];
-  const near = short <= jacobiSize ? jacobiShort(a, long, short, longStride, shortStride, k) : lanczos(symmetricOperator(a, rows, cols, k), short, k);
+  const near = lanczos(symmetricOperator(a, rows, cols, k), Math.min(rows, cols), k);
   const far = orthonormalImages(near, a, rows, cols, isTall, k);
   const [ut, vt] = isTall ? [far.vectors, near] : [near, far.vectors];
   for (let j = 0; j < k; j++) {
@@ -48,16 +42,9 @@ export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: n
   return { ut, s: far.lengths, vt };
 }
 
-/** Leading right singular vectors of B `[long, short]`, as rows. */
-function jacobiShort(a: Float32Array | Float64Array, long: number, short: number, longStride: number, shortStride: number, k: number): Float64Array {
-  const columns = new Float64Array(long * short);
-  for (let j = 0; j < short; j++) for (let i = 0; i < long; i++) columns[j * long + i] = a[i * longStride + j * shortStride]!;
-  return svd(columns, long, short).v.slice(0, short * k);
-}
-
 type Operator = (x: Float64Array, y: Float64Array) => void;
 
-/** y = BᵀB x. The matrix BᵀB costs as much as `short` products: it pays when about that many follow. */
+/** y = BᵀB x, B the matrix with its shorter side last. The matrix BᵀB costs as much as `short` products: it pays when about that many follow. */
 function symmetricOperator(a: Float32Array | Float64Array, rows: number, cols: number, k: number): Operator {
   const isTall = rows >= cols;
   const short = Math.min(rows, cols);

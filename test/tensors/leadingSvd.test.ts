@@ -71,6 +71,15 @@ describe("leadingSvd", () => {
     expect(defects(identity, 150, 150, same)).toBeLessThan(tolerance);
   });
 
+  it("finds the directions of a matrix whose rows repeat, so that all but a few values are rounding", () => {
+    const few = gaussians(5 * 128, 1, randomStream(3));
+    const repeated = Float32Array.from({ length: 400 * 128 }, (_, at) => few[(Math.floor(at / 128) % 5) * 128 + (at % 128)]!);
+    const found = leadingSvd(repeated, 400, 128, 8);
+    expect(defects(repeated, 400, 128, found)).toBeLessThan(1e-7); // the square root of rounding, where a value is 0
+    expect(found.s[4]! / found.s[0]!).toBeGreaterThan(0.1);
+    expect(found.s[5]! / found.s[0]!).toBeLessThan(1e-7);
+  });
+
   it("has the entry of largest size in each right vector positive, and is the same each time", () => {
     const a = gaussians(200 * 160, 1, randomStream(2));
     const first = leadingSvd(a, 200, 160, 4);
