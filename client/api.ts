@@ -1,9 +1,9 @@
 /** The HTTP side of the wire: one function a resource; a failure is always an `ApiError` with words for a person. */
 import type {
-  DemoCard, FolderListing, ProbeCard, RunRecord, RunRequest, StoredResult, SubjectCard, SubjectRequest, TokenizedText, WireError, apiPrefix,
+  DemoCard, FolderListing, ProbeCard, RunRecord, RunRequest, StoredResult, SubjectCard, SubjectRequest, TokenizedText,
+  TrainingMethodCard, TrainingPreview, WireError, apiPrefix,
 } from "../server/wire.ts";
 import type { NamedArray } from "../probes/result.ts";
-import type { TrainingMethodCard, TrainingPreview } from "./trainingWire.ts";
 import { readArrays } from "./arrays.ts";
 
 // The type alone is imported: the value would bring the schema library into the page.

@@ -13,6 +13,7 @@ import { drawPanelTitle, titleHeight } from "./panels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { fitText, textWidth, wrapText } from "./textWidth.ts";
+import { mix } from "./theme.ts";
 
 type Series = LinesFigure["series"][number];
 interface Point {
@@ -22,6 +23,8 @@ interface Point {
 interface Curve {
   readonly series: Series;
   readonly colour: string;
+  /** The same numbers, smoothed, are another curve of the figure: this one is only seen behind it. */
+  readonly isBehind: boolean;
   /** Rare enough that each point is worth a dot, as evaluations are among steps. */
   readonly isDotted: boolean;
   readonly points: readonly Point[];
@@ -62,9 +65,14 @@ function facetsOf(figure: LinesFigure, frame: Frame): { facets: Facet[]; layers:
     if (adapters.length > 1 && place.adapter !== undefined) return frame.adapterColours[place.adapter] ?? categorical[adapters.indexOf(place.adapter) % categorical.length]!;
     return categorical[index % categorical.length]!;
   };
-  const curves = figure.series.map((series, index): Curve => {
+  // A curve and its smoothed one are one thing and have one colour.
+  const ids = new Set(figure.series.map(({ id }) => id));
+  const isBehind = ({ id }: Series): boolean => ids.has(`${id}_smoothed`);
+  const things = [...new Set(figure.series.map(({ id }) => id.replace(/_smoothed$/, "")))];
+  const curves = figure.series.map((series): Curve => {
     const points = pointsOf(figure, series, frame.arrays).filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y) && (!isLog || y > 0));
-    return { series, colour: colourOf(series, index), points, isDotted: series.x !== undefined && points.length <= mostDots };
+    const colour = colourOf(series, things.indexOf(series.id.replace(/_smoothed$/, "")));
+    return { series, colour: isBehind(series) ? mix(colour, frame.theme.background, 0.55) : colour, isBehind: isBehind(series), points, isDotted: series.x !== undefined && points.length <= mostDots };
   });
   if (!byLayer) return { facets: [{ title: "", curves }], layers: [] };
   const kind = ({ series }: Curve): string => (series.place.site === undefined ? "" : siteKind(series.place.site));
@@ -196,7 +204,7 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, y: (value: number) =
   const [thin, thick] = frame.preset === "print" ? [0.75, 1.5] : [isMany ? 1 : 1.5, 2];
   const path = line<Point>().x((point) => round(plot.x(point.x))).y((point) => round(plot.top + y(point.y)));
   const ends: CurveEnd[] = [];
-  for (const curve of plot.facet.curves.toSorted((a, b) => Number(isSelected(a)) - Number(isSelected(b)))) {
+  for (const curve of plot.facet.curves.toSorted((a, b) => Number(isSelected(a)) - Number(isSelected(b)) || Number(b.isBehind) - Number(a.isBehind))) {
     const last = curve.points.at(-1);
     if (!last) continue;
     const isStrong = isSelected(curve);
@@ -204,8 +212,9 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, y: (value: number) =
     group.append("path").attr("class", "curve").attr("d", path(curve.points) ?? "").attr("fill", "none").attr("stroke", colour).attr("stroke-width", isStrong ? thick : thin).attr("stroke-linejoin", "round");
     const dots = curve.isDotted || curve.points.length === 1 ? curve.points : [];
     for (const point of dots) group.append("circle").attr("cx", round(plot.x(point.x))).attr("cy", round(plot.top + y(point.y))).attr("r", frame.preset === "print" ? 1.5 : 2).attr("fill", colour);
-    const here = frame.step === undefined ? undefined : pointAt(curve.points, frame.step);
+    const here = frame.step === undefined || curve.isBehind ? undefined : pointAt(curve.points, frame.step);
     if (here && (!isMany || isStrong)) group.append("circle").attr("class", "here").attr("cx", round(plot.x(here.x))).attr("cy", round(plot.top + y(here.y))).attr("r", 3).attr("fill", frame.theme.background).attr("stroke", colour).attr("stroke-width", 1.5);
+    if (curve.isBehind) continue;
     const text = fitText(curveLabel(curve, isFaceted), labelRoom - 12, frame.type.axis, isStrong ? "bold" : "sans");
     ends.push({ x: plot.x(last.x), y: plot.top + y(last.y), text, colour, isStrong });
   }
@@ -220,7 +229,7 @@ function drawKey(root: Group, figure: LinesFigure, frame: Frame, left: number, t
     const words: [string, string] = [`layer ${layers[0]!}`, String(layers.at(-1)!)];
     drawRampKey(root, frame, "layers", adapterRamp(frame, figure.series[0]!.place.adapter ?? ""), words, left, baseline, [textWidth(words[0], size), textWidth(words[1], size)]);
   }
-  const unit = figure.x.unit === "" || figure.x.unit === figure.x.label ? "" : ` (${figure.x.unit})`;
+  const unit = figure.x.unit === "" || figure.x.unit.includes(figure.x.label) ? "" : ` (${figure.x.unit})`;
   drawText(root, frame, `${figure.x.label}${unit}`, Math.max(right, left + 240), baseline, { fill: frame.theme.muted, anchor: "end" });
   return size + 10;
 }

@@ -25,7 +25,7 @@ export const ridgeLook = (figure: RidgelineFigure, look: string | undefined, pan
   return look === "heat" || shown > mostRidgePanels ? "heat" : "ridges";
 };
 
-/** What is drawn of one panel: `[snapshot, component]` up to the last snapshot that was reached. */
+/** What is drawn of one panel: `[snapshot, component]` of the snapshots that have numbers. */
 interface Spectra {
   readonly panel: Panel;
   readonly components: number;
@@ -38,17 +38,22 @@ interface Read {
   readonly components: number;
 }
 
+/** Not every look at a run measures everything: snapshots at which no panel has a number are left out. */
 function read(figure: RidgelineFigure, frame: { readonly arrays: Arrays; readonly panel?: string | undefined }): Read {
   const all = frame.arrays[figure.steps.array] ? slice(frame.arrays, figure.steps).data : new Float32Array(0);
-  const reached = all.findLastIndex((step) => Number.isFinite(step)) + 1;
   const chosen = figure.panels.filter(({ id }) => frame.panel === undefined || id === frame.panel);
-  const panels = (chosen.length > 0 ? chosen : figure.panels).map((panel): Spectra => {
+  const whole = (chosen.length > 0 ? chosen : figure.panels).map((panel) => {
     if (!frame.arrays[panel.values.array]) return { panel, components: 0, data: new Float32Array(0) };
     const { shape, data } = slice(frame.arrays, panel.values);
-    const components = shape[1] ?? 0;
-    return { panel, components, data: data.subarray(0, reached * components) };
+    return { panel, components: shape[1] ?? 0, data };
   });
-  return { steps: [...all.subarray(0, reached)], panels, components: Math.max(1, ...panels.map(({ components }) => components)) };
+  const kept = Array.from(all, (_, index) => index).filter((index) => Number.isFinite(all[index]!) && whole.some(({ components, data }) => data.subarray(index * components, (index + 1) * components).some(Number.isFinite)));
+  const panels = whole.map(({ panel, components, data }): Spectra => {
+    const rows = new Float32Array(kept.length * components);
+    kept.forEach((index, row) => rows.set(data.subarray(index * components, (index + 1) * components), row * components));
+    return { panel, components, data: rows };
+  });
+  return { steps: kept.map((index) => all[index]!), panels, components: Math.max(1, ...panels.map(({ components }) => components)) };
 }
 
 /** The last snapshot up to the slider's step. */

@@ -1,5 +1,5 @@
 /** The step slider: which stored look at a training run all figures show, and the figures as they were then. */
-import { figureAtSnapshot, slice, type Figure } from "../../probes/result.ts";
+import { figureAtSnapshot, slice, type ArrayRef, type Figure } from "../../probes/result.ts";
 import { runs } from "./runs.svelte.ts";
 
 class StepsState {
@@ -22,6 +22,14 @@ class StepsState {
   });
   /** The figures of the run with their values at the step on screen. */
   readonly figures: readonly Figure[] = $derived(runs.result.figures.map((figure) => at(figure, this.shown)));
+
+  /** The step that a figure's numbers are of, where that is not the one on screen. */
+  earlierStep(id: string): number | null {
+    const figure = runs.result.figures.find((each) => each.id === id);
+    if (!figure?.steps || valueRefs(figure).length === 0 || this.shown === null || !runs.result.arrays[figure.steps.array]) return null;
+    const step = slice(runs.result.arrays, figure.steps).data[snapshotOf(figure, this.shown)];
+    return step === undefined || step === this.shown || !Number.isFinite(step) ? null : step;
+  }
 
   choose(step: number): void {
     this.chosen = step;
@@ -59,12 +67,35 @@ function stepsOf(figure: Figure): number[] {
   return [...slice(runs.result.arrays, figure.steps).data].filter(Number.isFinite);
 }
 
-/** Each figure has snapshots of its own: the last one up to the step. */
-function at(figure: Figure, step: number | null): Figure {
-  if (!figure.steps) return figure;
-  const steps = runs.result.arrays[figure.steps.array] ? slice(runs.result.arrays, figure.steps).data : new Float32Array(0);
-  const index = step === null ? -1 : steps.findLastIndex((each) => each <= step);
-  return figureAtSnapshot(figure, Math.max(0, index));
+/** The last snapshot up to the step at which the figure has a number: not every look measures everything. */
+function snapshotOf(figure: Figure, step: number | null): number {
+  if (!figure.steps || step === null || !runs.result.arrays[figure.steps.array]) return 0;
+  const reached = slice(runs.result.arrays, figure.steps).data;
+  const last = reached.findLastIndex((each) => each <= step);
+  for (let index = last; index >= 0; index--) if (hasNumbers(figure, index)) return index;
+  return Math.max(0, last);
 }
+
+const hasNumbers = (figure: Figure, index: number): boolean =>
+  valueRefs(figure).some(({ array, at = [] }) => runs.result.arrays[array] && slice(runs.result.arrays, { array, at: [index, ...at] }).data.some(Number.isFinite));
+
+/** Where the figure's numbers are, all snapshots of them. */
+function valueRefs(figure: Figure): readonly ArrayRef[] {
+  switch (figure.kind) {
+    case "heatmap":
+      return figure.panels.flatMap(({ values }) => Object.values(values));
+    case "bars":
+      return Object.values(figure.values);
+    case "spectrum":
+      return figure.series.map(({ values }) => values);
+    case "tokenGrid":
+    case "attention":
+      return figure.panels.map(({ values }) => values);
+    default:
+      return [];
+  }
+}
+
+const at = (figure: Figure, step: number | null): Figure => (figure.steps ? figureAtSnapshot(figure, snapshotOf(figure, step)) : figure);
 
 export const steps = new StepsState();

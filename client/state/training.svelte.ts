@@ -1,12 +1,10 @@
 /** The form of a new training run: settings, what they would do (from the server), and where it starts from. */
-import { api } from "../api.ts";
-import type { SubjectRequest } from "../../server/wire.ts";
-import type { TrainingMethodCard, TrainingPreview } from "../trainingWire.ts";
+import { api, ApiError } from "../api.ts";
+import type { SubjectRequest, TrainingMethodCard, TrainingPreview } from "../../server/wire.ts";
 import { nestedFields, type ParamField } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
-import { trainingProbe } from "./runs.svelte.ts";
 import { subject } from "./subject.svelte.ts";
-import { changesFrom, fieldOfError, nested, trainingForm, type TrainingForm } from "./trainingParams.ts";
+import { type TrainingForm, changesFrom, fieldOfError, nested, trainingForm, trainingProbe } from "./trainingParams.ts";
 
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const previewAfterMs = 350;
@@ -14,6 +12,8 @@ const previewAfterMs = 350;
 export interface FormError {
   readonly field: string | null;
   readonly message: string;
+  /** Not about the settings: the server could not look at them. */
+  readonly isOurs: boolean;
 }
 export interface BranchPoint {
   readonly run: string;
@@ -37,6 +37,12 @@ class TrainingState {
   readonly method: TrainingMethodCard | null = $derived(this.methods.find(({ name }) => name === this.value("method")) ?? null);
   readonly optionFields: readonly ParamField[] = $derived(this.method ? nestedFields(this.method.options, "options.") : []);
   readonly params: Record<string, unknown> = $derived(nested(this.changes));
+  /** Every setting, defaults written out: a branch takes what it is not told from the run it leaves. */
+  readonly wholeParams: Record<string, unknown> = $derived(
+    nested({ ...Object.fromEntries((this.form?.fields ?? []).flatMap(({ name, default: value }) => (value === undefined || name === "startFrom" ? [] : [[name, value] as const]))), ...this.changes }),
+  );
+  /** The settings cannot be used as they are. */
+  readonly isRefused: boolean = $derived(this.error !== null && !this.error.isOurs);
   readonly subject: SubjectRequest = $derived({ model: subject.model, adapters: [] });
 
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -109,15 +115,17 @@ class TrainingState {
     } catch (error) {
       if (controller.signal.aborted) return;
       this.preview = null;
-      this.error = this.errorFrom(words(error));
+      this.error = this.errorFrom(error);
     } finally {
       if (this.#controller === controller) this.isAsking = false;
     }
   }
 
-  errorFrom(message: string): FormError {
+  errorFrom(error: unknown): FormError {
+    const message = words(error);
     const paths = [...(this.form?.fields ?? []), ...this.optionFields].map(({ name }) => name);
-    return { field: fieldOfError(message, this.changes, paths), message };
+    const isOurs = error instanceof ApiError && (error.code === "internal" || error.code === "unreachable");
+    return { field: isOurs ? null : fieldOfError(message, this.changes, paths), message, isOurs };
   }
 }
 export const training = new TrainingState();

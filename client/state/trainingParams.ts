@@ -34,6 +34,12 @@ export function flattened(params: Readonly<Record<string, unknown>>, leaves: Rea
   );
 }
 
+/** The probe that trains. */
+export const trainingProbe = "train";
+
+/** The adapter's name, which tells training runs apart. */
+export const trainingName = (params: Readonly<Record<string, unknown>>): string => (typeof params["name"] === "string" ? params["name"] : "adapter");
+
 export interface FieldGroup {
   readonly id: string;
   readonly title: string;

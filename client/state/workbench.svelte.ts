@@ -6,11 +6,12 @@ import { comparison } from "./comparison.svelte.ts";
 import { schemaProperties } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
 import { prompts } from "./prompts.svelte.ts";
-import { isOver, isTraining, runs, trainingProbe } from "./runs.svelte.ts";
+import { isOver, isTraining, runs } from "./runs.svelte.ts";
 import { selection } from "./selection.svelte.ts";
 import { steps } from "./steps.svelte.ts";
 import { subject } from "./subject.svelte.ts";
 import { training, type BranchPoint } from "./training.svelte.ts";
+import { trainingProbe } from "./trainingParams.ts";
 import { isEmptyView, noPrompts, promptNames, viewFromQuery, viewQuery, type AdapterView, type PromptTexts, type View } from "./view.ts";
 
 class Workbench {
@@ -106,7 +107,7 @@ class Workbench {
     const { request } = this;
     if (!request || request.subject.model === null) return;
     const { branchOf } = training;
-    const record = branchOf ? await runs.branch(branchOf.run, branchOf.step, request.params) : await runs.begin(request);
+    const record = branchOf ? await runs.branch(branchOf.run, branchOf.step, training.wholeParams) : await runs.begin(request);
     if (!record) {
       training.error = runs.error === null ? null : training.errorFrom(runs.error);
       runs.error = null;
@@ -133,6 +134,16 @@ class Workbench {
     if (step === null) steps.follow();
     else steps.choose(step);
     this.remember("replace");
+  }
+
+  setLook(figure: string, look: string): void {
+    steps.setLook(figure, look);
+    this.remember("push");
+  }
+
+  setPanel(figure: string, panel: string | null): void {
+    steps.setPanel(figure, panel);
+    this.remember("push");
   }
 
   compare(ids: readonly string[]): void {

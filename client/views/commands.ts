@@ -1,8 +1,10 @@
 /** Everything the palette can find, made from what is open. */
 import { metricsOf } from "./places.ts";
+import { comparison } from "../state/comparison.svelte.ts";
 import { probes } from "../state/probes.svelte.ts";
 import { runs } from "../state/runs.svelte.ts";
 import { subject } from "../state/subject.svelte.ts";
+import { training } from "../state/training.svelte.ts";
 import { theme } from "../state/theme.svelte.ts";
 import { workbench } from "../state/workbench.svelte.ts";
 import type { Command } from "../widgets/command.ts";
@@ -13,6 +15,8 @@ export function paletteCommands(dialogs: { readonly shortcuts: () => void; reado
   const layers = subject.card?.model?.nLayers ?? 0;
   return [
     ...(probes.card && probes.obstacle === null ? [{ id: "run", group: "do", label: `Run ${probes.card.title.toLowerCase()}`, keys: "Ctrl Enter", run: () => void workbench.run() }] : []),
+    ...(training.schema && subject.model !== null ? [{ id: "train", group: "do", label: "Train an adapter", run: () => workbench.newTraining() }] : []),
+    ...(comparison.ticked.length > 1 ? [{ id: "compare", group: "do", label: `Compare ${comparison.ticked.length} runs`, run: () => workbench.compare(comparison.ticked) }] : []),
     ...(runs.running ? [{ id: "cancel", group: "do", label: "Cancel the running job", run: () => void workbench.cancel() }] : []),
     ...probes.cards.map(({ name, title, summary }) => ({ id: `probe-${name}`, group: "probe", label: `${title}: ${summary}`, run: () => void workbench.goToProbe(name) })),
     ...metricsOf(runs.result.figures[0] ?? { kind: "table", id: "", title: "", subtitle: "", columns: [], rows: [] }).map(({ id, label }) => ({ id: `metric-${id}`, group: "metric", label, run: () => workbench.setMetric(id) })),

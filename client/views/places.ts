@@ -1,6 +1,7 @@
 /** Places and pinned numbers in words. */
 import type { Figure, Metric, Place, ProbeResult } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
+import { fewCurves } from "../figures/curves.ts";
 import { valueAt } from "../figures/figure.ts";
 import { indexedToken, siteKind } from "../figures/labels.ts";
 
@@ -8,6 +9,9 @@ import { indexedToken, siteKind } from "../figures/labels.ts";
 export function metricsOf(figure: Figure): readonly Metric[] {
   return figure.kind === "heatmap" || figure.kind === "bars" ? figure.metrics : [];
 }
+
+/** A few curves fit beside another figure; everything else gets the page's width. */
+export const isWide = (figure: Figure): boolean => figure.kind !== "lines" || figure.series.length > fewCurves;
 
 const shortNames: Readonly<Record<string, string>> = { normalized: "normalised", logit_diff: "logit difference", kl: "KL", log_prob: "log-prob" };
 /** Short enough for a switch: the field's own short names, else the metric's id. */
@@ -47,6 +51,8 @@ export function siteWords(figure: Figure, place: Place): string {
 function numberWords(figure: Figure, place: Place): string {
   if (figure.kind === "tokenGrid") return `${figure.panels[0]?.title.toLowerCase() ?? ""}, ${figure.panels[0]?.metric.label ?? figure.title}`;
   if (figure.kind === "attention") return "difference between the panels";
+  if (figure.kind === "lines") return `${figure.y.label} at ${siteWords(figure, place)}, newest`;
+  if (figure.kind === "ridgeline") return `${figure.unit} at ${siteWords(figure, place)}, newest`;
   return figure.kind === "spectrum" ? `singular value at ${siteWords(figure, place)}` : figure.title;
 }
 

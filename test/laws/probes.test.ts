@@ -12,7 +12,9 @@ beforeAll(async () => {
   subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [{ path: join(referenceDir, "adapters", "gpt2-all"), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
 });
 
-const params: Record<keyof typeof probes, Record<string, unknown>> = {
+/** Training changes weights and writes a folder; it is held to the same and more by its own tests. */
+type Looking = Exclude<keyof typeof probes, "train">;
+const params: Record<Looking, Record<string, unknown>> = {
   adapterHealth: { prompt: [5, 6, 7, 8] },
   deltaSpectrum: {},
   activationPatching: { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 },
@@ -20,9 +22,9 @@ const params: Record<keyof typeof probes, Record<string, unknown>> = {
   logitLens: { prompt: [5, 6, 7, 8] },
   attentionPatterns: { prompt: [5, 6, 7, 8] },
 };
-const names = Object.keys(probes) as (keyof typeof probes)[];
+const names = Object.keys(params) as Looking[];
 
-async function run(name: keyof typeof probes, raw: Record<string, unknown>): Promise<ProbeResult> {
+async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeResult> {
   let result = emptyResult;
   for await (const event of probes[name].run(subject, raw, new AbortController().signal)) result = applyEvent(result, event);
   return result;

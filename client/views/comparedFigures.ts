@@ -1,0 +1,97 @@
+/** Curves of several training runs over each other, and their settings and last numbers beside each other. */
+import type { LinesFigure, NamedArray } from "../../probes/result.ts";
+import { slice } from "../../probes/result.ts";
+import type { ComparedRun } from "../state/comparison.svelte.ts";
+import { flattened, trainingName, type Changes } from "../state/trainingParams.ts";
+
+export interface ComparedFigure {
+  readonly figure: LinesFigure;
+  readonly arrays: Readonly<Record<string, NamedArray>>;
+}
+
+/** Names to tell the runs apart by: their adapters', with the run's id where two are equal. */
+export function runNames(runs: readonly ComparedRun[]): string[] {
+  const plain = runs.map(({ record }) => trainingName(record.request.params));
+  return plain.map((name, index) => (plain.filter((each) => each === name).length > 1 ? `${name} ${runs[index]!.record.id.slice(-4)}` : name));
+}
+
+interface Curve {
+  readonly figure: LinesFigure;
+  /** What is drawn: one of the figure's curves, or the mean over its sites. */
+  readonly key: string;
+  readonly title: string;
+  readonly subtitle: string;
+  readonly x: Float32Array;
+  readonly y: Float32Array;
+}
+
+/** A figure of one curve a site is compared by its mean over the sites; one without places curve by curve, smoothed ones instead of raw. */
+function curvesOf({ figures, arrays }: ComparedRun): Curve[] {
+  return figures.flatMap((figure): Curve[] => {
+    if (figure.kind !== "lines") return [];
+    const read = (series: LinesFigure["series"][number]) => {
+      const x = series.x ?? figure.x.values;
+      return arrays[x.array] && arrays[series.values.array] ? { x: slice(arrays, x).data, y: slice(arrays, series.values).data } : null;
+    };
+    const bySite = figure.series.filter(({ place }) => place.site !== undefined);
+    if (bySite.length > 0) {
+      const all = bySite.flatMap((series) => read(series) ?? []);
+      const x = all[0]?.x;
+      if (!x) return [];
+      const mean = Float32Array.from(x, (_, index) => all.reduce((sum, { y }) => sum + (y[index] ?? NaN), 0) / all.length);
+      return [{ figure, key: figure.id, title: figure.title, subtitle: `Mean over ${all.length} sites · ${figure.subtitle}`, x, y: mean }];
+    }
+    const ids = new Set(figure.series.map(({ id }) => id));
+    const shown = figure.series.filter(({ id }) => !ids.has(`${id}_smoothed`));
+    return shown.flatMap((series): Curve[] => {
+      const numbers = read(series);
+      return numbers ? [{ figure, key: `${figure.id}.${series.id}`, title: shown.length > 1 ? `${figure.title}, ${series.label}` : figure.title, subtitle: figure.subtitle, ...numbers }] : [];
+    });
+  });
+}
+
+const array = (data: Float32Array): NamedArray => ({ shape: [data.length], axes: ["point"], data });
+
+export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] {
+  const names = runNames(runs);
+  const curves = runs.map(curvesOf);
+  const keys = [...new Set(curves.flatMap((each) => each.map(({ key }) => key)))];
+  return keys.flatMap((key): ComparedFigure[] => {
+    const found = curves.flatMap((each, index) => each.filter((curve) => curve.key === key).map((curve) => ({ curve, name: names[index]! })));
+    const first = found[0]?.curve;
+    if (!first || found.length < 2) return [];
+    const arrays = Object.fromEntries(found.flatMap(({ curve, name }) => [[`${name}.x`, array(curve.x)], [`${name}.y`, array(curve.y)]]));
+    const figure: LinesFigure = {
+      kind: "lines", id: key, title: first.title, subtitle: first.subtitle,
+      x: { ...first.figure.x, values: { array: `${found[0]!.name}.x` } }, y: first.figure.y,
+      series: found.map(({ name }) => ({ id: name, label: name, place: { adapter: name }, values: { array: `${name}.y` }, x: { array: `${name}.x` } })),
+    };
+    return [{ figure, arrays }];
+  });
+}
+
+export interface ComparedRow {
+  readonly label: string;
+  readonly cells: readonly (string | number | null)[];
+  readonly differs: boolean;
+}
+
+/** The last number of every compared curve. */
+export function lastNumbers(compared: readonly ComparedFigure[], names: readonly string[]): ComparedRow[] {
+  return compared.map(({ figure, arrays }) => {
+    const cells = names.map((name) => arrays[`${name}.y`]?.data.findLast(Number.isFinite) ?? null);
+    return { label: [figure.title, figure.y.unit].filter((word) => word !== "").join(", "), cells, differs: false };
+  });
+}
+
+const plain = (value: unknown): string | number | null => (typeof value === "number" || typeof value === "string" ? value : value === undefined || value === null ? null : JSON.stringify(value));
+
+/** Every setting of every run, defaults filled in. */
+export function comparedSettings(runs: readonly ComparedRun[], defaults: Changes): ComparedRow[] {
+  const all = runs.map(({ record }) => ({ ...defaults, ...flattened(record.request.params) }));
+  const paths = [...new Set(all.flatMap((settings) => Object.keys(settings)))].filter((path) => path !== "options");
+  return paths.map((path) => {
+    const cells = all.map((settings) => plain(settings[path]));
+    return { label: path, cells, differs: new Set(cells).size > 1 };
+  });
+}
