@@ -7,9 +7,10 @@ import { checkpointDir } from "../server/training/checkpoint.ts";
 import { loadDataset } from "../server/training/data/dataset.ts";
 import { Watch } from "../server/training/monitors/watch.ts";
 import { Trainer } from "../server/training/trainer.ts";
+import { checkMemory } from "../server/training/trainingPreview.ts";
 import { trainingParams, type TrainingParams } from "../server/training/trainingParams.ts";
 import { defineProbe } from "./defineProbe.ts";
-import type { ProbeEvent } from "./result.ts";
+import type { Check, ProbeEvent } from "./result.ts";
 import { FigureChanges, lookingCheck, trainingArrays, trainingFigures, trainingFinding } from "./trainingFigures.ts";
 
 export const train = defineProbe<TrainingParams>({
@@ -25,8 +26,9 @@ export const train = defineProbe<TrainingParams>({
     if (!workspace) throw new WorkbenchError("internal", "a training run needs a folder for its checkpoints");
     if (!model || !runner) throw new WorkbenchError("probe.notApplicable", "Training needs a base model; open one first");
     if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${model.path} has no tokenizer.json; training reads text`);
-    const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed });
-    const trainer: Trainer = new Trainer({ model, params, dataset, engine: runner.engine, folder: workspace.folder, saveMore: (dir) => saveResult(dir, watch) });
+    const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, dVocab: model.config.dVocab, seed: params.seed });
+    const trainer: Trainer = new Trainer({ model, params, dataset, engine: runner.engine, folder: workspace.folder, saveMore: (dir) => saveResult(dir, watch, progress(trainer)) });
+    checkMemory(trainer.adaptation, params, dataset);
     await trainer.prepare();
     const watch: Watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });
     const from = trainer.resumedFrom;
@@ -55,24 +57,28 @@ function* tileEvents(tiles: ReturnType<Watch["tiles"]>): Generator<ProbeEvent> {
   for (const tile of tiles) yield { type: "tile", ...tile };
 }
 
-const progress = ({ step, plan }: Trainer): ProbeEvent => ({ type: "progress", done: step, total: plan.totalSteps, unit: "steps" });
+type Progress = Extract<ProbeEvent, { type: "progress" }>;
+const progress = ({ step, plan }: Trainer): Progress => ({ type: "progress", done: step, total: plan.totalSteps, unit: "steps" });
 
 function* words(watch: Watch, isEnded: boolean): Generator<ProbeEvent> {
   const text = trainingFinding(watch);
   if (text !== null) yield { type: "finding", text };
-  // One check that is brought up to date, not one for each share.
-  yield { type: "check", check: { ...lookingCheck(watch, isEnded), name: "share of step time spent looking" } };
+  yield { type: "check", check: shareCheck(watch, isEnded) };
 }
 
+/** One check that is brought up to date, not one for each share. */
+const shareCheck = (watch: Watch, isEnded: boolean): Check => ({ ...lookingCheck(watch, isEnded), name: "share of step time spent looking" });
+
 /** Everything so far, in a checkpoint's folder: what is shown of a run whose server was killed, and what it goes on from. */
-function saveResult(dir: string, watch: Watch): void {
+function saveResult(dir: string, watch: Watch, { done, total, unit }: Progress): void {
   watch.save(dir);
   const arrays = watch.arrays().map(({ name, shape, axes }) => ({ name, shape, axes, data: watch.numbers(name) }));
   writeFileSync(join(dir, "arrays.safetensors"), encodeSafetensors(arrays.map(({ name, shape, data }) => ({ name, shape, data }))));
   const result = {
     figures: trainingFigures(watch),
-    checks: [lookingCheck(watch, false)],
+    checks: [shareCheck(watch, false)],
     finding: trainingFinding(watch),
+    progress: { done, total, unit },
     arrays: Object.fromEntries(arrays.map(({ name, shape, axes }) => [name, { shape, axes }])),
   };
   writeFileSync(join(dir, "figures.json"), `${JSON.stringify(result)}\n`);

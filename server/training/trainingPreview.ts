@@ -6,7 +6,7 @@ import type { Tokenizer } from "../formats/tokenizer.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { randomStream } from "../tensors/random.ts";
-import { trainingSites } from "./adaptation.ts";
+import { trainedCount, trainingSites, type Adaptation } from "./adaptation.ts";
 import { BatchPlan, batchOf } from "./data/batches.ts";
 import { loadDataset } from "./data/dataset.ts";
 import type { Dataset } from "./data/example.ts";
@@ -37,10 +37,11 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
   const batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
   const { totalSteps } = trainingPlan(params, batches.batchesPerEpoch);
   const data = previewOf(dataset, tokenizer);
-  const memory = runMemory(model, params, dataset, frozenNumbers(model, params, sites, dataset.tasks));
+  const parameters = trainedNumbers(model, params, dataset, counted);
+  const memory = runMemory(model, params, dataset, parameters, frozenNumbers(params, sites, dataset.tasks));
   return {
     sites: counted,
-    parameters: trainedNumbers(model, params, dataset, counted),
+    parameters,
     baseParameters: model.parameters,
     memory,
     steps: totalSteps,
@@ -50,19 +51,15 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
   };
 }
 
-/**
- * Refuses a run that memory does not hold.
- * @param frozen numbers that the method holds beside the base, counted where they are made
- * @throws "training.overBudget"
- */
-export function checkMemory(model: LoadedModel, params: TrainingParams, dataset: Dataset, frozen: number): void {
-  refuseOverBudget(runMemory(model, params, dataset, frozen));
+/** Refuses a run that memory does not hold. @throws "training.overBudget" */
+export function checkMemory(adaptation: Adaptation, params: TrainingParams, dataset: Dataset): void {
+  const { model, sites } = adaptation;
+  const frozen = new Map(sites.flatMap((state) => Object.values(state.frozen).map(({ key, shape }): [string, number] => [key, sizeOf(shape)])));
+  refuseOverBudget(runMemory(model, params, dataset, trainedCount(adaptation), total(frozen.values())));
 }
 
-function runMemory(model: LoadedModel, params: TrainingParams, dataset: Dataset, frozen: number): MemoryPart[] {
-  const isFull = params.method === "full";
-  const trained = trainedNumbers(model, params, dataset, countedSites(params, adaptedSites(model, params), dataset.tasks.length));
-  return memoryEstimate({ model, trained, frozen, isFull, classes: dataset.labels.length || model.config.dVocab, batch: largestBatch(dataset, params.batchSize, model.config.nCtx) });
+function runMemory(model: LoadedModel, { method, batchSize }: TrainingParams, dataset: Dataset, trained: number, frozen: number): MemoryPart[] {
+  return memoryEstimate({ model, trained, frozen, isFull: method === "full", classes: dataset.labels.length || model.config.dVocab, batch: largestBatch(dataset, batchSize, model.config.nCtx) });
 }
 
 function adaptedSites(model: LoadedModel, params: TrainingParams): TrainingSite[] {
@@ -77,7 +74,7 @@ function countedSites(params: TrainingParams, sites: readonly TrainingSite[], ta
 }
 
 function trainedNumbers(model: LoadedModel, params: TrainingParams, dataset: Dataset, sites: TrainingPreview["sites"]): number {
-  const body = params.method === "full" ? model.parameters : sites.reduce((sum, { parameters }) => sum + parameters, 0);
+  const body = params.method === "full" ? model.parameters : total(sites.map(({ parameters }) => parameters));
   return body + dataset.labels.length * model.config.dModel;
 }
 
@@ -91,7 +88,7 @@ function largestBatch({ train, validation, labels }: Dataset, batchSize: number,
 /**
  * Numbers that the method would hold beside the base: two sites of each shape are started, and what they share is counted once.
  */
-function frozenNumbers(model: LoadedModel, params: TrainingParams, sites: readonly TrainingSite[], tasks: readonly string[]): number {
+function frozenNumbers(params: TrainingParams, sites: readonly TrainingSite[], tasks: readonly string[]): number {
   if (params.method === "full") return 0;
   const method = trainingNamed(params.method);
   const options = method.parseOptions(params.options);
@@ -110,7 +107,7 @@ function frozenNumbers(model: LoadedModel, params: TrainingParams, sites: readon
       else numbers += size * group.length;
     }
   }
-  return numbers + [...shared.values()].reduce((sum, size) => sum + size, 0);
+  return numbers + total(shared.values());
 }
 
 /** Sizes by key. */
@@ -118,6 +115,12 @@ function frozenOf(method: TrainingMethod, options: unknown, site: TrainingSite, 
   const random = (...labels: readonly (string | number)[]) => randomStream(seed, "start", ...labels);
   const { frozen } = method.start(site, { options, random, runKey: "preview", tasks, allSites });
   return new Map(Object.values(frozen).map(({ key, shape }) => [key, sizeOf(shape)]));
+}
+
+function total(numbers: Iterable<number>): number {
+  let sum = 0;
+  for (const number of numbers) sum += number;
+  return sum;
 }
 
 function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly MemoryPart[], steps: number): string[] {
