@@ -118,10 +118,10 @@ export function lookingCheck(watch: Watch, ended: boolean): Check {
   const percent = (share: number) => `${Number((100 * share).toPrecision(2))} %`;
   const isPaying = !ended && watch.isStarting;
   return {
-    name: `looking took ${percent(watch.share)} of step time`,
+    name: "share of step time spent looking",
     ok: watch.share <= maxShare || isPaying,
     value: watch.share,
-    expected: `at most ${percent(maxShare)}${isPaying ? " by the end" : ""}; ${watch.looks} looks of ${watch.active.map((id) => monitors[id].title.toLowerCase()).join(", ") || "nothing"}; ${watch.preparationSeconds.toPrecision(2)} s before the first`,
+    expected: `at most ${percent(maxShare)}${isPaying ? " by the end" : ""}; ${percent(watch.share)} in ${watch.looks} looks of ${watch.active.map((id) => monitors[id].title.toLowerCase()).join(", ") || "nothing"}; ${watch.preparationSeconds.toPrecision(2)} s before the first`,
   };
 }
 
