@@ -1,6 +1,6 @@
 /**
  * When to look inside a run, so that looking stays within a share of the time that training takes.
- * 1. The first step and the last are always looked at, with every monitor; the second with those that took less than ten steps do.
+ * 1. The first step and the last are always looked at, with every monitor; the second with those that take less than two steps do.
  * 2. Each monitor has an account. Every second of training pays it an equal part of the share; a look takes what it took.
  *    It may look when its account holds two of its looks, so a dear monitor looks more rarely; and when after that all accounts
  *    together still hold one look of every monitor, which is the last step's.
@@ -74,6 +74,12 @@ export class LookingBudget {
     return this.#used <= 2;
   }
 
+  /** What a look is expected to take; the first look, at an update that is still 0, may well take less. */
+  expects(id: string, seconds: number): void {
+    const account = this.#accounts.get(id);
+    if (account && account.cost === null) account.cost = seconds;
+  }
+
   /** A step of training took this long. */
   trained(seconds: number): void {
     this.#training += seconds;
@@ -93,7 +99,7 @@ export class LookingBudget {
     if (maxShare === 0 || this.#used >= snapshots || step <= this.#lastStep) return [];
     if (step === firstStep || isLast) return monitors;
     if (this.#used >= snapshots - 1) return [];
-    if (step === firstStep + 1 && snapshots > 3) return monitors.filter((id) => maxShare >= 1 || (this.#accounts.get(id)!.cost ?? 0) <= 10 * this.#training);
+    if (step === firstStep + 1 && snapshots > 3) return monitors.filter((id) => maxShare >= 1 || (this.#accounts.get(id)!.cost ?? 0) <= 2 * this.#training);
     if (step < this.#lastStep + this.#spacing()) return [];
     if (every !== null && step % every !== 0) return [];
     return maxShare >= 1 ? monitors : this.#affordable();
@@ -107,7 +113,7 @@ export class LookingBudget {
       const account = this.#accounts.get(id)!;
       this.#looking += took;
       account.balance -= took;
-      account.cost = took;
+      account.cost = step === this.#plan.firstStep ? Math.max(took, account.cost ?? 0) : took;
       account.lastStep = step;
       const drawn = Math.min(this.#pool, Math.max(0, took - account.balance));
       account.balance += drawn;

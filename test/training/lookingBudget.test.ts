@@ -32,7 +32,7 @@ describe("a budget for looking", () => {
   it("looks at the first step and the last with every monitor, at the second with all but the dearest", () => {
     expect(simulate(plan(), { cheap: 0.01, dear: 12 }).looks.get("dear")!.slice(0, 2)).not.toContain(1);
     for (const given of [plan(), plan({ firstStep: 40, totalSteps: 90 }), plan({ every: 7 })]) {
-      const { looks } = simulate(given, { cheap: 0.01, dear: 5 });
+      const { looks } = simulate(given, { cheap: 0.01, dear: 1.5 });
       for (const steps of looks.values()) {
         expect(steps.slice(0, 2)).toEqual([given.firstStep, given.firstStep + 1]);
         expect(steps.at(-1)).toBe(given.totalSteps);
@@ -84,6 +84,19 @@ describe("a budget for looking", () => {
   it("looks at multiples of the steps that are asked for, all of them when the share is 1", () => {
     const { steps } = simulate(plan({ every: 50, maxShare: 1 }), { cheap: 100, dear: 100 });
     expect(steps).toEqual([0, 1, ...Array.from({ length: 20 }, (_, i) => 50 * (i + 1))]);
+  });
+
+  it("does not look with a monitor that is expected to be dear, though its first look was cheap", () => {
+    const budget = new LookingBudget(plan());
+    budget.expects("dear", 3);
+    expect(budget.due(0)).toEqual(["cheap", "dear"]);
+    budget.looked(0, { cheap: 0.01, dear: 0 });
+    for (let step = 1; step <= 20; step++) {
+      budget.trained(1);
+      const due = budget.due(step);
+      expect(due).not.toContain("dear");
+      if (due.length > 0) budget.looked(step, { cheap: 0.01 });
+    }
   });
 
   it("never looks when the share is 0", () => {

@@ -35,6 +35,7 @@ export const intruders: Monitor = {
           found.push(await baseDirections(engine, site));
         }
         bases = found;
+        return sites.length * (await secondsOfOne(run, found[0]!));
       },
       async look(moment) {
         const counts = { intruders: new Float32Array(sites.length), intruders_open: new Float32Array(sites.length) };
@@ -50,6 +51,18 @@ export const intruders: Monitor = {
     };
   },
 };
+
+/** What one site takes, by a ΔW of its rank with W's own directions in another order: at the first look ΔW is 0 and costs nothing. */
+async function secondsOfOne({ adaptation: { sites, method, options }, programs: { engine } }: WatchedRun, base: BaseDirections): Promise<number> {
+  const state = sites[0]!;
+  const rank = Math.min(method!.deltaWeight(state, options).rank, base.left.length);
+  const delta: DeltaComponents = { values: Array.from({ length: rank }, (_, k) => base.values[k]!), left: base.left.slice(0, rank), right: base.right.slice(-rank) };
+  const products = weightProducts(engine, state.site);
+  await countIntruders(base, delta, products);
+  const started = performance.now();
+  await countIntruders(base, delta, products);
+  return (performance.now() - started) / 1000;
+}
 
 /** Those of ΔW's components that are not rounding beside the largest. */
 function components({ u, s, vt }: ReturnType<typeof factoredSvd>, { site: { dIn, dOut } }: SiteState): DeltaComponents {

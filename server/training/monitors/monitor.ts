@@ -60,8 +60,8 @@ export interface Monitor {
 
 /** A monitor at work on one run. */
 export interface Looker {
-  /** Once, before the first look. */
-  prepare?(signal: AbortSignal): Promise<void>;
+  /** Once, before the first look. @returns seconds that a look is expected to take, where the first one does not tell */
+  prepare?(signal: AbortSignal): Promise<number | null>;
   /** Numbers of every array by name, shaped as its spec; NaN where there is none. */
   look(moment: Moment): Promise<Readonly<Record<string, Float32Array>>>;
   /** What a resumed run needs from before; without it a look depends on nothing earlier. */

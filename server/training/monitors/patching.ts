@@ -22,6 +22,7 @@ export const patching: Monitor = {
         await pinned!.base();
         // Compiles the programs, which is no part of what a look takes.
         for (const on of ["all" as const, ...params.patchSites.map((site) => [site])]) await pinned!.logits(on);
+        return null;
       },
       async look(moment) {
         const base = behaviour(await pinned!.base());

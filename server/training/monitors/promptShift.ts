@@ -16,6 +16,7 @@ export const promptShift: Monitor = {
         await pinned!.base();
         // Compiles the program, which is no part of what a look takes.
         await pinned!.logits("all");
+        return null;
       },
       async look(moment) {
         const base = await pinned!.base();

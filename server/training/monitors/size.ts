@@ -20,7 +20,7 @@ export const size: Monitor = {
     return {
       prepare() {
         base = sites.map(({ site }) => norm(site.baseWeight.data()));
-        return Promise.resolve();
+        return Promise.resolve(null);
       },
       async look(moment) {
         const norms = await perSite(run, (state) => deltaNorm(run, moment, state));

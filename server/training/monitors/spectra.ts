@@ -1,7 +1,9 @@
 /** Singular values of ΔW at every site, and how many directions they amount to. */
 import type { SiteState } from "../../adapters/training.ts";
+import { randomStream } from "../../tensors/random.ts";
 import { effectiveRank, stableRank } from "../../tensors/spectrum.ts";
 import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
+import { spectrumOf } from "./siteSpectrum.ts";
 
 /** Largest number of components whose values are kept at each look. */
 const mostComponents = 64;
@@ -27,6 +29,7 @@ export const spectra: Monitor = {
   start(run) {
     const kept = run.adaptation.sites.map((state) => keptComponents(run, state));
     return {
+      prepare: () => Promise.resolve(secondsOfAll(run)),
       async look(moment) {
         const values: Record<string, Float32Array> = {};
         for (const [index, state] of run.adaptation.sites.entries()) {
@@ -43,3 +46,13 @@ export const spectra: Monitor = {
     };
   },
 };
+
+/** What all sites take, by one of them with random numbers: at the first look ΔW is 0 and costs nothing. */
+function secondsOfAll({ adaptation: { sites, method, options } }: WatchedRun): number {
+  const random = randomStream(0, "trial");
+  const m = method!.deltaWeight(sites[0]!, options);
+  const trial = { ...m, left: m.left.map(() => random.uniform() - 0.5), right: m.right.map(() => random.uniform() - 0.5) };
+  const started = performance.now();
+  spectrumOf(trial);
+  return (sites.length * (performance.now() - started)) / 1000;
+}

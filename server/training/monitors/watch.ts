@@ -147,9 +147,10 @@ export class Watch {
   /** Norms and singular vectors of W, predictions of the base; then the first look, when the run is at its first step. @throws "job.cancelled" */
   async prepare(step: number, signal: AbortSignal): Promise<Tile[]> {
     const started = performance.now();
-    for (const looker of this.#lookers.values()) {
+    for (const [id, looker] of this.#lookers) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      await looker.prepare?.(signal);
+      const expected = await looker.prepare?.(signal);
+      if (typeof expected === "number") this.#budget.expects(id, expected);
     }
     this.#preparationSeconds += (performance.now() - started) / 1000;
     // A run that goes on from a checkpoint has had its first look.
