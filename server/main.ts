@@ -9,9 +9,12 @@ import { exportCommand } from "./commands/export.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { probeCommand } from "./commands/probe.ts";
 import { probesCommand } from "./commands/probes.ts";
+import { compareCommand } from "./commands/compare.ts";
+import { methodsCommand } from "./commands/methods.ts";
 import { serveCommand, withServeFlags } from "./commands/serve.ts";
+import { trainCommand } from "./commands/train.ts";
 
-const commands = [serveCommand, inspectCommand, probeCommand, probesCommand, activationsCommand, doctorCommand, exportCommand];
+const commands = [serveCommand, inspectCommand, trainCommand, compareCommand, methodsCommand, probeCommand, probesCommand, activationsCommand, doctorCommand, exportCommand];
 
 function createProgram(): Command {
   const program = withServeFlags(new Command("deltascope"))
@@ -26,6 +29,7 @@ Examples:
   deltascope ./gpt2 --adapter ./my-lora        your model and adapter
   deltascope inspect --adapter ./my-lora       an adapter, without its base
   deltascope probe NAME --help                 any analysis without a browser
+  deltascope train --config run.json --out DIR an adapter of your own; compare RUN… puts runs side by side
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 cancelled.`);
   for (const make of commands) program.addCommand(make());
@@ -44,7 +48,7 @@ async function main(): Promise<number> {
     // Commander has written its own words already; help and version end with 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
     if (error instanceof WorkbenchError && error.code === "job.cancelled") {
-      process.stderr.write("cancelled\n");
+      process.stderr.write(`${error.message}\n`);
       return exitCodes.cancelled;
     }
     const words = error instanceof Error ? (error instanceof WorkbenchError ? `${error.message} (${error.code})` : (error.stack ?? error.message)) : String(error);

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { probeNamed } from "../jobs/runProbe.ts";
 import { probeCards } from "../routes/probeCards.ts";
 import type { ProbeCard } from "../wire.ts";
+import { parameterLines } from "./schemaWords.ts";
 
 export function probesCommand(): Command {
   return new Command("probes")
@@ -34,24 +35,7 @@ function described(card: ProbeCard): string {
     `Source: ${card.source}`,
     `Needs: ${card.needs === "weights" ? "weights only" : "a base model"}, ${min === max ? String(min) : `${min} to ${max}`} adapters`,
     "Parameters (--params, as JSON):",
+    ...parameterLines(card.params),
   ];
-  const { properties, required } = card.params;
-  const needed: readonly unknown[] = Array.isArray(required) ? required : [];
-  for (const [key, schema] of Object.entries(isRecord(properties) ? properties : {})) {
-    const field = isRecord(schema) ? schema : {};
-    const fallback = needed.includes(key) ? "required" : ("default" in field ? `default ${JSON.stringify(field["default"])}` : "optional");
-    lines.push(`  ${key} (${typeWords(field)}, ${fallback})${typeof field["description"] === "string" ? `: ${field["description"]}` : ""}`);
-  }
   return lines.join("\n");
-}
-
-function typeWords(field: Record<string, unknown>): string {
-  if (Array.isArray(field["enum"])) return field["enum"].map((value) => JSON.stringify(value)).join(" | ");
-  if (Array.isArray(field["anyOf"])) return field["anyOf"].map((option: unknown) => typeWords(isRecord(option) ? option : {})).join(" | ");
-  if (field["type"] === "array") return `list of ${typeWords(isRecord(field["items"]) ? field["items"] : {})}`;
-  return typeof field["type"] === "string" ? field["type"] : "any";
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

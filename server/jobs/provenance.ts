@@ -21,6 +21,10 @@ export function environment(about: Provenance | null): object {
 }
 
 export function recomputeCommand({ subject, probe, params }: RunRequest): string {
+  if (probe === "train") {
+    // Its configuration is the request itself.
+    return ["deltascope", "train", "--config", JSON.stringify({ model: subject.model, ...params }), "--out", "train-result"].map(shellQuoted).join(" ");
+  }
   const words = ["deltascope", "probe", probe];
   if (subject.model !== null) words.push("--model", subject.model);
   for (const { path, name, strength } of subject.adapters) {
