@@ -83,15 +83,14 @@ function drawNothing(root: Group, figure: RidgelineFigure, frame: Frame, top: nu
 function cellOf(figure: RidgelineFigure, { panel, components, data }: Spectra, steps: readonly number[], snapshot: number, component: number, box: Box): Cell {
   const value = data[snapshot * components + component] ?? NaN;
   const step = steps[snapshot] ?? NaN;
-  const unit = figure.unit === "" ? "" : ` ${figure.unit}`;
-  return { place: { ...panel.place, component }, step, label: `${panel.title}, component ${component}, step ${formatValue(step)}`, value, lines: [{ label: `σ, component ${component}`, value: `${formatValue(value)}${unit}` }], box };
+  return { place: { ...panel.place, component }, step, label: `${panel.title}, component ${component}, step ${formatValue(step)}`, value, lines: [{ label: `${figure.unit || "σ"}, component ${component}`, value: formatValue(value) }], box };
 }
 
 // --- heat -------------------------------------------------------------------
 
 function drawHeat(root: Group, figure: RidgelineFigure, frame: Frame, top: number, { steps, panels, components }: Read): Drawn {
   const { axis: size } = frame.type;
-  const scale = colourScale({ id: "singular_value", label: "singular value", unit: figure.unit, scale: "sequential" }, panels.map(({ data }) => data), frame.theme);
+  const scale = colourScale({ id: "value", label: figure.unit || "singular value", unit: "", scale: "sequential" }, panels.map(({ data }) => data), frame.theme);
   const cols = steps.length;
   const gutter = textWidth("00", size) + 10;
   const gap = gutter + 8;
@@ -281,7 +280,7 @@ function drawRidgeKey(root: Group, figure: RidgelineFigure, frame: Frame, left: 
   const power = 10 ** Math.floor(Math.log10(most / 2));
   const unitHeight = [5, 2, 1].map((factor) => factor * power).find((value) => value <= most / 2) ?? most;
   const bar = (unitHeight / most) * peak;
-  const barWords = `σ = ${formatValue(unitHeight)}${figure.unit === "" ? "" : ` ${figure.unit}`}`;
+  const barWords = figure.unit === "" ? `σ = ${formatValue(unitHeight)}` : `${formatValue(unitHeight)} ${figure.unit}`;
   root.append("path").attr("d", `M${round(x)},${round(baseline)}v${round(-bar)}M${round(x - 2)},${round(baseline)}h4M${round(x - 2)},${round(baseline - bar)}h4`).attr("stroke", frame.theme.muted).attr("stroke-width", frame.type.thin).attr("fill", "none");
   drawText(root, frame, barWords, x + 7, baseline, { fill: frame.theme.muted });
   x += 7 + textWidth(barWords, size) + 20;

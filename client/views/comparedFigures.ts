@@ -72,6 +72,8 @@ export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] 
 
 export interface ComparedRow {
   readonly label: string;
+  /** What the number is, where the label is a sentence. */
+  readonly note: string;
   readonly cells: readonly (string | number | null)[];
   readonly differs: boolean;
 }
@@ -80,18 +82,27 @@ export interface ComparedRow {
 export function lastNumbers(compared: readonly ComparedFigure[], names: readonly string[]): ComparedRow[] {
   return compared.map(({ figure, arrays }) => {
     const cells = names.map((name) => arrays[`${name}.y`]?.data.findLast(Number.isFinite) ?? null);
-    return { label: [figure.title, figure.y.unit].filter((word) => word !== "").join(", "), cells, differs: false };
+    return { label: figure.title, note: [figure.y.label, figure.y.unit].filter((word) => word !== "" && !figure.title.toLowerCase().includes(word)).join(", "), cells, differs: false };
   });
 }
 
-const plain = (value: unknown): string | number | null => (typeof value === "number" || typeof value === "string" ? value : value === undefined || value === null ? null : JSON.stringify(value));
+function plain(value: unknown): string | number | null {
+  if (typeof value === "number" || typeof value === "string") return value;
+  if (value === undefined || value === null || (Array.isArray(value) && value.length === 0)) return null;
+  // Pinned prompts are told apart by their words.
+  if (Array.isArray(value)) return value.map((item: unknown) => (typeof item === "object" && item !== null && "prompt" in item ? String(item.prompt) : String(item))).join(", ");
+  return JSON.stringify(value);
+}
 
 /** Every setting of every run, defaults filled in. */
-export function comparedSettings(runs: readonly ComparedRun[], defaults: Changes): ComparedRow[] {
-  const all = runs.map(({ record }) => ({ ...defaults, ...flattened(record.request.params) }));
+export function comparedSettings(runs: readonly ComparedRun[], defaults: Changes, optionDefaults: (method: string) => Changes): ComparedRow[] {
+  const all = runs.map(({ record }) => {
+    const given = flattened(record.request.params);
+    return { ...defaults, ...optionDefaults(String(given["method"] ?? defaults["method"])), ...given };
+  });
   const paths = [...new Set(all.flatMap((settings) => Object.keys(settings)))].filter((path) => path !== "options");
   return paths.map((path) => {
     const cells = all.map((settings) => plain(settings[path]));
-    return { label: path, cells, differs: new Set(cells).size > 1 };
+    return { label: path, note: "", cells: cells.map((cell) => (/path$/i.test(path) && typeof cell === "string" ? (cell.split(/[\\/]/).at(-1) ?? cell) : cell)), differs: new Set(cells).size > 1 };
   });
 }

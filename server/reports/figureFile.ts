@@ -1,13 +1,16 @@
 /** One figure as a file: the picture (SVG, PNG) or its data (JSON, CSV). */
 import { figureCsv, figureJson } from "../../client/figures/figureData.ts";
+import { figureAtStep } from "../../client/figures/snapshots.ts";
 import type { FigureFile, FigureRequest } from "./figureRequest.ts";
 import { renderFigurePng, renderFigureSvg } from "./renderFigure.ts";
 
 /** Pixels of a PNG for each CSS pixel: 288 dots an inch, sharp on paper and on dense screens. */
 const pngScale = 3;
 
-export function renderFigureFile(request: FigureRequest): FigureFile {
-  const { figure, arrays, format } = request;
+export function renderFigureFile(asked: FigureRequest): FigureFile {
+  const { arrays, format } = asked;
+  const figure = figureAtStep(asked.figure, arrays, asked.step ?? null);
+  const request = { ...asked, figure };
   switch (format) {
     case "svg":
       return { contentType: "image/svg+xml", body: svg(request) };
@@ -23,4 +26,5 @@ export function renderFigureFile(request: FigureRequest): FigureFile {
   }
 }
 
-const svg = ({ figure, arrays, theme, width, metric, adapters, metadata }: FigureRequest): string => renderFigureSvg(figure, arrays, { theme, width, metric, adapters, metadata: { command: metadata } });
+const svg = ({ figure, arrays, theme, width, metric, step, look, panel, adapters, metadata }: FigureRequest): string =>
+  renderFigureSvg(figure, arrays, { theme, width, metric, step, look, panel, adapters, metadata: { command: metadata, ...(step === undefined ? {} : { step: String(step) }) } });

@@ -10,6 +10,12 @@ export interface FigureRequest {
   readonly theme: "light" | "dark";
   readonly width?: number;
   readonly metric?: string;
+  /** Training step that a figure over steps is drawn at, and marked in curves; the last one when left out. */
+  readonly step?: number;
+  /** How it is drawn where it leaves a choice: "ridges" or "heat", "linear" or "log". */
+  readonly look?: string;
+  /** The panel that is drawn alone. */
+  readonly panel?: string;
   /** The subject's adapters in order, so that each keeps the colour it has on screen. */
   readonly adapters?: readonly string[];
   /** Kept inside the file: the command that recomputes it. */

@@ -11,6 +11,9 @@ export interface FigureRendering {
   /** CSS pixels, 96 an inch; the page of a two-column paper when left out. */
   readonly width?: number | undefined;
   readonly metric?: string | undefined;
+  readonly step?: number | undefined;
+  readonly look?: string | undefined;
+  readonly panel?: string | undefined;
   /** In order: the first adapter gets the first colour. Those the figure names when left out. */
   readonly adapters?: readonly string[] | undefined;
   /** Kept inside the file: run id, command, version. */
@@ -28,7 +31,7 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
   const theme = themes[options.theme];
   const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
   const svg = document.documentElement as unknown as SVGSVGElement;
-  drawFigure(svg, figure, arrays, { width: options.width ?? printWidths.page, theme, preset: "print", metric: options.metric, adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme) });
+  drawFigure(svg, figure, arrays, { width: options.width ?? printWidths.page, theme, preset: "print", metric: options.metric, step: options.step, look: options.look, panel: options.panel, adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme) });
   const element = (name: string, text: string) => {
     const node = document.createElement(name);
     node.textContent = text;

@@ -14,6 +14,9 @@ const figureQuery = z.object({
   theme: z.enum(["light", "dark"]).default("light"),
   metric: z.string().optional(),
   width: z.coerce.number().int().min(200).max(4000).optional(),
+  step: z.coerce.number().min(0).optional(),
+  look: z.string().optional(),
+  panel: z.string().optional(),
 });
 
 export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
@@ -42,7 +45,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
   router.get("/runs/:id/figures/:name", async (request, response) => {
     const { id, name } = request.params;
     const [figureId, format] = splitName(figureName.parse(name));
-    const { theme, metric, width } = figureQuery.parse(request.query);
+    const { theme, ...drawing } = figureQuery.parse(request.query);
     const record = board.record(id);
     const { figures, arrays } = await board.probeResult(id);
     const figure = figures.find((candidate) => candidate.id === figureId);
@@ -50,13 +53,16 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
     const metadata = recomputeCommand(record.request);
     const file = await jobs.execute({
       kind: "figure",
-      input: { figure, arrays, format, theme, metadata, ...(metric === undefined ? {} : { metric }), ...(width === undefined ? {} : { width }) },
+      input: { figure, arrays, format, theme, metadata, ...given(drawing) },
     });
     response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
   });
   return router;
 }
+
+/** Without the fields that were left out. */
+const given = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 
 function splitName(name: string): [id: string, format: (typeof figureFormats)[number]] {
   const dot = name.lastIndexOf(".");
