@@ -43,7 +43,8 @@ export interface Signature {
 
 export interface Program {
   /**
-   * Runs once. Inputs and weights must have the shapes of the signature.
+   * Runs once. Inputs and weights must have the shapes of the signature. Outputs that are one value, or an input, may share
+   * one array: whoever writes into an output copies it first.
    * @throws "program.badInput" naming the tensor, what was found and what was expected
    */
   run(inputs: Readonly<Record<string, HostTensor>>, weights?: Readonly<Record<string, Weight>>): Promise<Record<string, HostTensor>>;

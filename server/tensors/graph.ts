@@ -134,12 +134,13 @@ export class Graph {
     const nodes: ModelNode[] = [];
     const initialisers: ModelInitialiser[] = [];
     const usedInputs = new Set<string>();
-    const names = new Map<Value, string>();
+    // By id: a value may have been copied with something added, and is still the same value.
+    const names = new Map<number, string>();
     const name = (value: Value): string => {
-      const known = names.get(value);
+      const known = names.get(value.id);
       if (known) return known;
       const made = value.input ?? `v${value.id}`;
-      names.set(value, made);
+      names.set(value.id, made);
       if (value.input !== undefined) usedInputs.add(value.input);
       if (value.constant) {
         const { buffer, byteOffset, byteLength } = value.constant;
@@ -147,14 +148,21 @@ export class Graph {
       }
       return made;
     };
-    for (const node of neededNodes(Object.values(outputs))) {
+    const needed = neededNodes(Object.values(outputs));
+    // A computed value that is an output bears the output's name; a copy of it would cost as much as many an operator.
+    const copied: [output: string, value: Value][] = [];
+    for (const [output, value] of Object.entries(outputs)) {
+      if (value.node && !names.has(value.id) && needed.length > mayBecomeEmpty) names.set(value.id, output);
+      else copied.push([output, value]);
+    }
+    for (const node of needed) {
       nodes.push({
         op: node.op, domain: node.domain, attributes: node.attributes,
         inputs: node.inputs.map(name), outputs: node.outputs.map(name),
       });
     }
-    // An output may be an input, a constant, or another output too: a copy under the output's own name serves them all.
-    for (const [output, value] of Object.entries(outputs)) {
+    // An output that is an input, a constant, or another output too is a copy under its own name.
+    for (const [output, value] of copied) {
       nodes.push({ op: "Identity", domain: "", inputs: [name(value)], outputs: [output], attributes: {} });
     }
     const bytes = onnxModel({
@@ -165,6 +173,9 @@ export class Graph {
     return { bytes, nodeCount: nodes.length, usedInputs };
   }
 }
+
+/** ONNX Runtime refuses a graph that its optimiser empties, as x + 0; one of so few nodes keeps the copies of its outputs. */
+const mayBecomeEmpty = 4;
 
 function signedText(data: ConstantData): string {
   // String(-0) is "0", and 1/-0 is not 1/0.

@@ -8,8 +8,9 @@ import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
 import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
+import type { Value } from "./graph.ts";
 import { LruCache } from "./lruCache.ts";
-import { type BuiltModel, HeldSession, type Ort, toHost, toOrt } from "./onnxProgram.ts";
+import { type BuiltModel, HeldSession, type OutputSource, type Ort, toHost, toOrt } from "./onnxProgram.ts";
 import { OnnxWeights } from "./onnxWeights.ts";
 import { checkInputs, programKey } from "./signature.ts";
 import { inputName, outputName, trace, weightName } from "./traceBackend.ts";
@@ -57,8 +58,9 @@ export class OnnxEngine implements Engine {
     const known = this.#programs.get(cacheKey);
     if (known) return known;
     const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu", broadcastPow: this.name !== "onnx-webgpu", decodesHalves: this.name === "onnx-cpu" });
-    const { bytes, nodeCount, usedInputs } = graph.toModel(Object.fromEntries(Object.entries(outputs).map(([name, value]) => [outputName(name), value])));
-    const model: BuiltModel = { bytes, usedInputs, outputNames: Object.keys(outputs), signature };
+    const { computed, sources } = outputSources(outputs, signature);
+    const { bytes, nodeCount, usedInputs } = graph.toModel(computed);
+    const model: BuiltModel = { bytes, usedInputs, sources, signature };
     const held = bytes.length + nodeCount * bytesPerNode;
     const program: Program = {
       run: (inputs, weights = {}) => this.#run(key, cacheKey, model, held, inputs, weights),
@@ -88,7 +90,11 @@ export class OnnxEngine implements Engine {
       used.forEach((name, i) => { feeds[weightName(name)] = tensors[i]!; });
       return this.#session(cacheKey, held, () => this.#create(key, model.bytes, signature)).run(feeds);
     });
-    return Object.fromEntries(model.outputNames.map((name) => [name, toHost(name, results[outputName(name)]!)]));
+    const host: Record<string, HostTensor> = {};
+    for (const [name, source] of Object.entries(model.sources)) {
+      host[name] = source.kind === "input" ? inputs[source.name]! : (host[source.name] ?? toHost(name, results[outputName(source.name)]!));
+    }
+    return host;
   }
 
   #session(cacheKey: string, bytes: number, create: () => Promise<InferenceSession>): HeldSession {
@@ -123,6 +129,36 @@ export class OnnxEngine implements Engine {
     this.#weights.clear();
     return Promise.resolve();
   }
+}
+
+/**
+ * What a program must compute, and where each of its outputs comes from: a value that is an input, or that another output
+ * has already, is the same array under a second name, as every output of a run is some megabytes out of ONNX Runtime.
+ */
+function outputSources(outputs: Readonly<Record<string, Value>>, signature: Signature): { computed: Record<string, Value>; sources: Record<string, OutputSource> } {
+  const inputs = new Map(Object.keys(signature.inputs).map((name) => [inputName(name), name]));
+  const first = new Map<number, string>();
+  const computed: Record<string, Value> = {};
+  const sources: Record<string, OutputSource> = {};
+  for (const [name, value] of Object.entries(outputs)) {
+    const input = value.input === undefined ? undefined : inputs.get(value.input);
+    if (input !== undefined) {
+      sources[name] = { kind: "input", name: input };
+      continue;
+    }
+    const known = first.get(value.id) ?? name;
+    if (known === name) {
+      first.set(value.id, name);
+      computed[outputName(name)] = value;
+    }
+    sources[name] = { kind: "output", name: known };
+  }
+  if (Object.keys(computed).length > 0) return { computed, sources };
+  // ONNX Runtime refuses a graph without nodes, so a program that only hands on its inputs copies them.
+  return {
+    computed: Object.fromEntries(Object.entries(outputs).map(([name, value]) => [outputName(name), value])),
+    sources: Object.fromEntries(Object.keys(outputs).map((name) => [name, { kind: "output", name }])),
+  };
 }
 
 function sessionOptions(name: OnnxEngineName, threads: number | undefined): InferenceSession.SessionOptions {

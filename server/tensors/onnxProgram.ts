@@ -5,10 +5,16 @@ import type { HostTensor } from "./hostTensor.ts";
 
 export type Ort = typeof import("onnxruntime-node");
 
+export interface OutputSource {
+  readonly kind: "input" | "output";
+  readonly name: string;
+}
+
 export interface BuiltModel {
   readonly bytes: Uint8Array;
   readonly usedInputs: ReadonlySet<string>;
-  readonly outputNames: readonly string[];
+  /** By output: the input or the computed output that it is. */
+  readonly sources: Readonly<Record<string, OutputSource>>;
   readonly signature: Signature;
 }
 

@@ -79,7 +79,7 @@ export class TrainingPrograms {
     return {
       loss: out["loss:all"]!.data[0]! - penalty,
       penalty,
-      gradients: Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]!).data])),
+      gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]!).data]))),
     };
   }
 
@@ -180,6 +180,17 @@ export class TrainingPrograms {
     const program = await this.engine.compile(key, fn, { inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])), ...weightSignature(weights), returnsMemory: true });
     return program.run(inputs, weights);
   }
+}
+
+/** The optimizer writes into gradients; a program may give one array for two of them. */
+function ownArrays(arrays: Readonly<Record<string, Float32Array>>): Record<string, Float32Array> {
+  const seen = new Set<Float32Array>();
+  const own = (array: Float32Array): Float32Array => {
+    if (seen.has(array)) return array.slice();
+    seen.add(array);
+    return array;
+  };
+  return Object.fromEntries(Object.entries(arrays).map(([key, array]) => [key, own(array)]));
 }
 
 function weightSignature(weights: Readonly<Record<string, Weight>>): Pick<Signature, "weights" | "halves"> {
