@@ -13,6 +13,7 @@ import { trainedCount } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { relativeError } from "../goldens.ts";
 import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train } from "./harness.ts";
+import { taskRun } from "./taskRun.ts";
 
 /** The factors of ΔW are float32. */
 const float32Tolerance = 1e-5;
@@ -177,3 +178,15 @@ describe("modes", () => {
     expect(() => teraTraining.parameterCount(site(64, 64), options, 1)).toThrow(/has 4,096 numbers; expected at most largestCore, 4,000: give a smaller modeRank/);
   });
 });
+
+it("trained on new facts, lowers the held-out loss with updates whose rank is above their number of parameters", async () => {
+  const { adaptation, parameters, before, after } = await taskRun("facts", "tera", { modeRank: null }, { steps: 40, learningRate: 2e-2, targetModules: ["c_attn"], seed: 1 });
+  expect(after).toBeLessThan(before - 1);
+  expect(parameters).toBe(6 * 64);
+  for (const state of adaptation.sites) {
+    const count = teraTraining.parameterCount(state.site, adaptation.options, 1);
+    const values = singularValues(teraTraining.deltaWeight(state, adaptation.options));
+    // At a hundredth of the largest value a component is no rounding.
+    expect(values.filter((value) => value > 1e-2 * values[0]!).length, state.site.name).toBeGreaterThan(count);
+  }
+}, 120_000);
