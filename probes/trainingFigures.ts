@@ -152,7 +152,7 @@ function largestSite(watch: Watch): string | null {
   const row = sites.reduce((best, _, i) => (at("norm", i) > at("norm", best) ? i : best), 0);
   if (!(at("norm", row) > 0)) return null;
   const rank = at("effective_rank", row);
-  return `ΔW is largest at ${siteLabel(sites[row]!)} (norm ${words(at("norm", row))}${rank > 0 ? `, ${rank.toPrecision(2)} directions by effective rank` : ""}).`;
+  return `ΔW is largest at ${siteLabel(sites[row]!)} (norm ${words(at("norm", row))}${rank > 0 ? `, ${words(rank)} directions by effective rank` : ""}).`;
 }
 
 /** The newest look that has a number, by the first curve; −1 when none has. */

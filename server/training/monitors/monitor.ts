@@ -53,6 +53,8 @@ export interface Monitor {
   /** One sentence: what it tells. */
   readonly summary: string;
   applies(run: WatchedRun): boolean;
+  /** Looks only beside this monitor, whose numbers it uses. */
+  readonly beside?: string;
   arrays(run: WatchedRun): readonly ArraySpec[];
   /** @throws "training.badParams", "site.unknown" when the parameters name what the run does not have */
   start(run: WatchedRun): Looker;

@@ -10,6 +10,7 @@ const ends = ["previous", "first"] as const;
 export const rotation: Monitor = {
   title: "Rotation",
   summary: "Cosine of the leading component u vᵀ of ΔW with itself at the look before, its read and write directions apart, and with its first look.",
+  beside: "spectra",
   applies: ({ adaptation }) => adaptation.sites.length > 0,
   arrays: (run) => ["turn", "turn_in", "turn_out", "turn_since_first"].map((name) => siteCurves(run, name)),
   start({ adaptation: { sites } }) {

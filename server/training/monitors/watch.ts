@@ -18,7 +18,7 @@ import { evaluationArrays, stepArrays, StepCurves } from "../stepCurves.ts";
 import type { TrainingEvent, TrainingPlan } from "../trainer.ts";
 import type { TrainingParams } from "../trainingParams.ts";
 import type { TrainingPrograms } from "../trainingPrograms.ts";
-import type { ArraySpec, Looker, Moment, Tile, WatchedRun } from "./monitor.ts";
+import type { ArraySpec, Looker, Moment, Monitor, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
 import { siteLabel } from "./siteLayout.ts";
@@ -211,7 +211,8 @@ export class Watch {
   }
 
   async #look(step: number, gradients: Readonly<Record<string, Float32Array>>, isLast?: boolean): Promise<Tile[]> {
-    const due = this.#budget.due(step, isLast);
+    const affordable = this.#budget.due(step, isLast);
+    const due = affordable.filter((id) => this.#isBeside(id, affordable));
     if (due.length === 0) return [];
     const snapshot = this.#budget.used;
     const moment = this.#moment(step, gradients);
@@ -228,6 +229,12 @@ export class Watch {
     this.#budget.looked(step, seconds);
     this.#markChanges(step, snapshot);
     return tiles;
+  }
+
+  /** Whether a monitor that uses another's numbers has them. */
+  #isBeside(id: string, due: readonly string[]): boolean {
+    const monitor: Monitor | undefined = this.active.flatMap((each) => (each === id ? [monitors[each]] : []))[0];
+    return monitor?.beside === undefined || due.includes(monitor.beside);
   }
 
   #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
