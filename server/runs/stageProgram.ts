@@ -180,9 +180,13 @@ class TracedFrame implements Frame {
 
   linear(siteName: string, x: Tensor): Tensor {
     const spec = this.spec(siteName);
-    const base = this.savedMix(spec, this.product(x, this.weights[`W:${spec.weight}`]!, spec), x);
+    const actives = this.sites.get(siteName) ?? [];
+    const weight = this.weights[`W:${spec.weight}`]!;
+    // One product with its bias where nobody asks for W x alone.
+    if (actives.length === 0 && this.saved.length === 0) return this.product(x, weight, spec, spec.bias === null ? null : this.param(spec.bias));
+    const base = this.savedMix(spec, this.product(x, weight, spec), x);
     let y = spec.bias === null ? base : tf.add(base, this.param(spec.bias));
-    for (const { adapter, site } of this.sites.get(siteName) ?? []) {
+    for (const { adapter, site } of actives) {
       const hook = (name: "hook_in" | "hook_a" | "hook_sv" | "hook_delta", value: Tensor) => this.hook(adapterHookName(siteName, adapter.name, name), value);
       const own = this.adapterWeights(adapter, siteName);
       const input = hook("hook_in", x);
@@ -246,11 +250,11 @@ class TracedFrame implements Frame {
     return Object.fromEntries(Object.entries(this.weights).flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])));
   }
 
-  /** x Wᵀ over the last axis, as one two-dimensional product. */
-  private product(x: Tensor, weight: Tensor, spec: Pick<SiteSpec, "dIn" | "dOut" | "stored">): Tensor {
+  /** x Wᵀ + b over the last axis, as one two-dimensional product. */
+  private product(x: Tensor, weight: Tensor, spec: Pick<SiteSpec, "dIn" | "dOut" | "stored">, bias: Tensor | null = null): Tensor {
     const rows = this.batch * this.positions;
     const flat = tf.matMul(tf.reshape(x, [rows, spec.dIn]), weight, false, spec.stored === "outIn");
-    return tf.reshape(flat, [this.batch, this.positions, spec.dOut]);
+    return tf.reshape(bias ? tf.add(flat, bias) : flat, [this.batch, this.positions, spec.dOut]);
   }
 
   /** W x where an adapter saved a whole W: W x + strength · (W_saved x − W x). */
