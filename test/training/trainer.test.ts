@@ -65,7 +65,7 @@ describe("a run", () => {
     expect(numbers(other)).not.toEqual(numbers(first));
   });
 
-  it.each([{ method: "lora" }, { method: "lora", dropout: 0.2, accumulate: 2 }, { method: "full", options: {} }])("goes on from a checkpoint to the same numbers, bit for bit (%o)", async (given) => {
+  it.each([{ method: "lora" }, { method: "lora", dropout: 0.2, accumulate: 2 }, { method: "full", options: {} }, { method: "ipa", options: { rank: 4 } }, { method: "tera", options: {} }, { method: "ssvd", options: { map: "strict", k: 4, gate: true } }])("goes on from a checkpoint to the same numbers, bit for bit (%o)", async (given) => {
     const [whole, torn] = [temporaryDir(), temporaryDir()];
     const undisturbed = await trainer(given, whole);
     await events(undisturbed);

@@ -117,6 +117,28 @@ describe("the strict map (property 2)", () => {
   });
 });
 
+it("the strict map leaves the left singular vectors of W as they were, whatever dΣ is", async () => {
+  const offDiagonal = async (map: string) => {
+    const { adaptation } = await harness("ssvd", { options: { map, portion: 1 }, targetModules: ["c_attn"] });
+    perturb(adaptation, 0.2);
+    const state = adaptation.sites[0]!;
+    const { dIn, dOut } = state.site;
+    const delta = denseProduct(ssvdTraining.deltaWeight(state, adaptation.options));
+    const k = Math.min(dIn, dOut);
+    const turned = product(state.frozen["u"]!.data(), baseOf(state).map((value, at) => value + delta[at]!), k, dOut, dIn, true); // UᵀW'
+    let [beside, on] = [0, 0];
+    for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) {
+      let dot = 0;
+      for (let c = 0; c < dIn; c++) dot += turned[i * dIn + c]! * turned[j * dIn + c]!;
+      if (i === j) on += dot * dot;
+      else beside += dot * dot;
+    }
+    return Math.sqrt(beside / on);
+  };
+  expect(await offDiagonal("strict")).toBeLessThan(float32Tolerance);
+  expect(await offDiagonal("firstOrder")).toBeGreaterThan(1e-2);
+});
+
 describe("confinement (property 3)", () => {
   it("keeps ΔW inside the leading k × k block of W's own bases", async () => {
     const { adaptation } = await harness("ssvd", { options: { k: 6 } });
