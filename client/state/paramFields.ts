@@ -40,6 +40,11 @@ export function requiredFields(schema: Schema): readonly string[] {
 
 /** One of several shapes: without null, and a list that one word may stand for. */
 function unwrapped(property: Schema): { readonly schema: Schema; readonly isNullable: boolean; readonly hasWord: boolean } {
+  const { type } = property;
+  if (Array.isArray(type) && type.length === 2 && type.includes("null")) {
+    const only: unknown = type.find((each) => each !== "null");
+    return { schema: { ...property, type: only }, isNullable: true, hasWord: false };
+  }
   const choices = Array.isArray(property["anyOf"]) ? property["anyOf"].filter(isSchema) : [];
   const others = choices.filter(({ type }) => type !== "null");
   const isNullable = others.length < choices.length;

@@ -166,6 +166,83 @@ describe("other kinds", () => {
     expect(all("rect.cell")).toHaveLength((3 * 10 * 11) / 2);
   });
 
+  test("curves of few series stand in one plot, each labelled at its end, evaluations with a dot a point", () => {
+    const { all, texts } = draw(examples.loss!);
+    expect(all("path.curve")).toHaveLength(2);
+    expect(texts()).toEqual(expect.arrayContaining(["training", "held out", "L3.mlp.in: direction turns"]));
+    expect(all("circle")).toHaveLength(13);
+    expect(all("path.step")).toHaveLength(0);
+  });
+
+  test("curves of many sites are small multiples by kind of site, a curve a layer, the selected one in ink", () => {
+    const example = examples.siteLines!;
+    const { all } = draw(example, { selection: { place: example.selection!, figure: "norms" } });
+    expect(all("g.panel").map((panel) => panel.getAttribute("data-panel"))).toEqual(["attn.qkv", "attn.o", "mlp.in", "mlp.out"]);
+    expect(all("path.curve")).toHaveLength(24);
+    expect(all("path.curve").filter((curve) => curve.getAttribute("stroke") === light.ink)).toHaveLength(1);
+  });
+
+  test("the slider's step is a rule through every plot, at the step's own place", () => {
+    const { all } = draw(examples.siteLines!, { step: 240 });
+    const rules = all("path.step").map((rule) => Number(/^M([\d.]+),/.exec(rule.getAttribute("d")!)![1]));
+    expect(rules).toHaveLength(4);
+    const later = draw(examples.siteLines!, { step: 250 }).all("path.step").map((rule) => Number(/^M([\d.]+),/.exec(rule.getAttribute("d")!)![1]));
+    later.forEach((x, index) => expect(x).toBeGreaterThan(rules[index]!));
+  });
+
+  test("a logarithmic axis leaves out what is not positive and says that it is logarithmic", () => {
+    const { figure, arrays } = examples.loss!;
+    const withZero = { ...arrays, loss: { ...arrays.loss!, data: arrays.loss!.data.map((value, index) => (index === 5 ? 0 : value)) } };
+    const { svg, texts } = draw({ figure, arrays: withZero }, { look: "log" });
+    expect(texts().join(" ")).toContain("logarithmic");
+    expect(svg.toString()).not.toMatch(/NaN|Infinity/);
+  });
+
+  test("a curve whose smoothed one is drawn stays behind it, in a fainter shade and without a label", () => {
+    const { figure, arrays } = examples.loss!;
+    if (figure.kind !== "lines") throw new Error("not curves");
+    const series = [figure.series[0]!, { ...figure.series[0]!, id: "train_smoothed", label: "smoothed" }];
+    const { all, texts } = draw({ figure: { ...figure, series }, arrays });
+    const [behind, front] = all("path.curve").map((curve) => curve.getAttribute("stroke"));
+    expect(front).toBe(light.categorical[0]);
+    expect(behind).not.toBe(front);
+    expect(texts()).not.toContain("training");
+  });
+
+  test("spectra over time are ridges, a row a snapshot that was reached, thinned when there are many", () => {
+    const { all } = draw(examples.ridgeline!);
+    expect(all("g.panel")).toHaveLength(4);
+    // 30 of 45 snapshots are there; more than 24 rows would not be told apart.
+    expect(all("path.ridge")).toHaveLength(4 * 24);
+  });
+
+  test("the slider's snapshot is among the ridges, in front of the others", () => {
+    const { all } = draw(examples.ridgeline!, { step: 150 });
+    const panel = all("g.panel")[0]!;
+    expect([...panel.querySelectorAll("path.ridge")].at(-1)!.getAttribute("class")).toContain("step");
+    expect([...panel.querySelectorAll("text")].map((text) => text.textContent)).toContain("150");
+  });
+
+  test("spectra of many sites are heat, a column a snapshot and a row a component; a chosen site stands alone as ridges", () => {
+    const example = examples.ridgelineMany!;
+    const cells = draw(example);
+    expect(cells.all("g.panel")).toHaveLength(24);
+    expect(cells.all("path.ridge")).toHaveLength(0);
+    expect(cells.all("image")).toHaveLength(24);
+    const alone = draw(example, { panel: "blocks.3.attn.o" });
+    expect(alone.all("g.panel").map((panel) => panel.getAttribute("data-panel"))).toEqual(["blocks.3.attn.o"]);
+    expect(alone.all("path.ridge").length).toBeGreaterThan(0);
+    expect(draw(example, { panel: "blocks.3.attn.o", look: "heat" }).all("rect.cell")).toHaveLength(30 * 8);
+  });
+
+  test("snapshots at which the spectra were not measured are left out, not drawn as pending", () => {
+    const { figure, arrays } = examples.ridgeline!;
+    const sparse = { ...arrays, spectra: { ...arrays.spectra!, data: arrays.spectra!.data.map((value, index) => (Math.floor(index / 8) % 2 === 1 ? NaN : value)) } };
+    const { all } = draw({ figure, arrays: sparse }, { look: "heat" });
+    // Of 45 snapshots a site an odd number: every second of all rows is another parity in the next site.
+    expect(all("rect.cell").filter((cell) => cell.getAttribute("class") === "cell").length).toBe([...sparse.spectra.data].filter(Number.isFinite).length);
+  });
+
   test("a table draws a row for each row and a dash for what is missing", () => {
     const texts = draw(examples.table!).texts();
     expect(texts).toEqual(expect.arrayContaining(["blocks.8.mlp.in", "–", "blocks.4.mlp.in was never trained"]));
