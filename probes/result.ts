@@ -12,10 +12,14 @@ export interface NamedArray {
   readonly data: Float32Array;
 }
 
-/** A slice of an array: `at` fixes the leading axes. `{ array: "kl", at: [2] }` of `[panel, layer, position]` is `[layer, position]`. */
+/**
+ * A slice of an array: `at` fixes the leading axes, `column` the last one.
+ * `{ array: "kl", at: [2] }` of `[panel, layer, position]` is `[layer, position]`; `{ array: "norm", column: 3 }` of `[snapshot, site]` is `[snapshot]`.
+ */
 export interface ArrayRef {
   readonly array: string;
   readonly at?: readonly number[];
+  readonly column?: number;
 }
 
 /** Where in the network something is; a selection made in one figure marks the same place in all others. */
@@ -254,7 +258,7 @@ export function figureAtSnapshot<F extends Figure>(figure: F, index: number): F 
   return fixed() as F;
 }
 
-/** The numbers an ArrayRef points at, as a view, with the remaining shape. */
+/** The numbers an ArrayRef points at, with the remaining shape: a view, or a copy when a column is picked out. */
 export function slice(arrays: Readonly<Record<string, NamedArray>>, ref: ArrayRef): NamedArray {
   const array = arrays[ref.array];
   if (!array) throw new Error(`internal: figure points at array "${ref.array}", which was not declared`);
@@ -265,5 +269,9 @@ export function slice(arrays: Readonly<Record<string, NamedArray>>, ref: ArrayRe
   at.forEach((index, axis) => {
     offset += index * array.shape.slice(axis + 1).reduce((n, dim) => n * dim, 1);
   });
-  return { shape, axes: array.axes.slice(at.length), data: array.data.subarray(offset, offset + size) };
+  const whole = { shape, axes: array.axes.slice(at.length), data: array.data.subarray(offset, offset + size) };
+  if (ref.column === undefined) return whole;
+  const width = shape.at(-1)!;
+  const column = ref.column;
+  return { shape: shape.slice(0, -1), axes: whole.axes.slice(0, -1), data: Float32Array.from({ length: size / width }, (_, row) => whole.data[row * width + column]!) };
 }

@@ -59,7 +59,7 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     const parameters = [...new Set(curves.map(({ parameter }) => parameter))];
     return parameters.map((parameter): LinesFigure => ({
       ...lines(watch, { id: `gradient_norm_${parameter}`, title: `Gradient of ${gradientWords(parameter)}`, subtitle: "Norm at the steps that were looked at, before clipping", label: "gradient norm", unit: "nats per unit", scale: "log" }),
-      series: curves.filter((curve) => curve.parameter === parameter).map(({ label, site, layer, index }): Series => ({ id: `${label}.${parameter}`, label, place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) }, values: { array: "gradient_norm", at: [index] } })),
+      series: curves.filter((curve) => curve.parameter === parameter).map(({ label, site, layer, index }): Series => ({ id: `${label}.${parameter}`, label, place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) }, values: { array: "gradient_norm", column: index } })),
     }));
   },
   gauges: (watch) =>
@@ -70,7 +70,7 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     }),
   promptShift(watch) {
     const { prompts } = watch.run.prompts!;
-    const curves = (array: string, isShown: (prompt: (typeof prompts)[number]) => boolean) => prompts.flatMap((prompt, index): Series[] => (isShown(prompt) ? [{ id: `${array}.${index}`, label: prompt.label, place: {}, values: { array, at: [index] } }] : []));
+    const curves = (array: string, isShown: (prompt: (typeof prompts)[number]) => boolean) => prompts.flatMap((prompt, index): Series[] => (isShown(prompt) ? [{ id: `${array}.${index}`, label: prompt.label, place: {}, values: { array, column: index } }] : []));
     const figure = (about: About, isShown: (prompt: (typeof prompts)[number]) => boolean): LinesFigure => ({ ...lines(watch, about), series: curves(about.id, isShown) });
     return [
       figure({ id: "prompt_logit_diff", title: "What the pinned prompts are answered with", subtitle: "Logit of the answer less that of the counter-answer", label: "logit difference", unit: "logits" }, ({ counterAnswer }) => counterAnswer !== null),
@@ -86,7 +86,7 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
         ...lines(watch, { id: "patch_score", title: "What one site's adapter brings about alone", subtitle: "Share of the pinned prompts' mean logit difference between base and adapted model, with the adapter on at this site only", label: "recovered", unit: "1 = as the whole adapter" }),
         series: chosen.map((name, index) => {
           const site = sites.find((each) => each.name === name)!;
-          return { id: name, label: siteLabel(site), place: placeOf(site), values: { array: "patch_score", at: [index] } };
+          return { id: name, label: siteLabel(site), place: placeOf(site), values: { array: "patch_score", column: index } };
         }),
       },
     ];
@@ -145,25 +145,26 @@ export function trainingFinding(watch: Watch): string | null {
 function largestSite(watch: Watch): string | null {
   if (!watch.active.includes("size")) return null;
   const norms = watch.numbers("norm");
-  const last = lastLook(norms, watch.snapshots);
-  if (last < 0) return null;
-  const at = (array: string, row: number) => watch.numbers(array)[row * watch.snapshots + last]!;
   const sites = sitesOf(watch);
+  const last = lastLook(norms, sites.length);
+  if (last < 0) return null;
+  const at = (array: string, row: number) => watch.numbers(array)[last * sites.length + row]!;
   const row = sites.reduce((best, _, i) => (at("norm", i) > at("norm", best) ? i : best), 0);
   if (!(at("norm", row) > 0)) return null;
   const rank = at("effective_rank", row);
   return `ΔW is largest at ${siteLabel(sites[row]!)} (norm ${words(at("norm", row))}${rank > 0 ? `, ${words(rank)} directions by effective rank` : ""}).`;
 }
 
-/** The newest look that has a number, by the first curve; −1 when none has. */
-function lastLook(curves: Float32Array, snapshots: number): number {
-  return curves.subarray(0, snapshots).findLastIndex((value) => !Number.isNaN(value));
+/** The newest look that has a number; −1 when none has. */
+function lastLook(numbers: Float32Array, sites: number): number {
+  return Math.floor(numbers.findLastIndex((value) => !Number.isNaN(value)) / sites);
 }
 
 function openWords(watch: Watch): string {
   const open = watch.numbers("intruders_open");
-  const last = lastLook(open, watch.snapshots);
-  const total = last < 0 ? 0 : sitesOf(watch).reduce((sum, _, row) => sum + open[row * watch.snapshots + last]!, 0);
+  const sites = sitesOf(watch).length;
+  const last = lastLook(open, sites);
+  const total = last < 0 ? 0 : open.subarray(last * sites, (last + 1) * sites).reduce((sum, value) => sum + value, 0);
   return total > 0 ? ` · ${total} more could not be decided and are not counted` : "";
 }
 
@@ -238,7 +239,7 @@ function lines(watch: Watch, { id, title, subtitle, label, unit, domain, scale =
 
 /** A curve a site, of the array that has the figure's id. */
 function siteLines(watch: Watch, about: About): LinesFigure {
-  return { ...lines(watch, about), series: sitesOf(watch).map((site, index) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: about.id, at: [index] } })) };
+  return { ...lines(watch, about), series: sitesOf(watch).map((site, index) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: about.id, column: index } })) };
 }
 
 function markersOf(watch: Watch): Markers {

@@ -127,13 +127,13 @@ function numbers(arrays: ProbeResult["arrays"], name: string): number[] {
   return [...(arrays[name]?.data ?? [])].filter((value) => !Number.isNaN(value));
 }
 
-/** Mean over rows of `[site, snapshot]` at the last snapshot that has numbers. */
+/** Mean over the sites of `[snapshot, site]` at the last snapshot that has numbers. */
 function lastMean(arrays: ProbeResult["arrays"], name: string): number | null {
   const array = arrays[name];
   if (!array) return null;
-  const [rows, snapshots] = [array.shape[0]!, array.shape[1]!];
+  const [snapshots, sites] = [array.shape[0]!, array.shape[1]!];
   for (let at = snapshots - 1; at >= 0; at--) {
-    const values = Array.from({ length: rows }, (_, row) => array.data[row * snapshots + at]!).filter((value) => !Number.isNaN(value));
+    const values = [...array.data.subarray(at * sites, (at + 1) * sites)].filter((value) => !Number.isNaN(value));
     if (values.length > 0) return values.reduce((sum, value) => sum + value, 0) / values.length;
   }
   return null;

@@ -32,7 +32,7 @@ export const gradientNorms: Monitor = {
   title: "Gradients",
   summary: "Norm of the last step's gradient, before clipping, of each trained tensor at each site.",
   applies: () => true,
-  arrays: (run) => [{ name: "gradient_norm", shape: [gradientCurves(run).length], axes: ["tensor"], snapshot: "last" }],
+  arrays: (run) => [{ name: "gradient_norm", shape: [gradientCurves(run).length], axes: ["tensor"] }],
   start(run) {
     const curves = gradientCurves(run);
     return {

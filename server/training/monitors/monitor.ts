@@ -37,8 +37,6 @@ export interface ArraySpec {
   readonly shape: readonly number[];
   /** One name an axis of `shape`. */
   readonly axes: readonly string[];
-  /** Where the snapshot axis lies: first, so that a figure can be fixed at one; or last, so that each row is a curve. */
-  readonly snapshot: "first" | "last";
 }
 
 /** Numbers for a contiguous part of an array, starting at flat index `offset`. */
@@ -78,7 +76,7 @@ export async function perSite(run: WatchedRun, value: (state: SiteState, index: 
   return values;
 }
 
-/** A curve a site. */
+/** A number a site. */
 export function siteCurves(run: WatchedRun, name: string): ArraySpec {
-  return { name, shape: [run.adaptation.sites.length], axes: ["site"], snapshot: "last" };
+  return { name, shape: [run.adaptation.sites.length], axes: ["site"] };
 }

@@ -9,7 +9,7 @@ export const patching: Monitor = {
   title: "Patching",
   summary: "With the adapter on at one site alone: the share of the logit difference between base and adapted model that it brings about, over the pinned prompts.",
   applies: ({ params }) => params.patchSites.length > 0,
-  arrays: ({ params }) => [{ name: "patch_score", shape: [params.patchSites.length], axes: ["site"], snapshot: "last" }],
+  arrays: ({ params }) => [{ name: "patch_score", shape: [params.patchSites.length], axes: ["site"] }],
   start({ params, adaptation, prompts: pinned }) {
     const known = adaptation.sites.map(({ site }) => site.name);
     const unknown = params.patchSites.find((site) => !known.includes(site));

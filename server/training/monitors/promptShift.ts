@@ -2,7 +2,7 @@
 import { klDivergence, logitDiff, logProb } from "../../runs/metrics.ts";
 import type { ArraySpec, Monitor, WatchedRun } from "./monitor.ts";
 
-const curves = ({ prompts }: WatchedRun, name: string): ArraySpec => ({ name, shape: [prompts!.prompts.length], axes: ["prompt"], snapshot: "last" });
+const curves = ({ prompts }: WatchedRun, name: string): ArraySpec => ({ name, shape: [prompts!.prompts.length], axes: ["prompt"] });
 
 export const promptShift: Monitor = {
   title: "Pinned prompts",

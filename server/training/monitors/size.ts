@@ -11,7 +11,7 @@ export const size: Monitor = {
   applies: ({ adaptation }) => adaptation.sites.length > 0,
   arrays(run) {
     const { layers, kinds } = layoutOf(run);
-    return [siteCurves(run, "norm"), { name: "relative_norm", shape: [layers.length, kinds.length], axes: ["layer", "site"], snapshot: "first" }];
+    return [siteCurves(run, "norm"), { name: "relative_norm", shape: [layers.length, kinds.length], axes: ["layer", "site"] }];
   },
   start(run) {
     const { sites } = run.adaptation;

@@ -22,7 +22,7 @@ export const spectra: Monitor = {
   summary: "Exact singular values of ΔW at every site, with its effective and stable rank.",
   applies: ({ adaptation }) => adaptation.sites.length > 0,
   arrays: (run) => [
-    ...run.adaptation.sites.map((state) => ({ name: valuesArray(state.site.name), shape: [keptComponents(run, state)], axes: ["component"], snapshot: "first" as const })),
+    ...run.adaptation.sites.map((state) => ({ name: valuesArray(state.site.name), shape: [keptComponents(run, state)], axes: ["component"] as const })),
     siteCurves(run, "effective_rank"),
     siteCurves(run, "stable_rank"),
   ],

@@ -52,8 +52,6 @@ export interface DeclaredArray {
 /** The training step of each look, `[snapshot]`. */
 export const stepsArray = "snapshot_step";
 const fileName = "looks.safetensors";
-/** A curve array up to this size is sent whole; a larger one curve by curve. */
-const mostWholeBytes = 2 ** 16;
 /** Marks beyond this only crowd a figure. */
 const mostMarkers = 200;
 
@@ -98,7 +96,7 @@ export class Watch {
       ...stepArrays.map((name) => ({ name, shape: [this.curves.points], axes: ["point"] })),
       ...evaluationArrays.map((name) => ({ name, shape: [this.curves.evaluations], axes: ["evaluation"] })),
       ...(this.snapshots > 0 ? [{ name: stepsArray, shape: [this.snapshots], axes: ["snapshot"] }] : []),
-      ...this.#specs.map(({ name, shape, axes, snapshot }) => (snapshot === "first" ? { name, shape: [this.snapshots, ...shape], axes: ["snapshot", ...axes] } : { name, shape: [...shape, this.snapshots], axes: [...axes, "snapshot"] })),
+      ...this.#specs.map(({ name, shape, axes }) => ({ name, shape: [this.snapshots, ...shape], axes: ["snapshot", ...axes] })),
     ];
     this.#numbers = new Map(this.#declared.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape)).fill(NaN)]));
   }
@@ -222,7 +220,7 @@ export class Watch {
       if (!due.includes(id)) continue;
       const started = performance.now();
       const values = await numbersOf(looker, moment);
-      if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(...this.#placed(spec, snapshot, values[spec.name]));
+      if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(placed(spec, snapshot, values[spec.name]));
       seconds[id] = (performance.now() - started) / 1000;
     }
     this.#keep(tiles);
@@ -260,17 +258,6 @@ export class Watch {
     };
   }
 
-  /** The tiles of one array's numbers at one look. */
-  #placed({ name, shape, snapshot: axis }: ArraySpec, snapshot: number, values: Float32Array | undefined): Tile[] {
-    if (values?.length !== sizeOf(shape)) throw new WorkbenchError("internal", `a monitor gave ${values?.length ?? "no"} numbers of "${name}"; expected [${shape.join(", ")}]`);
-    if (axis === "first") return [{ array: name, offset: snapshot * values.length, data: values }];
-    const curves = Array.from(values, (value, row) => ({ array: name, offset: row * this.snapshots + snapshot, data: Float32Array.of(value) }));
-    const all = this.numbers(name);
-    if (4 * all.length > mostWholeBytes) return curves;
-    this.#keep(curves);
-    return [{ array: name, offset: 0, data: all.slice() }];
-  }
-
   #keep(tiles: Tile[]): Tile[] {
     for (const { array, offset, data } of tiles) this.numbers(array).set(data, offset);
     return tiles;
@@ -284,7 +271,7 @@ export class Watch {
       const numbers = this.#numbers.get(array);
       if (!numbers) return;
       const changed = sites.flatMap(({ site }, row) => {
-        const curve = numbers.subarray(row * this.snapshots, row * this.snapshots + snapshot + 1);
+        const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => numbers[look * sites.length + row]!);
         if (Number.isNaN(curve[snapshot]!)) return [];
         const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]!));
         const strength = score(looked.map((i) => steps[i]!), looked.map((i) => curve[i]!));
@@ -306,6 +293,12 @@ export class Watch {
   #mark(marker: Marker): void {
     if (this.#markers.length < mostMarkers) this.#markers = [...this.#markers, marker];
   }
+}
+
+/** One array's numbers at one look. */
+function placed({ name, shape }: ArraySpec, snapshot: number, values: Float32Array | undefined): Tile {
+  if (values?.length !== sizeOf(shape)) throw new WorkbenchError("internal", `a monitor gave ${values?.length ?? "no"} numbers of "${name}"; expected [${shape.join(", ")}]`);
+  return { array: name, offset: snapshot * values.length, data: values };
 }
 
 /** Null when a parameter is infinite or NaN: the trainer stops at its next step, and says where. */

@@ -77,7 +77,7 @@ function resultOf({ watch, tiles }: Watched): ProbeResult {
 
 const bits = ({ trainer }: Watched) => trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, Buffer.from(tensor.data.slice().buffer).toString("hex")]);
 /** An array's numbers of one site at one look. */
-const curve = ({ watch }: Watched, array: string, row: number, snapshot: number) => watch.numbers(array)[row * watch.snapshots + snapshot]!;
+const curve = ({ watch }: Watched, array: string, row: number, snapshot: number) => watch.numbers(array)[snapshot * (watch.numbers(array).length / watch.snapshots) + row]!;
 
 describe("a watched run", () => {
   let seen: Watched;
