@@ -71,7 +71,8 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
   await Promise.race([board.idle(), delay(5000)]);
   jobs.close();
-  await closeSockets();
+  // A browser that does not read would hold its socket open.
+  await Promise.race([closeSockets(), delay(2000)]);
   process.exit(exitCodes.ok);
 }
 

@@ -1,4 +1,5 @@
 /** `deltascope train`: an adapter from a configuration file, with checkpoints from which it goes on to the same numbers. */
+import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
@@ -44,6 +45,9 @@ Examples:
     .action(run);
 }
 
+/** A command that was killed a moment ago is gone by then; one that runs is not. */
+const lockPatienceMs = 2000;
+
 async function run(flags: Flags): Promise<void> {
   const { defaultConfig, readTrainConfig } = await import("./trainConfig.ts");
   if (flags.printConfig) {
@@ -54,10 +58,11 @@ async function run(flags: Flags): Promise<void> {
   const given = flags.config === undefined ? null : readTrainConfig(flags.config);
   const { openTrainFolder } = await import("./trainFolder.ts");
   const folder = resolve(flags.out);
-  const config = openTrainFolder(folder, given, flags.resume === true);
-  const lock = await RunLock.take(folder);
+  if (!flags.resume) mkdirSync(folder, { recursive: true });
+  else if (!existsSync(folder)) throw new WorkbenchError("usage.badFlag", `--resume: ${folder} is not there; expected the folder of a run that was started before`);
+  const lock = await RunLock.take(folder, lockPatienceMs);
   try {
-    await trainIn(folder, config, flags);
+    await trainIn(folder, openTrainFolder(folder, given, flags.resume === true), flags);
   } finally {
     lock.release();
   }

@@ -1,5 +1,5 @@
 /** The folder of `deltascope train`: run.json, checkpoints/ while it trains, and the result with the adapter when it stops. */
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -20,7 +20,8 @@ export function openTrainFolder(folder: string, given: TrainConfig | null, isRes
   const file = join(folder, runFile);
   const hasRun = existsSync(file);
   if (isResumed && !hasRun) throw new WorkbenchError("usage.badFlag", `--resume: ${folder} has no ${runFile}; expected the folder of a run that was started before`);
-  if (!isResumed && (hasRun || checkpointSteps(folder).length > 0)) throw new WorkbenchError("usage.badFlag", `--out: ${folder} already holds a run; add --resume to go on with it, or name another folder`);
+  // A run that stopped before its first checkpoint left nothing to lose.
+  if (!isResumed && checkpointSteps(folder).length > 0) throw new WorkbenchError("usage.badFlag", `--out: ${folder} already holds a run; add --resume to go on with it, or name another folder`);
   if (isResumed) {
     const stored = readTrainConfig(file);
     const differing = given ? differences(stored, given) : [];
@@ -28,7 +29,6 @@ export function openTrainFolder(folder: string, given: TrainConfig | null, isRes
     return stored;
   }
   if (!given) throw new WorkbenchError("usage.badFlag", "train needs --config FILE (deltascope train --print-config shows one)");
-  mkdirSync(folder, { recursive: true });
   writeWhole(file, `${JSON.stringify({ model: given.model, ...given.params }, null, 2)}\n`);
   return given;
 }

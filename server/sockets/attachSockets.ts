@@ -5,6 +5,7 @@ import { Server } from "socket.io";
 import type { AppDeps } from "../app.ts";
 import { wireError } from "../routes/errorReply.ts";
 import type { ClientToServer, ServerToClient } from "../wire.ts";
+import { LatestOnly } from "./backlog.ts";
 import { watchRuns, type RunSocket } from "./watchRuns.ts";
 
 /** @returns closes all sockets */
@@ -33,7 +34,14 @@ export function attachSockets(http: HttpServer, deps: AppDeps): () => Promise<vo
       next(error instanceof Error ? error : new Error("internal"));
     }
   });
+  const lines = new Map<RunSocket, LatestOnly>();
   io.on("connection", (socket: RunSocket) => {
+    const line = new LatestOnly(socket);
+    lines.set(socket, line);
+    socket.on("disconnect", () => {
+      line.stop();
+      lines.delete(socket);
+    });
     watchRuns(socket, board, (thrown, about) => {
       const requestId = randomUUID().slice(0, 8);
       log.info({ requestId, ...about, err: thrown });
@@ -41,8 +49,12 @@ export function attachSockets(http: HttpServer, deps: AppDeps): () => Promise<vo
     });
   });
   const stopListening = board.listen({
-    onRecord: (record) => void io.emit("run:record", record),
-    onRemoved: (id) => void io.emit("run:removed", id),
+    onRecord(record) {
+      for (const [socket, line] of lines) line.send(record.id, () => socket.emit("run:record", record));
+    },
+    onRemoved(id) {
+      for (const [socket, line] of lines) line.send(id, () => socket.emit("run:removed", id));
+    },
   });
   return async () => {
     stopListening();

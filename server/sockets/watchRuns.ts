@@ -1,16 +1,20 @@
 /** Streams a run's events to one socket: a snapshot first, then every batch; a client that is too slow gets gaps, then a new snapshot. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Socket } from "socket.io";
 import type { ProbeEvent } from "../../probes/result.ts";
 import type { RunBoard } from "../jobs/runBoard.ts";
 import { snapshotEvents } from "../jobs/runFeed.ts";
+import { isBehind } from "./backlog.ts";
 import type { ClientToServer, ServerToClient, WireError } from "../wire.ts";
 
 export type RunSocket = Socket<ClientToServer, ServerToClient>;
 
-/** Over this much unsent, batches are dropped rather than kept. */
-const maxUnsentBytes = 8 * 2 ** 20;
-const maxUnsentPackets = 256;
-const catchUpEveryMs = 250;
+const askEveryMs = 50;
+/** Of events that wait while a snapshot is sent. */
+const maxHeldBytes = 4 * 2 ** 20;
+/** What an event counts as, beside its numbers. */
+const anyEventBytes = 200;
+const figureBytes = 10_000;
 /** Socket.io clients refuse a packet with more than 10 binary attachments and drop the connection. */
 const maxTilesInPacket = 8;
 
@@ -42,48 +46,77 @@ export function watchRuns(socket: RunSocket, board: RunBoard, refuse: (thrown: u
   });
 }
 
+/**
+ * A watch is either sending a snapshot, packet by packet as the line takes them, or passing on what comes. What comes during a snapshot
+ * is held back up to a bound; past it, or when the line is full, it is dropped, and a new snapshot has it.
+ */
 function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thrown: unknown) => void): Watch {
   let seq = 0;
-  let isStopped = false;
-  let catchUp: NodeJS.Timeout | null = null;
+  const stop = new AbortController();
+  /** Batches that came during a snapshot; null while there is none. */
+  let held: ProbeEvent[] | null = null;
+  let isStale = false;
+  const hasMore = (): boolean => isStale;
+  const isStopped = (): boolean => stop.signal.aborted;
 
-  const send = (events: readonly ProbeEvent[]): void => {
-    for (const packet of packets(events)) sendPacket(packet);
+  const emit = (events: ProbeEvent[]): void => {
+    socket.emit("run:events", { runId, seq: seq++, events });
   };
-  const sendPacket = (events: ProbeEvent[]): void => {
-    const number = seq++;
-    if (isStopped) return;
-    if (!isBehind(socket)) {
-      socket.emit("run:events", { runId, seq: number, events });
-      return;
-    }
-    // The number is used up: the client sees the gap. Once its line is free it gets the latest state.
-    catchUp ??= setInterval(() => {
-      if (isBehind(socket)) return;
-      if (catchUp) clearInterval(catchUp);
-      catchUp = null;
-      sendSnapshot().catch(fail);
-    }, catchUpEveryMs);
+  const lineIsFree = async (): Promise<void> => {
+    while (isBehind(socket) && !isStopped()) await delay(askEveryMs);
   };
   const sendSnapshot = async (): Promise<void> => {
-    const result = await board.probeResult(runId);
-    send(snapshotEvents(result));
+    do {
+      held = [];
+      isStale = false;
+      // Read before the next batch can come: a live result is at hand, and a stored one has no more batches.
+      const events = snapshotEvents(await board.probeResult(runId));
+      for (const packet of packets(events)) {
+        await lineIsFree();
+        if (isStopped()) return;
+        emit(packet);
+      }
+    } while (hasMore());
+    const after = held;
+    held = null;
+    take(after);
+  };
+  const take = (events: readonly ProbeEvent[]): void => {
+    if (held) {
+      if (isStale) return;
+      held.push(...events);
+      if (eventBytes(held) <= maxHeldBytes) return;
+      held = [];
+      isStale = true;
+      return;
+    }
+    for (const packet of packets(events)) {
+      if (!isBehind(socket)) {
+        emit(packet);
+        continue;
+      }
+      // The number is used up: the client sees the gap. Once its line is free it gets the latest state.
+      seq++;
+      held = [];
+      isStale = true;
+      lineIsFree().then(sendSnapshot).catch(fail);
+      return;
+    }
   };
 
-  const unfollow = board.follow(runId, (events) => {
-    // While behind, everything is in the snapshot that will be sent.
-    if (!catchUp) send(events);
-  });
-  // Read before the next batch can come: a live result is at hand, and a stored one has no more batches.
+  const unfollow = board.follow(runId, take);
   sendSnapshot().catch(fail);
 
   return {
     stop() {
-      isStopped = true;
+      stop.abort();
       unfollow();
-      if (catchUp) clearInterval(catchUp);
     },
   };
+}
+
+function eventBytes(events: readonly ProbeEvent[]): number {
+  return events.reduce((sum, event) => sum + anyEventBytes + (event.type === "tile" ? event.data.byteLength : event.type === "figure" ? figureBytes : 0), 0);
 }
 
 /** Cut after every so many tiles; the order stays. */
@@ -97,17 +130,5 @@ function packets(events: readonly ProbeEvent[]): ProbeEvent[][] {
     }
     all.at(-1)!.push(event);
   }
-  return all;
-}
-
-function isBehind(socket: RunSocket): boolean {
-  const connection: object = socket.conn;
-  const packets = "writeBuffer" in connection && Array.isArray(connection.writeBuffer) ? connection.writeBuffer.length : 0;
-  return packets > maxUnsentPackets || unsentBytes(socket.conn.transport) > maxUnsentBytes;
-}
-
-/** What the WebSocket holds in memory; long polling holds everything in the write buffer. */
-function unsentBytes(transport: object): number {
-  const inner = "socket" in transport ? transport.socket : null;
-  return typeof inner === "object" && inner !== null && "bufferedAmount" in inner && typeof inner.bufferedAmount === "number" ? inner.bufferedAmount : 0;
+  return all.filter((packet) => packet.length > 0);
 }

@@ -29,6 +29,22 @@ const counting = defineProbe({
   },
 });
 
+/** Writes one array over and over: tile k is full of k. Far more is sent than there is to know. */
+const rewriting = defineProbe({
+  ...about,
+  title: "Rewriting",
+  params: steps,
+  async *run(_subject, { steps: total, everyMs, width }, signal) {
+    yield { type: "array", name: "latest", shape: [width], axes: ["copy"] };
+    for (let k = 1; k <= total && !signal.aborted; k++) {
+      await delay(everyMs);
+      yield { type: "tile", array: "latest", offset: 0, data: new Float32Array(width).fill(k) };
+      yield { type: "progress", done: k, total, unit: "steps" };
+    }
+    yield { type: "finding", text: `wrote ${total} times` };
+  },
+});
+
 const none = z.strictObject({});
 
 /** Blocks its worker as a long native call does. */
@@ -124,7 +140,7 @@ const refusing = defineProbe({
   },
 });
 
-export const fakeProbes: Record<string, Probe> = { counting, busy, stuck, exiting, killed, uncaught, outOfMemory, overflowing, refusing };
+export const fakeProbes: Record<string, Probe> = { counting, rewriting, busy, stuck, exiting, killed, uncaught, outOfMemory, overflowing, refusing };
 
 /** Opens anything, and says how often it has. */
 export function fakeOpener(): (request: SubjectRequest) => Promise<Subject> {

@@ -98,7 +98,7 @@ describe("a client that is too slow", () => {
     watchRuns(socket as unknown as RunSocket, server.board, () => ({ code: "internal", message: "", requestId: "" }));
     handlers.get("run:watch")!(id, () => undefined);
     await until(() => sent.length > 1);
-    line.writeBuffer = new Array<number>(1000).fill(0);
+    line.writeBuffer = new Array<number>(10_000).fill(0);
     const before = sent.length;
     await delay(250);
     expect(sent.length).toBe(before);
