@@ -34,7 +34,7 @@ describe("the command line", () => {
     for (const word of ["serve", "inspect", "probe", "activations", "doctor", "Examples:", "Exit status"]) expect(help.out).toContain(word);
   });
 
-  test.each(["serve", "inspect", "probe", "probes", "activations", "doctor"])("%s --help shows examples", async (name) => {
+  test.each(["serve", "inspect", "train", "compare", "methods", "probe", "probes", "activations", "doctor"])("%s --help shows examples", async (name) => {
     const { code, out } = await deltascope(name, "--help").ended;
     expect(code).toBe(0);
     expect(out).toContain("Examples:");
