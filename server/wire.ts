@@ -1,7 +1,8 @@
 /** Every schema and type that crosses between server and client: one request object drives app, command line and scripts. */
 import * as z from "zod";
-import type { Check, Figure, ProbeEvent } from "../probes/result.ts";
+import type { Check, Figure } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
 export { adapterRequest, subjectRequest } from "./runs/subjectRequest.ts";
@@ -107,11 +108,11 @@ export interface FolderListing {
   readonly entries: readonly { readonly name: string; readonly path: string; readonly kind: "folder" | "model" | "adapter" }[];
 }
 
-/** Socket events. Typed arrays travel as binary attachments; `client/socket.ts` rebuilds them once. */
+/** Socket events. The numbers of a packet travel as one binary attachment (`packEvents`, `unpackEvents`). */
 export interface ServerToClient {
   "run:record": (record: RunRecord) => void;
   /** `seq` counts from 0 for each run; a gap means "fetch the run again". */
-  "run:events": (batch: { runId: string; seq: number; events: ProbeEvent[] }) => void;
+  "run:events": (batch: { readonly runId: string; readonly seq: number } & PackedEvents) => void;
   "run:removed": (runId: string) => void;
 }
 export interface ClientToServer {

@@ -61,33 +61,39 @@ export function snapshotEvents(result: ProbeResult): ProbeEvent[] {
   return events;
 }
 
-/** Neighbouring tiles of one array become one, and only the last progress stays: fewer, larger packets. */
+/** Neighbouring tiles of one array become one, and only the last progress stays: fewer, larger packets. Tiles of one array keep their order. */
 export function withMergedTiles(events: readonly ProbeEvent[]): ProbeEvent[] {
   const merged: ProbeEvent[] = [];
   const lastProgress = events.findLastIndex((event) => event.type === "progress");
-  let run: Extract<ProbeEvent, { type: "tile" }>[] = [];
-  const closeRun = (): void => {
-    const first = run[0];
-    if (!first) return;
-    if (run.length === 1) merged.push(first);
-    else {
-      const data = new Float32Array(run.reduce((n, tile) => n + tile.data.length, 0));
-      for (const tile of run) data.set(tile.data, tile.offset - first.offset);
-      merged.push({ ...first, data });
-    }
-    run = [];
+  const waiting = new Map<string, Tile[][]>();
+  const release = (): void => {
+    for (const runs of waiting.values()) merged.push(...runs.map(joined));
+    waiting.clear();
   };
   for (const [index, event] of events.entries()) {
-    if (event.type === "progress" && index !== lastProgress) continue;
     if (event.type === "tile") {
-      const last = run.at(-1);
-      if (last && (last.array !== event.array || last.offset + last.data.length !== event.offset)) closeRun();
-      run.push(event);
+      const runs = waiting.get(event.array) ?? [];
+      const last = runs.at(-1)?.at(-1);
+      if (last && last.offset + last.data.length === event.offset) runs.at(-1)!.push(event);
+      else runs.push([event]);
+      waiting.set(event.array, runs);
       continue;
     }
-    closeRun();
+    if (event.type === "progress" && index !== lastProgress) continue;
+    // A declaration empties its array; nothing else minds the order of tiles.
+    if (event.type === "array") release();
     merged.push(event);
   }
-  closeRun();
+  release();
   return merged;
+}
+
+type Tile = Extract<ProbeEvent, { type: "tile" }>;
+
+function joined(run: readonly Tile[]): Tile {
+  const first = run[0]!;
+  if (run.length === 1) return first;
+  const data = new Float32Array(run.reduce((n, tile) => n + tile.data.length, 0));
+  for (const tile of run) data.set(tile.data, tile.offset - first.offset);
+  return { ...first, data };
 }

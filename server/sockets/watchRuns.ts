@@ -4,6 +4,7 @@ import type { Socket } from "socket.io";
 import type { ProbeEvent } from "../../probes/result.ts";
 import type { RunBoard } from "../jobs/runBoard.ts";
 import { snapshotEvents } from "../jobs/runFeed.ts";
+import { packEvents } from "../packedEvents.ts";
 import { isBehind } from "./backlog.ts";
 import type { ClientToServer, ServerToClient, WireError } from "../wire.ts";
 
@@ -15,8 +16,8 @@ const maxHeldBytes = 4 * 2 ** 20;
 /** What an event counts as, beside its numbers. */
 const anyEventBytes = 200;
 const figureBytes = 10_000;
-/** Socket.io clients refuse a packet with more than 10 binary attachments and drop the connection. */
-const maxTilesInPacket = 8;
+/** A packet with more numbers than this is cut, so that a line can fill and be found full between two of them. */
+const maxPacketBytes = 2 ** 19;
 
 interface Watch {
   stop(): void;
@@ -60,7 +61,7 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
   const isStopped = (): boolean => stop.signal.aborted;
 
   const emit = (events: ProbeEvent[]): void => {
-    socket.emit("run:events", { runId, seq: seq++, events });
+    socket.emit("run:events", { runId, seq: seq++, ...packEvents(events) });
   };
   const lineIsFree = async (): Promise<void> => {
     while (isBehind(socket) && !isStopped()) await delay(askEveryMs);
@@ -119,15 +120,17 @@ function eventBytes(events: readonly ProbeEvent[]): number {
   return events.reduce((sum, event) => sum + anyEventBytes + (event.type === "tile" ? event.data.byteLength : event.type === "figure" ? figureBytes : 0), 0);
 }
 
-/** Cut after every so many tiles; the order stays. */
+/** Cut after so many bytes; the order stays. */
 function packets(events: readonly ProbeEvent[]): ProbeEvent[][] {
   const all: ProbeEvent[][] = [[]];
-  let tiles = 0;
+  let bytes = 0;
   for (const event of events) {
-    if (event.type === "tile" && ++tiles > maxTilesInPacket) {
+    const own = eventBytes([event]);
+    if (bytes > 0 && bytes + own > maxPacketBytes) {
       all.push([]);
-      tiles = 1;
+      bytes = 0;
     }
+    bytes += own;
     all.at(-1)!.push(event);
   }
   return all.filter((packet) => packet.length > 0);

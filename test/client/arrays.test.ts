@@ -1,7 +1,8 @@
 /** The client's reader of `arrays.safetensors`. */
 import { describe, expect, test } from "vitest";
 import { readArrays } from "../../client/arrays.ts";
-import { float32 } from "../../client/socket.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
+import { packEvents, unpackEvents } from "../../server/packedEvents.ts";
 
 /** A file as the format has it, with the header padded so that the numbers start at an odd address. */
 function file(header: object, numbers: Float32Array, padding = ""): ArrayBuffer {
@@ -40,9 +41,15 @@ describe("arrays.safetensors", () => {
   });
 });
 
-test("a tile's bytes become the same numbers from a buffer, a view at an odd address, or a typed array", () => {
-  const numbers = Float32Array.of(0.5, -2, NaN);
-  const shifted = new Uint8Array(13);
-  shifted.set(new Uint8Array(numbers.buffer), 1);
-  for (const given of [numbers, numbers.buffer, shifted.subarray(1)]) expect(float32(given)).toEqual(numbers);
+test("packed events are the same events again, from a buffer or from a view at an odd address", () => {
+  const events: ProbeEvent[] = [
+    { type: "array", name: "a", shape: [3], axes: ["i"] },
+    { type: "tile", array: "a", offset: 0, data: Float32Array.of(0.5, -2) },
+    { type: "progress", done: 1, total: 2, unit: "steps" },
+    { type: "tile", array: "a", offset: 2, data: Float32Array.of(NaN) },
+  ];
+  const { events: packed, numbers } = packEvents(events);
+  const shifted = new Uint8Array(numbers.length + 1);
+  shifted.set(numbers, 1);
+  for (const given of [numbers, numbers.slice().buffer, shifted.subarray(1)]) expect(unpackEvents(packed, given)).toEqual(events);
 });

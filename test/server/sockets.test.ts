@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { float32 } from "../../client/socket.ts";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
+import { unpackEvents, type PackedEvents } from "../../server/packedEvents.ts";
 import { RunFeed, snapshotEvents, withMergedTiles } from "../../server/jobs/runFeed.ts";
 import { watchRuns, type RunSocket } from "../../server/sockets/watchRuns.ts";
 import type { RunRecord } from "../../server/wire.ts";
@@ -21,11 +21,11 @@ interface Seen {
 
 function follow(socket: TestSocket, id: string): Seen {
   const seen: Seen = { result: emptyResult, seqs: [], times: [] };
-  socket.on("run:events", ({ runId, seq, events }) => {
+  socket.on("run:events", ({ runId, seq, events, numbers }) => {
     if (runId !== id) return;
     seen.seqs.push(seq);
     seen.times.push(performance.now());
-    for (const event of events) seen.result = applyEvent(seen.result, event.type === "tile" ? { ...event, data: float32(event.data) } : event);
+    seen.result = unpackEvents(events, numbers).reduce(applyEvent, seen.result);
   });
   return seen;
 }
@@ -87,12 +87,12 @@ describe("a client that is too slow", () => {
   test("loses batches, sees the gap, and gets the latest state once its line is free", async () => {
     // A socket whose line can be blocked at will: what is tested is the rule, not the network.
     const line = { writeBuffer: new Array<number>(), transport: {} };
-    const sent: { seq: number; events: ProbeEvent[] }[] = [];
+    const sent: ({ seq: number } & PackedEvents)[] = [];
     const handlers = new Map<string, (...args: unknown[]) => void>();
     const socket = {
       conn: line,
       on: (name: string, handler: (...args: unknown[]) => void) => handlers.set(name, handler),
-      emit: (_name: string, batch: { seq: number; events: ProbeEvent[] }) => sent.push(batch),
+      emit: (_name: string, batch: { seq: number } & PackedEvents) => sent.push(batch),
     };
     const { id } = await server.startRun("counting", { steps: 300, everyMs: 2 });
     watchRuns(socket as unknown as RunSocket, server.board, () => ({ code: "internal", message: "", requestId: "" }));
@@ -108,7 +108,7 @@ describe("a client that is too slow", () => {
     await delay(300);
     const gap = sent[before]!.seq - sent[before - 1]!.seq;
     expect(gap).toBeGreaterThan(1);
-    const result = sent.slice(before).flatMap(({ events }) => events).reduce(applyEvent, emptyResult);
+    const result = sent.slice(before).flatMap(({ events, numbers }) => unpackEvents(events, numbers)).reduce(applyEvent, emptyResult);
     expect(result.arrays["count"]!.data).toEqual(Float32Array.from({ length: 300 }, (_, k) => k));
     handlers.get("disconnect")!();
   });
@@ -127,9 +127,11 @@ describe("a feed", () => {
     expect(snapshotEvents(feed.result).reduce(applyEvent, emptyResult)).toEqual(feed.result);
   });
 
-  test("merges neighbouring tiles of one array only", () => {
+  test("merges neighbouring tiles of each array, whatever lies between them, and keeps a declaration before what follows it", () => {
     const tile = (array: string, offset: number, ...data: number[]): ProbeEvent => ({ type: "tile", array, offset, data: Float32Array.from(data) });
     const merged = withMergedTiles([tile("a", 0, 1, 2), tile("a", 2, 3), tile("b", 3, 4), tile("a", 3, 5), tile("a", 5, 6)]);
-    expect(merged).toEqual([tile("a", 0, 1, 2, 3), tile("b", 3, 4), tile("a", 3, 5), tile("a", 5, 6)]);
+    expect(merged).toEqual([tile("a", 0, 1, 2, 3, 5), tile("a", 5, 6), tile("b", 3, 4)]);
+    const declared: ProbeEvent = { type: "array", name: "a", shape: [2], axes: ["i"] };
+    expect(withMergedTiles([tile("a", 0, 1), declared, tile("a", 1, 2)])).toEqual([tile("a", 0, 1), declared, tile("a", 1, 2)]);
   });
 });

@@ -2,8 +2,8 @@
 import { Server } from "socket.io";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { float32 } from "../../client/socket.ts";
 import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
+import { unpackEvents } from "../../server/packedEvents.ts";
 import { unsent } from "../../server/sockets/backlog.ts";
 import { startServer, type TestServer, type TestSocket } from "./startServer.ts";
 
@@ -44,9 +44,9 @@ describe("eleven watchers of one run", () => {
     const { id } = await server.startRun("rewriting", { steps, everyMs: 4, width });
     sockets.forEach((socket, i) => {
       const own = seen[i]!;
-      socket.on("run:events", ({ runId, seq, events }) => {
+      socket.on("run:events", ({ runId, seq, events, numbers }) => {
         if (runId !== id) return;
-        const rebuilt = events.map((event) => (event.type === "tile" ? { ...event, data: float32(event.data) } : event));
+        const rebuilt = unpackEvents(events, numbers);
         own.result = rebuilt.reduce(applyEvent, seq === 0 ? emptyResult : own.result);
         for (const event of rebuilt) if (event.type === "tile") own.looks.add(event.data[0]!);
       });
