@@ -1,4 +1,5 @@
 /** QR and SVD against LAPACK, by hand, and by what any decomposition must satisfy. */
+import { randomStream } from "../../server/tensors/random.ts";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -148,4 +149,23 @@ describe("thinQr", () => {
   it("refuses NaN by shape", () => {
     expect(() => thinQr(tall(Float64Array.of(1, NaN), 2, 1))).toThrow("QR of a 2 × 1 matrix: it holds NaN or infinity");
   });
+});
+
+it("a matrix of few distinct rows settles, with as many values above rounding as it has directions", () => {
+  const [rows, cols, distinct] = [400, 128, 5];
+  const random = randomStream(1, "rows");
+  const kinds = Array.from({ length: distinct }, () => Float64Array.from({ length: cols }, () => random.gaussian()));
+  const matrix = new Float64Array(rows * cols);
+  for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) matrix[col * rows + row] = kinds[row % distinct]![col]!;
+  const { u, s, v } = svd(matrix, rows, cols);
+  expect([...s].filter((value) => value > 1e-10 * s[0]!)).toHaveLength(distinct);
+  let error = 0;
+  for (let col = 0; col < cols; col++) {
+    for (let row = 0; row < rows; row++) {
+      let value = 0;
+      for (let k = 0; k < distinct; k++) value += u[k * rows + row]! * s[k]! * v[k * cols + col]!;
+      error = Math.max(error, Math.abs(value - matrix[col * rows + row]!));
+    }
+  }
+  expect(error).toBeLessThan(1e-10);
 });
