@@ -11,6 +11,7 @@ import { listen } from "../../server/commands/listen.ts";
 import { Jobs } from "../../server/jobs/jobs.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
+import type { ProbeTable } from "../../server/jobs/runProbe.ts";
 import { startWorker } from "../../server/jobs/workerProcess.ts";
 import { createGuard } from "../../server/routes/guard.ts";
 import { OpenedRoots } from "../../server/routes/openedRoots.ts";
@@ -31,22 +32,37 @@ export interface TestServer {
   readonly jobs: Jobs;
   readonly board: RunBoard;
   call(method: string, path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string> }): Promise<Reply>;
-  startRun(probe: string, params?: object): Promise<RunRecord>;
+  startRun(probe: string, params?: object, model?: string | null): Promise<RunRecord>;
   ended(id: string): Promise<RunRecord>;
   connect(options?: object): TestSocket;
   close(): Promise<void>;
 }
 
-export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltascope-test-")), token = null, host = "127.0.0.1", clientFolder = null, cancelGraceMs = 300 }: {
-  folder?: string; token?: string | null; host?: string; clientFolder?: string | null; cancelGraceMs?: number;
-} = {}): Promise<TestServer> {
-  const jobs = new Jobs({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]), cancelGraceMs });
+export interface TestServerOptions {
+  readonly folder?: string;
+  readonly token?: string | null;
+  readonly host?: string;
+  readonly clientFolder?: string | null;
+  readonly cancelGraceMs?: number;
+  /** The probes and a worker that has them; a small heap when they are the fake ones. */
+  readonly probes?: ProbeTable;
+  readonly worker?: URL;
+  readonly roots?: readonly string[];
+}
+
+export async function startServer({
+  folder = mkdtempSync(join(tmpdir(), "deltascope-test-")), token = null, host = "127.0.0.1", clientFolder = null, cancelGraceMs = 300, probes = fakeProbes, worker, roots: more = [],
+}: TestServerOptions = {}): Promise<TestServer> {
+  const jobs = new Jobs({
+    startWorker: () => (worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"])),
+    cancelGraceMs,
+  });
   const { store, records } = await RunStore.open(join(folder, "log"));
-  const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => fakeProbes[name]?.needs === "training", logError: () => "logged" });
+  const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => probes[name]?.needs === "training", logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
-    version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder]), jobs, board,
-    probes: fakeProbes, probeCards: probeCards(fakeProbes), demo: null, clientFolder, log: pino({ level: "silent" }),
+    version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder, ...more]), jobs, board,
+    probes, probeCards: probeCards(probes), demo: null, clientFolder, log: pino({ level: "silent" }),
   });
   const port = await listen(server, "127.0.0.1", 0);
   const sockets: TestSocket[] = [];
@@ -73,8 +89,8 @@ export async function startServer({ folder = mkdtempSync(join(tmpdir(), "deltasc
 
   return {
     folder, port, jobs, board, call,
-    async startRun(probe, params = {}) {
-      const reply = await call("POST", "/api/runs", { body: { subject: { model: null }, probe, params } });
+    async startRun(probe, params = {}, model = null) {
+      const reply = await call("POST", "/api/runs", { body: { subject: { model }, probe, params } });
       if (reply.status !== 201) throw new Error(`POST /api/runs answered ${reply.status}: ${reply.text}`);
       return reply.json as RunRecord;
     },

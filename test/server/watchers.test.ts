@@ -69,8 +69,8 @@ describe("eleven watchers of one run", () => {
       expect(result.arrays["latest"]!.data).toEqual(new Float32Array(width).fill(steps));
     }
 
-    // What goes over the bound is one packet of at most 8 tiles.
-    const bound = 8 * 2 ** 20 + 8 * 4 * width + 10_000;
+    // What goes over the bound is one packet: half a megabyte and at most one tile more.
+    const bound = 8 * 2 ** 20 + 2 ** 19 + 4 * width + 10_000;
     expect(bound).toBeLessThan(runBytes / 3);
     expect(seen[10]!.result.finding).toBeNull();
     expect(largest.bytes).toBeLessThan(bound);
