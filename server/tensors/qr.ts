@@ -207,6 +207,11 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
     let squares = 0;
     for (let i = j; i < rows; i++) squares += columns[at + i]! ** 2;
     const first = columns[at + j]!;
+    // What is left of a column that others already span shrinks from one to the next, out of the range in which squares round well.
+    if (squares < vanishingSquares) {
+      r[j * n + j] = first;
+      continue;
+    }
     const diagonal = first > 0 ? -Math.sqrt(squares) : Math.sqrt(squares);
     r[j * n + j] = diagonal;
     columns[at + j] = first - diagonal;
@@ -226,6 +231,8 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
     },
   };
 }
+
+const vanishingSquares = 2 ** -960;
 
 /** y ← y − 2 v (vᵀy) / ‖v‖² on entries `from`… */
 function reflect(y: Float64Array, yAt: number, v: Float64Array, vAt: number, twice: number, from: number, rows: number): void {

@@ -19,8 +19,6 @@ export interface Svd {
 const jacobiColumns = 128;
 /** Jacobi settles in 5 to 12 sweeps; more means that rounding keeps it busy. */
 const maxSweeps = 60;
-/** After as many sweeps as ever settle, columns that are rounding beside the longest are left as they are. */
-const patientSweeps = 14;
 /** Columns this small beside a largest entry near 1 count as 0: their products leave the range in which float64 rounds well. */
 const vanishing = 2 ** -480;
 
@@ -71,15 +69,13 @@ function jacobi(a: Float64Array, n: number): Svd {
     if (sweep === maxSweeps) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${n} × ${n} matrix did not settle in ${maxSweeps} sweeps`);
     rotated = false;
     for (let k = 0; k < n; k++) squares[k] = dot(a, k * n, k * n, n);
-    // Where many values are 0, columns of pure rounding keep turning each other: each is 0 to within this.
-    const floor = sweep < patientSweeps ? vanishing ** 2 : (n * 2 ** -52) ** 2 * squares.reduce((x, y) => Math.max(x, y));
     for (let p = 0; p < n - 1; p++) {
       for (let q = p + 1; q < n; q++) {
         // The longer column first (de Rijk): fewer sweeps, and values come out nearly sorted.
         if (squares[p]! < squares[q]!) swapColumns(a, v, squares, p, q, n);
         const alpha = squares[p]!;
         const beta = squares[q]!;
-        if (beta < floor) continue;
+        if (beta < vanishing ** 2) continue;
         const gamma = dot(a, p * n, q * n, n);
         if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha * beta)) continue;
         rotated = true;

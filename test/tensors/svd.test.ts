@@ -1,9 +1,9 @@
 /** QR and SVD against LAPACK, by hand, and by what any decomposition must satisfy. */
-import { randomStream } from "../../server/tensors/random.ts";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { householderQr, thinQr, type ThinQr } from "../../server/tensors/qr.ts";
+import { randomStream } from "../../server/tensors/random.ts";
 import { svd } from "../../server/tensors/svd.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };
