@@ -77,7 +77,7 @@ function jacobi(a: Float64Array, n: number): Svd {
         const beta = squares[q]!;
         if (beta < vanishing ** 2) continue;
         const gamma = dot(a, p * n, q * n, n);
-        if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha * beta)) continue;
+        if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha) * Math.sqrt(beta)) continue;
         rotated = true;
         const zeta = (beta - alpha) / (2 * gamma);
         const t = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
