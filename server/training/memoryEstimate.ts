@@ -38,7 +38,8 @@ const mostOfFree = 0.9;
  * with m = 3, or 6 where the MLP is gated: what the backward pass reads again of each layer, pattern of attention included. L are the
  * logits held at once: P · classes, at most 13e6 over frozen weights, where the loss is taken in pieces.
  * Programs give their memory back after a step, so the largest batch decides. The factors were fitted to peaks measured on the CPU;
- * eight of GPT-2-small, a small Llama and the demo, of 256 to 4,096 tokens, came out 13 % below to 13 % above (bench/trainingMemory.ts).
+ * eight of GPT-2-small, a small Llama and the demo, of 256 to 4,096 tokens, came out 13 % below to 16 % above (bench/trainingMemory.ts).
+ * What decoding a base in half precision takes is a bound, not measured.
  */
 export function memoryEstimate({ model, trained, frozen, isFull, classes, batch }: MemoryRequest): MemoryPart[] {
   const { nLayers, nHeads, dModel, dMlp } = model.config;
