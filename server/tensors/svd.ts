@@ -19,6 +19,8 @@ export interface Svd {
 const jacobiColumns = 128;
 /** Jacobi settles in 5 to 12 sweeps; more means that rounding keeps it busy. */
 const maxSweeps = 60;
+/** After as many sweeps as ever settle, columns that are rounding beside the longest are taken for 0: they would go on turning each other. */
+const patientSweeps = 14;
 /** Columns this small beside a largest entry near 1 count as 0: their products leave the range in which float64 rounds well. */
 const vanishing = 2 ** -480;
 
@@ -65,17 +67,19 @@ function jacobi(a: Float64Array, n: number): Svd {
   for (let k = 0; k < n; k++) v[k * n + k] = 1;
   const squares = new Float64Array(n);
   const tolerance = 2 ** -52 * Math.max(8, n); // what rounding leaves of a dot product of n terms
+  let floor = vanishing ** 2;
   for (let sweep = 0, rotated = true; rotated; sweep++) {
     if (sweep === maxSweeps) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${n} × ${n} matrix did not settle in ${maxSweeps} sweeps`);
     rotated = false;
     for (let k = 0; k < n; k++) squares[k] = dot(a, k * n, k * n, n);
+    if (sweep === patientSweeps) floor = (n * 2 ** -52) ** 2 * squares.reduce((x, y) => Math.max(x, y));
     for (let p = 0; p < n - 1; p++) {
       for (let q = p + 1; q < n; q++) {
         // The longer column first (de Rijk): fewer sweeps, and values come out nearly sorted.
         if (squares[p]! < squares[q]!) swapColumns(a, v, squares, p, q, n);
         const alpha = squares[p]!;
         const beta = squares[q]!;
-        if (beta < vanishing ** 2) continue;
+        if (beta < floor) continue;
         const gamma = dot(a, p * n, q * n, n);
         if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha) * Math.sqrt(beta)) continue;
         rotated = true;
@@ -91,13 +95,14 @@ function jacobi(a: Float64Array, n: number): Svd {
       }
     }
   }
-  return sorted(a, v, n);
+  return sorted(a, v, n, Math.sqrt(floor));
 }
 
-function sorted(a: Float64Array, v: Float64Array, n: number): Svd {
+/** @param least shorter columns are 0 */
+function sorted(a: Float64Array, v: Float64Array, n: number, least: number): Svd {
   const lengths = Float64Array.from({ length: n }, (_, k) => Math.sqrt(dot(a, k * n, k * n, n)));
   const order = [...lengths.keys()].sort((x, y) => lengths[y]! - lengths[x]!);
-  const s = Float64Array.from(order, (k) => (lengths[k]! < vanishing ? 0 : lengths[k]!));
+  const s = Float64Array.from(order, (k) => (lengths[k]! < least ? 0 : lengths[k]!));
   const [left, right] = [new Float64Array(n * n), new Float64Array(n * n)];
   for (const [to, from] of order.entries()) {
     right.set(v.subarray(from * n, (from + 1) * n), to * n);
