@@ -80,7 +80,8 @@ export interface FigureTable {
 export interface FigureModule<F extends Figure> {
   draw(root: Group, figure: F, frame: Frame, top: number): Drawn;
   neighbour(figure: F, place: Place, key: ArrowKey, arrays: Arrays): Place | null;
-  valueAt(figure: F, arrays: Arrays, metric: string | undefined, place: Place): number | null;
+  /** @param step where the figure runs over steps: the last number up to it, else the newest */
+  valueAt(figure: F, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null;
   table(figure: F, arrays: Arrays): FigureTable;
 }
 export type FigureModules = { readonly [K in FigureKind]: FigureModule<FigureOf<K>> };

@@ -123,7 +123,7 @@ export function neighbour(figure: Figure, place: Place, key: string, arrays: Arr
 }
 
 /** The number drawn at a place: NaN while pending, null when the figure does not show the place. */
-export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place): number | null => moduleOf(figure).valueAt(figure, arrays, metric, place);
+export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null => moduleOf(figure).valueAt(figure, arrays, metric, place, step);
 
 /** The numbers of a figure beside their labels. */
 export const figureTable = (figure: Figure, arrays: Arrays): FigureTable => moduleOf(figure).table(figure, arrays);

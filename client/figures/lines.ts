@@ -243,9 +243,9 @@ export const lines: FigureModule<LinesFigure> = {
     const { right, up } = arrowStep[key];
     return index < 0 || right !== 0 ? null : (figure.series[index - up]?.place ?? null);
   },
-  valueAt(figure, arrays, _metric, place) {
+  valueAt(figure, arrays, _metric, place, step = Infinity) {
     const series = figure.series[seriesOf(figure, place)];
-    return series ? (pointsOf(figure, series, arrays).findLast(({ y }) => Number.isFinite(y))?.y ?? NaN) : null;
+    return series ? (pointsOf(figure, series, arrays).findLast(({ x, y }) => Number.isFinite(y) && x <= step)?.y ?? NaN) : null;
   },
   table(figure, arrays) {
     return {

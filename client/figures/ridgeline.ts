@@ -311,17 +311,14 @@ export const ridgeline: FigureModule<RidgelineFigure> = {
     const component = (place.component ?? 0) - up;
     return component >= 0 && component < read(figure, { arrays, panel: panel.id }).components ? { ...panel.place, component } : null;
   },
-  valueAt(figure, arrays, _metric, place) {
+  valueAt(figure, arrays, _metric, place, step = Infinity) {
     const panel = figure.panels.find((each) => isPanel(each, place));
     if (!panel || place.component === undefined) return null;
-    const { panels: [spectra] } = read(figure, { arrays, panel: panel.id });
+    const { steps, panels: [spectra] } = read(figure, { arrays, panel: panel.id });
     if (!spectra || place.component >= spectra.components) return null;
     const { components, data } = spectra;
-    for (let snapshot = data.length / components - 1; snapshot >= 0; snapshot--) {
-      const value = data[snapshot * components + place.component]!;
-      if (!Number.isNaN(value)) return value;
-    }
-    return NaN;
+    const at = steps.findLastIndex((each, snapshot) => each <= step && !Number.isNaN(data[snapshot * components + place.component!]!));
+    return at < 0 ? NaN : data[at * components + place.component]!;
   },
   table(figure, arrays) {
     const { steps, panels } = read(figure, { arrays });

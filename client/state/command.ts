@@ -5,11 +5,10 @@ import { adapterText } from "./view.ts";
 
 const quoted = (word: string): string => (/^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`);
 
-/** The file that `deltascope train --config` reads, for a training run. */
-export const trainingConfig = ({ subject, params }: RunRequest): string => JSON.stringify({ subject, params }, null, 2);
-
 export function commandOf({ subject, probe, params }: RunRequest): string {
-  if (probe === trainingProbe) return [`npx deltascope train`, `--config ${trainingName(params)}.json`, `--out ${trainingName(params)}`].join(" \\\n  ");
+  // Its configuration is the request itself.
+  if (probe === trainingProbe) return ["npx deltascope train", `--config ${quoted(JSON.stringify({ model: subject.model, ...params }))}`, `--out ${trainingName(params)}`].join(" \
+  ");
   const model = subject.model === null ? [] : [`--model ${quoted(subject.model)}`];
   const adapters = subject.adapters.map(({ path, name, strength }) => `--adapter ${quoted(adapterText({ path, strength, name: name ?? null }))}`);
   return ["npx deltascope probe " + probe, ...model, ...adapters, `--params ${quoted(JSON.stringify(params))}`, `--out ${probe}-result`].join(" \\\n  ");

@@ -48,11 +48,12 @@ export function siteWords(figure: Figure, place: Place): string {
 }
 
 /** What the number of a figure without metrics is. */
-function numberWords(figure: Figure, place: Place): string {
+function numberWords(figure: Figure, place: Place, step: number | undefined): string {
+  const when = step === undefined ? "newest" : `at step ${step}`;
   if (figure.kind === "tokenGrid") return `${figure.panels[0]?.title.toLowerCase() ?? ""}, ${figure.panels[0]?.metric.label ?? figure.title}`;
   if (figure.kind === "attention") return "difference between the panels";
-  if (figure.kind === "lines") return `${figure.y.label} at ${siteWords(figure, place)}, newest`;
-  if (figure.kind === "ridgeline") return `${figure.unit} at ${siteWords(figure, place)}, newest`;
+  if (figure.kind === "lines") return `${figure.y.label} of ${siteWords(figure, place)}, ${when}`;
+  if (figure.kind === "ridgeline") return `${figure.unit || "singular value"} of ${siteWords(figure, place)}, ${when}`;
   return figure.kind === "spectrum" ? `singular value at ${siteWords(figure, place)}` : figure.title;
 }
 
@@ -96,11 +97,11 @@ export interface PinnedNumber {
 }
 
 /** Every number a figure has at a place, the drawn one first. */
-export function numbersAt(figure: Figure, result: ProbeResult, place: Place, metricId: string | null): readonly PinnedNumber[] {
+export function numbersAt(figure: Figure, result: ProbeResult, place: Place, metricId: string | null, step?: number): readonly PinnedNumber[] {
   const chosen = chosenMetric(figure, metricId);
   if (!chosen) {
-    const value = valueAt(figure, result.arrays, undefined, place);
-    return value === null ? [] : [{ label: numberWords(figure, place), value, unit: figure.kind === "spectrum" ? figure.unit : "" }];
+    const value = valueAt(figure, result.arrays, undefined, place, step);
+    return value === null ? [] : [{ label: numberWords(figure, place, step), value, unit: figure.kind === "spectrum" ? figure.unit : "" }];
   }
   const ordered = [chosen, ...metricsOf(figure).filter(({ id }) => id !== chosen.id)];
   return ordered.flatMap(({ id, label, unit }) => {

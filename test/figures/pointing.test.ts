@@ -88,4 +88,16 @@ describe("the value at a place", () => {
     expect(valueAt(figure, arrays, undefined, { layer: 3, site: "blocks.3.mlp.in", component: 0 })).toBe(expected);
     expect(valueAt(figure, arrays, undefined, { layer: 3, site: "mlp.in", component: 0 })).toBe(expected);
   });
+
+  test("of a figure over steps is the last one up to the step, and the newest when none is named", () => {
+    const { figure, arrays } = examples.siteLines!;
+    const place = { layer: 3, site: "blocks.3.mlp.in" };
+    const row = arrays.norm!.data.subarray(15 * 50, 16 * 50);
+    expect(valueAt(figure, arrays, undefined, place)).toBe(row[49]);
+    expect(valueAt(figure, arrays, undefined, place, 125)).toBe(row[12]);
+    const { figure: ridges, arrays: spectra } = examples.ridgeline!;
+    const component = { layer: 1, site: "blocks.1.attn.qkv", component: 2 };
+    expect(valueAt(ridges, spectra, undefined, component, 95)).toBe(spectra.spectra!.data[(45 + 9) * 8 + 2]);
+    expect(valueAt(ridges, spectra, undefined, component)).toBe(spectra.spectra!.data[(45 + 29) * 8 + 2]);
+  });
 });
