@@ -2,8 +2,9 @@
  * When to look inside a run, so that looking stays within a share of the time that training takes.
  * 1. The first step and the last are always looked at, with every monitor; the second with those that take less than two steps do.
  * 2. Each monitor has an account. Every second of training pays it an equal part of the share; a look takes what it took.
- *    It may look when its account holds two of its looks, so a dear monitor looks more rarely; and when after that all accounts
- *    together still hold one look of every monitor, which is the last step's.
+ *    What it holds and what the steps left will pay, at the pace of the last ones, is spread evenly: it looks when
+ *    (steps left) / (looks it can pay) steps have passed since it looked. So an account may be overdrawn on what is still to come,
+ *    the beginning is seen as finely as the end, a dear monitor looks more rarely, and a look of every monitor is kept for the last step.
  * 3. What an account holds beyond three looks goes into a common pool, from which the others draw, the longest unlooked first.
  * 4. Between looks lie at least (steps left) / (places left) steps, so that the places last to the end and none is overwritten.
  */
@@ -33,12 +34,16 @@ export interface BudgetState {
   readonly lastStep: number;
   readonly training: number;
   readonly looking: number;
+  /** Seconds a step, of the last ones; null before the first. */
+  readonly pace: number | null;
   readonly pool: number;
   readonly accounts: Readonly<Record<string, Account>>;
 }
 
 /** A monitor never looked at waits longest. */
 const never = -1;
+/** Weight of the newest step in the pace. */
+const paceWeight = 0.2;
 
 export class LookingBudget {
   readonly #plan: BudgetPlan;
@@ -48,6 +53,7 @@ export class LookingBudget {
   #lastStep = never;
   #training = 0;
   #looking = 0;
+  #pace: number | null = null;
 
   constructor(plan: BudgetPlan) {
     this.#plan = plan;
@@ -83,6 +89,8 @@ export class LookingBudget {
   /** A step of training took this long. */
   trained(seconds: number): void {
     this.#training += seconds;
+    // The first step compiles its program, so a pace that falls is believed at once.
+    this.#pace = this.#pace === null || seconds < this.#pace ? seconds : this.#pace + paceWeight * (seconds - this.#pace);
     const { maxShare } = this.#plan;
     for (const account of this.#accounts.values()) {
       account.balance += (maxShare * seconds) / this.#accounts.size;
@@ -102,7 +110,7 @@ export class LookingBudget {
     if (step === firstStep + 1 && snapshots > 3) return monitors.filter((id) => maxShare >= 1 || (this.#accounts.get(id)!.cost ?? 0) <= 2 * this.#training);
     if (step < this.#lastStep + this.#spacing()) return [];
     if (every !== null && step % every !== 0) return [];
-    return maxShare >= 1 ? monitors : this.#affordable();
+    return maxShare >= 1 ? monitors : this.#affordable(step);
   }
 
   /** @param seconds what each monitor took at this step */
@@ -122,7 +130,7 @@ export class LookingBudget {
   }
 
   state(): BudgetState {
-    return { used: this.#used, lastStep: this.#lastStep, training: this.#training, looking: this.#looking, pool: this.#pool, accounts: Object.fromEntries([...this.#accounts].map(([id, account]) => [id, { ...account }])) };
+    return { used: this.#used, lastStep: this.#lastStep, training: this.#training, looking: this.#looking, pace: this.#pace, pool: this.#pool, accounts: Object.fromEntries([...this.#accounts].map(([id, account]) => [id, { ...account }])) };
   }
 
   restore(state: BudgetState): void {
@@ -130,6 +138,7 @@ export class LookingBudget {
     this.#lastStep = state.lastStep;
     this.#training = state.training;
     this.#looking = state.looking;
+    this.#pace = state.pace;
     this.#pool = state.pool;
     for (const [id, account] of Object.entries(state.accounts)) if (this.#accounts.has(id)) this.#accounts.set(id, { ...account });
   }
@@ -140,20 +149,26 @@ export class LookingBudget {
     return Math.max(1, Math.ceil((totalSteps - this.#lastStep) / (snapshots - this.#used)));
   }
 
-  #affordable(): string[] {
-    let pool = this.#pool;
+  #affordable(step: number): string[] {
+    const { maxShare, totalSteps, monitors } = this.#plan;
     const accounts = [...this.#accounts.values()];
-    let free = pool + accounts.reduce((sum, { balance, cost }) => sum + balance - (cost ?? 0), 0);
+    const left = totalSteps - step;
+    const income = maxShare * left * (this.#pace ?? 0);
+    let pool = this.#pool;
+    /** What all accounts may still spend before the last step's look. */
+    let free = pool + income + accounts.reduce((sum, { balance, cost }) => sum + balance - (cost ?? 0), 0);
     const chosen = new Set<string>();
     const waiting = [...this.#accounts].sort(([, a], [, b]) => a.lastStep - b.lastStep || (a.cost ?? 0) - (b.cost ?? 0));
-    for (const [id, { balance, cost: known }] of waiting) {
+    for (const [id, { balance, cost: known, lastStep }] of waiting) {
       const cost = known ?? 0;
-      const missing = 2 * cost - balance;
-      if (missing > pool || cost > free) continue;
-      pool -= Math.max(0, missing);
+      const own = balance + pool + income / accounts.length - cost;
+      if (cost > free || cost > own) continue;
+      // The looks that can be paid, this one among them, spread over the steps since the last and those to come.
+      if ((step - lastStep) * own < cost * left) continue;
+      pool -= Math.min(pool, Math.max(0, cost - balance));
       free -= cost;
       chosen.add(id);
     }
-    return this.#plan.monitors.filter((id) => chosen.has(id));
+    return monitors.filter((id) => chosen.has(id));
   }
 }

@@ -57,7 +57,7 @@ const mostMarkers = 200;
 
 const account = z.object({ balance: z.number(), cost: z.number().nullable(), lastStep: z.number() });
 const savedState = z.object({
-  budget: z.object({ used: z.number(), lastStep: z.number(), training: z.number(), looking: z.number(), pool: z.number(), accounts: z.record(z.string(), account) }),
+  budget: z.object({ used: z.number(), lastStep: z.number(), training: z.number(), looking: z.number(), pace: z.number().nullable(), pool: z.number(), accounts: z.record(z.string(), account) }),
   curves: z.object({ smoothed: z.object({ sum: z.number(), weight: z.number() }), open: z.object({ steps: z.number() }).catchall(z.number()), evaluations: z.number() }),
   markers: z.array(z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() })),
   preparation: z.number(),
