@@ -57,6 +57,7 @@ try {
         await page.keyboard.press("i");
         await page.waitForTimeout(200);
         await save("drawer");
+        await page.keyboard.press("i");
       } else {
         for (const probe of probes) {
           await page.getByRole("tab", { name: probe }).click();
