@@ -89,6 +89,8 @@ export class Trainer {
   #step = 0;
   #best: BestSoFar = null;
   #stopped = false;
+  /** The step of the best evaluation before the present best. */
+  #superseded: number | null = null;
   #gradients: Readonly<Record<string, Float32Array>> = {};
   #resumedFrom: { readonly folder: string; readonly step: number } | null = null;
 
@@ -148,9 +150,16 @@ export class Trainer {
         return;
       }
       yield await this.#oneStep(signal);
-      const isLast = this.#step === totalSteps;
-      if (this.#evaluation.length > 0 && (this.#step % evaluateEvery === 0 || isLast)) yield await this.#evaluate(signal);
-      if (this.#step % checkpointEvery === 0 || this.#isDone()) yield this.#checkpoint();
+      let isBest = false;
+      if (this.#evaluation.length > 0 && (this.#step % evaluateEvery === 0 || this.#step === totalSteps)) {
+        const before = this.#best?.step;
+        const evaluation = await this.#evaluate(signal);
+        isBest = evaluation.isBest;
+        if (isBest) this.#superseded = before ?? null;
+        yield evaluation;
+      }
+      // The best so far is always there to be opened.
+      if (this.#step % checkpointEvery === 0 || isBest || this.#isDone()) yield this.#checkpoint();
     }
     yield { type: "ended", step: this.#step, reason: this.#stopped ? "patience" : "finished" };
   }
@@ -228,8 +237,11 @@ export class Trainer {
     const { folder, params, saveMore } = this.#options;
     writeCheckpoint(folder, this.adaptation, this.#optimizer, { step: this.#step, best: this.#best, stopped: this.#stopped }, saveMore);
     const steps = checkpointSteps(folder);
-    const best = steps.findLast((step) => this.#best !== null && step <= this.#best.step);
-    const removable = steps.filter((step) => step !== best && step !== this.#step);
+    // A checkpoint that was there as the best alone goes with its title.
+    const old = this.#superseded;
+    this.#superseded = null;
+    if (old !== null && old !== this.#step && old % this.plan.checkpointEvery !== 0 && steps.includes(old)) removeCheckpoint(folder, old);
+    const removable = steps.filter((step) => step !== this.#best?.step && step !== this.#step && step !== old);
     for (const step of removable.slice(0, Math.max(0, steps.length - params.keepCheckpoints))) removeCheckpoint(folder, step);
     return { type: "checkpoint", step: this.#step };
   }
