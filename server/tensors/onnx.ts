@@ -6,6 +6,7 @@
 import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
+import { keepFreedMemory } from "./allocator.ts";
 import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 import type { Value } from "./graph.ts";
@@ -180,6 +181,7 @@ function sessionOptions(name: OnnxEngineName, threads: number | undefined): Infe
 
 /** @throws "engine.unavailable" when onnxruntime-node cannot be loaded */
 export async function createOnnxEngine(name: OnnxEngineName, options: OnnxEngineOptions = {}): Promise<Engine> {
+  keepFreedMemory();
   return new OnnxEngine(name, await loadOrt(), options);
 }
 
