@@ -24,7 +24,9 @@ const rows: readonly Row[] = [
   { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 7 },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "layer × head sweep, 16 tokens", ours: "head_sweep", theirs: "head_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
-  { label: "LoRA r=8 loss and gradients, 1×128", ours: "lora_step", theirs: "lora_step", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
+  { label: "LoRA r=8 training step, 1×128", ours: "lora_step", theirs: "lora_step", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
+  { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
+  { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "llama-small", repeats: 5 },
   { label: "spectra of a 7B-shape adapter, 224 sites, rank 16", ours: "spectra", theirs: "spectra", peer: "torch QR + SVD", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "llama-small", repeats: 7 },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "llama-small", repeats: 3 },
@@ -45,13 +47,26 @@ interface Measured {
   readonly peakBytes: number;
 }
 
-function run(command: string, args: readonly string[]): Measured | string {
+/** Twice, ours and theirs in turn, as a machine is not equally quiet all the time. */
+const rounds = 2;
+
+function both(first: Timed | string, second: Timed | string): Measured | string {
+  if (typeof first === "string") return first;
+  if (typeof second === "string") return second;
+  const sorted = [...first.seconds, ...second.seconds].toSorted((a, b) => a - b);
+  return { median: sorted[Math.floor(sorted.length / 2)]!, peakBytes: Math.max(first.peakBytes, second.peakBytes) };
+}
+
+interface Timed {
+  readonly seconds: readonly number[];
+  readonly peakBytes: number;
+}
+
+function run(command: string, args: readonly string[]): Timed | string {
   const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 });
   const line = done.stdout.trim().split("\n").at(-1) ?? "";
   if (done.status !== 0 || !line.startsWith("{")) return (done.stderr.trim().split("\n").at(-1) ?? "failed").slice(0, 120);
-  const { seconds, peakBytes } = JSON.parse(line) as { seconds: number[]; peakBytes: number };
-  const sorted = seconds.toSorted((a, b) => a - b);
-  return { median: sorted[Math.floor(sorted.length / 2)]!, peakBytes };
+  return JSON.parse(line) as Timed;
 }
 
 const print = (text: string) => process.stdout.write(`${text}\n`);
@@ -65,10 +80,16 @@ const results: Record<string, unknown>[] = [];
 for (const row of rows) {
   if (only !== undefined && !`${row.checkpoint} ${row.label}`.includes(only)) continue;
   const path = makeCheckpoint(root, row.checkpoint);
-  const ours = run(process.execPath, ["--import", "tsx", join(here, "measure.ts"), row.ours, path, String(row.repeats)]);
-  const theirs = hasPeers && row.theirs ? run(python, [join(here, "peers.py"), row.theirs, path, String(row.repeats)]) : null;
+  const { theirs: peer } = row;
+  const all = Array.from({ length: rounds }, () => ({
+    ours: run(process.execPath, ["--import", "tsx", join(here, "measure.ts"), row.ours, path, String(row.repeats)]),
+    theirs: hasPeers && peer ? run(python, [join(here, "peers.py"), peer, path, String(row.repeats)]) : null,
+  }));
+  const [one, two] = [all[0]!, all[1]!];
+  const ours = both(one.ours, two.ours);
+  const theirs = one.theirs && two.theirs ? both(one.theirs, two.theirs) : null;
   const cell = (measured: Measured | string | null, show: (m: Measured) => string) => (measured === null ? "" : typeof measured === "string" ? `failed: ${measured}` : show(measured));
-  const ratio = ours && theirs && typeof ours !== "string" && typeof theirs !== "string" ? `${(theirs.median / ours.median).toFixed(1)}×` : "";
+  const ratio = ours && theirs && typeof ours !== "string" && typeof theirs !== "string" ? `${(theirs.median / ours.median).toPrecision(3)}×` : "";
   print(`| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`);
   results.push({ ...row, ours, theirs });
 }
