@@ -91,7 +91,7 @@ export class Runner {
       resid = await stage("block", layer, { resid, ...rotary }, positions);
     }
     if (!needsUnembed) return { taps: collected, logits: null };
-    const atOne = typeof request.logits === "object" && !taps.some((place) => place.stage === "unembed");
+    const atOne = typeof request.logits === "object" && !taps.concat(edits.map(({ place }) => place)).some((place) => place.stage === "unembed");
     const final = atOne ? takePosition(resid, (request.logits as { position: number }).position) : resid;
     const logits = await stage("unembed", 0, { resid: final }, atOne ? 1 : positions);
     if (request.logits === "none") return { taps: collected, logits: null };
@@ -181,6 +181,10 @@ function gates(settings: readonly AdapterSetting[], adapter: string, site: strin
     data.fill(setting.strengths[adapter] ?? 0, row * rank, (row + 1) * rank);
     for (const gate of setting.components ?? []) {
       if (gate.adapter !== adapter || gate.site !== site) continue;
+      if (gate.component === null) {
+        for (let k = 0; k < rank; k++) data[row * rank + k]! *= gate.value;
+        continue;
+      }
       if (gate.component >= rank) throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);
       data[row * rank + gate.component]! *= gate.value;
     }

@@ -11,7 +11,7 @@ import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import { hookPlace, hookShape, type HookPlace } from "./hookNames.ts";
 import type { Runner } from "./runner.ts";
-import type { AdapterSetting, BatchEdit, World } from "./worlds.ts";
+import type { AdapterSetting, BatchEdit, ComponentGate, World } from "./worlds.ts";
 
 export interface SweepRequest {
   readonly runner: Runner;
@@ -120,8 +120,7 @@ function firstLayer(request: SweepRequest, world: World): number {
       for (const saved of adapter.saved) layers.push(saved.stage === "embed" ? -1 : saved.stage === "unembed" ? runner.model.config.nLayers - 1 : saved.layer);
     }
   }
-  const same = JSON.stringify(world.setting.components ?? []) === JSON.stringify(setting.components ?? []);
-  for (const gate of same ? [] : [...(world.setting.components ?? []), ...(setting.components ?? [])]) {
+  for (const gate of differingGates(world.setting, setting)) {
     const site = runner.adapters.find((adapter) => adapter.name === gate.adapter)?.sites.get(gate.site);
     if (!site) {
       const known = runner.adapters.flatMap((adapter) => [...adapter.sites.keys()]);
@@ -130,6 +129,20 @@ function firstLayer(request: SweepRequest, world: World): number {
     layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
   }
   return layers.length === 0 ? runner.model.config.nLayers - 1 : Math.min(...layers);
+}
+
+/** Gates that only one of two settings has, or that have another value there. */
+function differingGates(one: AdapterSetting, other: AdapterSetting): ComponentGate[] {
+  const byPlace = ({ components = [] }: AdapterSetting) => {
+    const found = new Map<string, ComponentGate>();
+    for (const gate of components) {
+      const place = `${gate.adapter}|${gate.site}|${gate.component}`;
+      found.set(place, { ...gate, value: gate.value * (found.get(place)?.value ?? 1) });
+    }
+    return found;
+  };
+  const [ours, theirs] = [byPlace(one), byPlace(other)];
+  return [...[...ours].filter(([place, { value }]) => theirs.get(place)?.value !== value), ...[...theirs].filter(([place]) => !ours.has(place))].map(([, gate]) => gate);
 }
 
 /** All worlds of a tile edit the same hooks from the same sources; only the masks differ. */

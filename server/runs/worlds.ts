@@ -1,12 +1,13 @@
 /** A world is one counterfactual: which adapters are on and how strongly, per component; which activations are replaced. */
 import type { FloatTensor } from "../tensors/hostTensor.ts";
 
-/** One singular component of one adapter at one site, set to `value` (1 = as trained, 0 = off). */
+/** One singular component of one adapter at one site, or all of them, set to `value` (1 = as trained, 0 = off). Gates on the same component multiply. */
 export interface ComponentGate {
   readonly adapter: string;
   /** Full site name, "blocks.3.mlp.in". */
   readonly site: string;
-  readonly component: number;
+  /** Null: every component of the site. */
+  readonly component: number | null;
   readonly value: number;
 }
 

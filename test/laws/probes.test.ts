@@ -8,8 +8,12 @@ import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 
 let subject: Subject;
+let pair: Subject;
+const open = (...adapters: readonly string[]) =>
+  openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: adapters.map((folder, i) => ({ path: join(referenceDir, "adapters", folder), name: "ab"[i]!, strength: 1 })) }, { engine: "onnx-cpu" });
 beforeAll(async () => {
-  subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [{ path: join(referenceDir, "adapters", "gpt2-all"), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  subject = await open("gpt2-all");
+  pair = await open("gpt2-all", "gpt2-c_attn");
 });
 
 /** Training changes weights and writes a folder; it is held to the same and more by its own tests. */
@@ -21,12 +25,14 @@ const params: Record<Looking, Record<string, unknown>> = {
   componentAblation: { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 },
   logitLens: { prompt: [5, 6, 7, 8] },
   attentionPatterns: { prompt: [5, 6, 7, 8] },
+  acrossTime: { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 },
 };
+const subjectOf = (name: Looking): Subject => (probes[name].adapters.min > 1 ? pair : subject);
 const names = Object.keys(params) as Looking[];
 
 async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeResult> {
   let result = emptyResult;
-  for await (const event of probes[name].run(subject, raw, new AbortController().signal)) result = applyEvent(result, event);
+  for await (const event of probes[name].run(subjectOf(name), raw, new AbortController().signal)) result = applyEvent(result, event);
   return result;
 }
 
@@ -70,7 +76,7 @@ describe.each(names)("%s", (name) => {
     const controller = new AbortController();
     controller.abort();
     const drained = (async () => {
-      for await (const event of probes[name].run(subject, params[name], controller.signal)) void event;
+      for await (const event of probes[name].run(subjectOf(name), params[name], controller.signal)) void event;
     })();
     await expect(drained).rejects.toThrow(/cancelled/);
   });
