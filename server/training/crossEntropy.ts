@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 
 /** Logits of this many numbers at once, 104 MB: every chunk packs the whole unembedding anew for its products, so they are not small. */
-const chunkNumbers = 26_000_000;
+const defaultChunk = 26_000_000;
 
 export interface EntropyContext {
   /** Hidden states that predict, `[n, d]`. */
@@ -22,8 +22,9 @@ export interface EntropyContext {
  * Σ_i scale_i · (lse(logits_i) − (1 − ε) logits_i[target_i] − ε mean(logits_i)), a scalar; differentiable in `hidden` only.
  *
  * Row by row the gradient is scale_i · (softmax_i · W − (1 − ε) W[target_i] − ε mean(W)): products with W, no one-hot.
+ * @param chunkNumbers most numbers of logits at once
  */
-export function frozenCrossEntropy(context: EntropyContext): Tensor {
+export function frozenCrossEntropy(context: EntropyContext, chunkNumbers: number = defaultChunk): Tensor {
   const { table, targets, scale, smoothing } = context;
   const [rows, d] = [context.hidden.shape[0], context.hidden.shape[1]!];
   const op = tf.customGrad((given, save) => {
@@ -31,7 +32,7 @@ export function frozenCrossEntropy(context: EntropyContext): Tensor {
     const mean = smoothing > 0 ? tf.mean(table, 0, true) : null;
     const losses: Tensor[] = [];
     const gradients: Tensor[] = [];
-    for (const [from, size] of chunks(rows, table.shape[0])) {
+    for (const [from, size] of chunks(rows, table.shape[0], chunkNumbers)) {
       const h: Tensor = tf.slice(hidden, [from, 0], [size, d]);
       const weight = tf.slice(scale, [from], [size]);
       const { probabilities, lse } = softmaxRows(tf.matMul(h, table, false, true));
@@ -63,7 +64,7 @@ export function logitsCrossEntropy(logits: Tensor, targets: Tensor, scale: Tenso
 /** Of each row: −log p(target), and whether the target is the likeliest. `[n]` each */
 export function targetScores({ hidden, table, targets }: Pick<EntropyContext, "hidden" | "table" | "targets">): { nll: Tensor; correct: Tensor } {
   const [rows, d] = [hidden.shape[0], hidden.shape[1]!];
-  const parts = chunks(rows, table.shape[0]).map(([from, size]) => {
+  const parts = chunks(rows, table.shape[0], defaultChunk).map(([from, size]) => {
     const logits = tf.matMul(tf.slice(hidden, [from, 0], [size, d]), table, false, true);
     return logitScores(logits, tf.slice(targets, [from], [size]));
   });
@@ -84,7 +85,7 @@ function softmaxRows(logits: Tensor): { probabilities: Tensor; lse: Tensor } {
 }
 
 /** [start, size] of runs of rows whose logits fit into a chunk. */
-function chunks(rows: number, vocabulary: number): [from: number, size: number][] {
+function chunks(rows: number, vocabulary: number, chunkNumbers: number): [from: number, size: number][] {
   const most = Math.max(1, Math.floor(chunkNumbers / vocabulary));
   const size = Math.ceil(rows / Math.ceil(rows / most));
   return Array.from({ length: Math.ceil(rows / size) }, (_, i) => [i * size, Math.min(size, rows - i * size)]);
