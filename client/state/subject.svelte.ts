@@ -46,6 +46,11 @@ class SubjectState {
     return this.open(this.model, [...this.adapters, { path, name: null, strength: 1, isOn: true }], "adapter");
   }
 
+  /** Two adapters on and in this order; the others of the same base stay, switched off. */
+  openPair(model: string | null, pair: readonly [AdapterView, AdapterView]): Promise<boolean> {
+    return this.open(model, withOthersOff(pair, model === this.model ? this.adapters : []), "adapter");
+  }
+
   removeAdapter(index: number): Promise<boolean> {
     return this.open(this.model, this.adapters.toSpliced(index, 1), "adapter");
   }
@@ -59,6 +64,12 @@ export const lastPart = (path: string): string => path.split(/[\\/]/).findLast((
 
 function subjectRequest(model: string | null, adapters: readonly AdapterView[]): SubjectRequest {
   return { model, adapters: adapters.map(({ path, name, strength }) => ({ path, strength, ...(name === null ? {} : { name }) })) };
+}
+
+/** An adapter that stays gives up a name the pair takes. */
+export function withOthersOff(pair: readonly AdapterView[], others: readonly AdapterView[]): AdapterView[] {
+  const staying = others.filter(({ path }) => pair.every((one) => one.path !== path));
+  return [...pair, ...staying.map((adapter) => ({ ...adapter, isOn: false, name: pair.some(({ name }) => name === adapter.name) ? null : adapter.name }))];
 }
 
 /** Two checkpoints of one training run are often both called "checkpoint-100": the later ones get a number. */

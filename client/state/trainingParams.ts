@@ -40,6 +40,18 @@ export const trainingProbe = "train";
 /** The adapter's name, which tells training runs apart. */
 export const trainingName = (params: Readonly<Record<string, unknown>>): string => (typeof params["name"] === "string" ? params["name"] : "adapter");
 
+export interface PinnedPrompt {
+  readonly prompt: string;
+  readonly answer: string | null;
+  readonly counterAnswer: string | null;
+}
+
+/** The value of `probes.prompts`; what is no pinned prompt is left out. */
+export function pinnedPrompts(value: unknown): readonly PinnedPrompt[] {
+  const text = (each: unknown): string | null => (typeof each === "string" ? each : null);
+  return Array.isArray(value) ? value.flatMap((item: unknown) => (isRecord(item) && typeof item["prompt"] === "string" ? [{ prompt: item["prompt"], answer: text(item["answer"]), counterAnswer: text(item["counterAnswer"]) }] : [])) : [];
+}
+
 export interface FieldGroup {
   readonly id: string;
   readonly title: string;

@@ -1,7 +1,7 @@
 /** What a person does, across the states: open the demo, run, go to a probe, follow a link, go back. */
 import { api, type Health } from "../api.ts";
 import type { Place } from "../../probes/result.ts";
-import type { DemoCard, RunRequest } from "../../server/wire.ts";
+import type { DemoCard, RunRecord, RunRequest } from "../../server/wire.ts";
 import { comparison } from "./comparison.svelte.ts";
 import { schemaProperties } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
@@ -11,8 +11,14 @@ import { selection } from "./selection.svelte.ts";
 import { steps } from "./steps.svelte.ts";
 import { subject } from "./subject.svelte.ts";
 import { training, type BranchPoint } from "./training.svelte.ts";
-import { trainingProbe } from "./trainingParams.ts";
+import { flattened, pinnedPrompts, trainingProbe } from "./trainingParams.ts";
 import { isEmptyView, noPrompts, promptNames, viewFromQuery, viewQuery, type AdapterView, type PromptTexts, type View } from "./view.ts";
+
+interface OpenCheckpoint {
+  readonly step: number;
+  /** Its PEFT folder. */
+  readonly path: string;
+}
 
 class Workbench {
   health = $state.raw<Health | null>(null);
@@ -128,6 +134,18 @@ class Workbench {
     probes.active = trainingProbe;
     training.openForm(branchOf);
     this.remember("push");
+  }
+
+  /** Opens two checkpoints of a training run, and asks which parts of one make the other behave like it. */
+  async patchAcross({ request }: RunRecord, into: OpenCheckpoint, from: OpenCheckpoint): Promise<boolean> {
+    const view = ({ path, step }: OpenCheckpoint): AdapterView => ({ path, name: `step-${step}`, strength: 1, isOn: true });
+    if (!(await subject.openPair(request.subject.model, [view(into), view(from)]))) return false;
+    const pinned = pinnedPrompts(flattened(request.params)["probes.prompts"])[0];
+    if (pinned) prompts.setAll({ ...noPrompts, clean: pinned.prompt, answer: pinned.answer ?? "", counterAnswer: pinned.counterAnswer ?? "" });
+    selection.clear();
+    steps.clear();
+    await this.goToProbe("acrossTime", { run: true });
+    return true;
   }
 
   setStep(step: number | null): void {

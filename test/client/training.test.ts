@@ -1,7 +1,7 @@
 /** The form of a training run, and runs side by side. */
 import { describe, expect, test } from "vitest";
 import { listFrom, nestedFields, type ParamField } from "../../client/state/paramFields.ts";
-import { changesFrom, fieldOfError, flattened, nested, trainingForm } from "../../client/state/trainingParams.ts";
+import { changesFrom, fieldOfError, flattened, nested, pinnedPrompts, trainingForm } from "../../client/state/trainingParams.ts";
 import { comparedFigures, comparedSettings, lastNumbers, runNames } from "../../client/views/comparedFigures.ts";
 import type { ComparedRun } from "../../client/state/comparison.svelte.ts";
 import { probes } from "../../probes/registry.ts";
@@ -97,6 +97,11 @@ describe("an error of the preview", () => {
   test("that speaks of no field stands alone", () => {
     expect(fieldOfError("the disk is full", {}, paths)).toBeNull();
   });
+});
+
+test("pinned prompts are read from settings as they come, and what is none is left out", () => {
+  expect(pinnedPrompts([{ prompt: "a", answer: " b" }, { answer: "c" }, "d", null])).toEqual([{ prompt: "a", answer: " b", counterAnswer: null }]);
+  expect(pinnedPrompts(undefined)).toEqual([]);
 });
 
 const lines = (id: string, series: LinesFigure["series"]): LinesFigure => ({ kind: "lines", id, title: id === "loss" ? "Loss" : "Size", subtitle: "", x: { label: "step", unit: "", values: { array: "step" } }, y: { label: id, unit: "nats", scale: "linear" }, series });

@@ -155,6 +155,21 @@ describe("a run", () => {
     await expect.poll(() => page.getByRole("switch").count(), { timeout: runWithinMs }).toBe(before + 1);
   });
 
+  test("has the parts of one checkpoint put into another, on its first pinned prompt", async () => {
+    await startRun("across", 60);
+    await isDone();
+    const checkpoints = page.getByRole("radiogroup", { name: "Checkpoint at step" }).getByRole("radio");
+    const [early, late] = [(await checkpoints.first().innerText()).trim(), (await checkpoints.last().innerText()).trim()];
+    await checkpoints.first().click();
+    await page.getByRole("combobox", { name: "Step whose parts are taken" }).selectOption(`step ${late}`);
+    await button(`Patch into step ${early}`).click();
+    await figure("across").getByText(`step-${late} into step-${early}`).first().waitFor({ timeout: runWithinMs });
+    await expect.poll(() => page.locator(".checks").getByLabel("holds", { exact: true }).count(), { timeout: runWithinMs }).toBe(4);
+    expect(await page.getByRole("switch", { checked: true }).count()).toBe(2);
+    expect(new URL(page.url()).searchParams.get("probe")).toBe("acrossTime");
+    expect(new URL(page.url()).searchParams.get("clean")).toBe("The capital of Arvenia is");
+  });
+
   test("writes the spectrum of the step that the slider shows into its file", async () => {
     await startRun("exported", 40);
     await isDone();
