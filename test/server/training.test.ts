@@ -109,7 +109,7 @@ describe("a training run over HTTP", () => {
   });
 
   test("does not keep probes and questions waiting", async () => {
-    const { id } = await server.startRun("train", { ...params, steps: 2000, checkpointEvery: 1000 }, model);
+    const { id } = await server.startRun("train", { ...params, steps: 2000, checkpointEvery: 1000, evaluateEvery: 1000 }, model);
     await until(() => (server.board.record(id).progress?.done ?? 0) > 0);
     const lens = await server.startRun("logitLens", { prompt: "The capital of Arvenia is" }, model);
     expect(await server.ended(lens.id)).toMatchObject({ state: "done" });
