@@ -8,6 +8,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { workerNodeFlags } from "../server/jobs/workerProcess.ts";
 import { makeCheckpoint, type CheckpointName } from "./checkpoints.ts";
 
 interface Row {
@@ -82,7 +83,7 @@ for (const row of rows) {
   const path = makeCheckpoint(root, row.checkpoint);
   const { theirs: peer } = row;
   const all = Array.from({ length: rounds }, () => ({
-    ours: run(process.execPath, ["--import", "tsx", join(here, "measure.ts"), row.ours, path, String(row.repeats)]),
+    ours: run(process.execPath, [...workerNodeFlags, "--import", "tsx", join(here, "measure.ts"), row.ours, path, String(row.repeats)]),
     theirs: hasPeers && peer ? run(python, [join(here, "peers.py"), peer, path, String(row.repeats)]) : null,
   }));
   const [one, two] = [all[0]!, all[1]!];

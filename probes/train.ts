@@ -41,7 +41,7 @@ export const train = defineProbe<TrainingParams>({
     yield progress(trainer);
     yield* tileEvents(await watch.prepare(trainer.step, signal));
     for await (const event of trainer.run(signal, () => workspace.isPaused())) {
-      const looks = watch.looks;
+      const [looks, counted, started] = [watch.looks, watch.lookingSeconds, performance.now()];
       yield* tileEvents(await watch.after(event, trainer.gradients));
       if (event.type === "step") yield progress(trainer);
       // Figures change with their markers, which come with looks and notes.
@@ -49,6 +49,8 @@ export const train = defineProbe<TrainingParams>({
         yield* figures.events(watch);
         yield* words(watch, event.type === "ended" && event.reason !== "paused");
       }
+      // All between two steps is looking: what the monitors took is counted, the rest is what was yielded and whoever took it.
+      watch.spent((performance.now() - started) / 1000 - (watch.lookingSeconds - counted));
     }
   },
 });

@@ -255,8 +255,13 @@ const words = (value: number): string => String(Number(value.toPrecision(3)));
 /** Figure events of what changed since they were last asked for: markers and words grow, everything else is in the arrays. */
 export class FigureChanges {
   readonly #sent = new Map<string, string>();
+  #seen = "";
 
   events(watch: Watch): ProbeEvent[] {
+    // All that figures say beside the arrays they point at.
+    const seen = JSON.stringify([watch.markers.length, finite(watch.numbers("validation_accuracy")).length > 0, watch.active.includes("intruders") ? openWords(watch) : ""]);
+    if (seen === this.#seen) return [];
+    this.#seen = seen;
     return trainingFigures(watch).flatMap((figure): ProbeEvent[] => {
       const text = JSON.stringify(figure);
       if (this.#sent.get(figure.id) === text) return [];

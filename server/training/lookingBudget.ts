@@ -101,6 +101,17 @@ export class LookingBudget {
     }
   }
 
+  /** Time that all looks together took beside the monitors' own: keeping numbers, figures and words, and handing them on. */
+  spent(seconds: number): void {
+    this.#looking += seconds;
+    for (const account of this.#accounts.values()) account.balance -= seconds / this.#accounts.size;
+  }
+
+  /** Looking time, in seconds. */
+  get looking(): number {
+    return this.#looking;
+  }
+
   /** The monitors to look with after this step; none when it is not time. */
   due(step: number, isLast = step === this.#plan.totalSteps): readonly string[] {
     const { every, snapshots, maxShare, firstStep, monitors } = this.#plan;

@@ -132,6 +132,16 @@ export class Watch {
     return this.#budget.share;
   }
 
+  /** Seconds of looking so far. */
+  get lookingSeconds(): number {
+    return this.#budget.looking;
+  }
+
+  /** Counts time that went into handing on what was seen as looking. */
+  spent(seconds: number): void {
+    this.#budget.spent(seconds);
+  }
+
   /** Whether only the looks at the first two steps were taken, which the share does not bound. */
   get isStarting(): boolean {
     return this.#budget.isStarting;
