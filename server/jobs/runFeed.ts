@@ -1,13 +1,18 @@
 /** The live result of one run: folds events as they come, hands them on in batches of at most 20 a second, the first at once. */
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 
-const batchEveryMs = 50;
+/** Between two batches at first; a run that goes on is told of more rarely: nobody reads more than five changes a second. */
+const firstBatchEveryMs = 50;
+const laterBatchEveryMs = 200;
+/** A tenth of its age passes between two batches. */
+const ageShare = 0.1;
 export type FeedListener = (events: readonly ProbeEvent[]) => void;
 
 export class RunFeed {
   #result: ProbeResult;
   #pending: ProbeEvent[] = [];
   #lastFlush = -Infinity;
+  readonly #started = performance.now();
   #timer: NodeJS.Timeout | null = null;
   readonly #listeners = new Set<FeedListener>();
 
@@ -24,7 +29,8 @@ export class RunFeed {
   push(event: ProbeEvent): void {
     this.#result = applyEvent(this.#result, event);
     this.#pending.push(event);
-    const wait = this.#lastFlush + batchEveryMs - performance.now();
+    const now = performance.now();
+    const wait = this.#lastFlush + Math.min(laterBatchEveryMs, Math.max(firstBatchEveryMs, ageShare * (now - this.#started))) - now;
     if (wait <= 0) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), wait);
   }

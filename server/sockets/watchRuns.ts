@@ -60,8 +60,8 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
   const hasMore = (): boolean => isStale;
   const isStopped = (): boolean => stop.signal.aborted;
 
-  const emit = (events: ProbeEvent[]): void => {
-    socket.emit("run:events", { runId, seq: seq++, ...packEvents(events) });
+  const emit = (packet: Packet): void => {
+    socket.emit("run:events", { runId, seq: seq++, ...packet });
   };
   const lineIsFree = async (): Promise<void> => {
     while (isBehind(socket) && !isStopped()) await delay(askEveryMs);
@@ -120,8 +120,20 @@ function eventBytes(events: readonly ProbeEvent[]): number {
   return events.reduce((sum, event) => sum + anyEventBytes + (event.type === "tile" ? event.data.byteLength : event.type === "figure" ? figureBytes : 0), 0);
 }
 
+type Packet = ReturnType<typeof packEvents>;
+/** A feed gives all who follow it one batch, which is packed once. */
+const packed = new WeakMap<readonly ProbeEvent[], readonly Packet[]>();
+
+function packets(events: readonly ProbeEvent[]): readonly Packet[] {
+  const known = packed.get(events);
+  if (known) return known;
+  const made = cut(events).map(packEvents);
+  packed.set(events, made);
+  return made;
+}
+
 /** Cut after so many bytes; the order stays. */
-function packets(events: readonly ProbeEvent[]): ProbeEvent[][] {
+function cut(events: readonly ProbeEvent[]): ProbeEvent[][] {
   const all: ProbeEvent[][] = [[]];
   let bytes = 0;
   for (const event of events) {
