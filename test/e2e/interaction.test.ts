@@ -104,8 +104,8 @@ describe("a pin", () => {
     await page.getByRole("button", { name: /Lens here/ }).click();
     await finished();
     expect(await activeTab()).toBe("Lens");
-    expect(await page.locator("svg[data-kind=tokenGrid] .selected").count()).toBeGreaterThanOrEqual(1);
-    expect(await picked().innerText()).toContain("Top tokens");
+    await expect.poll(() => page.locator("svg[data-kind=tokenGrid] .selected").count()).toBeGreaterThanOrEqual(1);
+    await expect.poll(() => picked().innerText()).toContain("Top tokens");
   });
 });
 

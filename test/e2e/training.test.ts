@@ -56,6 +56,17 @@ async function startRun(name: string, steps: number): Promise<void> {
   await page.locator("[data-figure=loss] path.curve").first().waitFor({ timeout: runWithinMs });
 }
 
+/** What a reading is once it stays: the last redraw comes a moment after the last numbers. */
+async function settled(read: () => Promise<string>): Promise<string> {
+  let before = await read();
+  for (;;) {
+    await page.waitForTimeout(700);
+    const now = await read();
+    if (now === before) return now;
+    before = now;
+  }
+}
+
 const isDone = () => expect.poll(heading, { timeout: runWithinMs }).toMatch(/done/);
 
 /** Drawn only when near; the page scrolls, not the document. */
@@ -106,7 +117,7 @@ describe("a run", () => {
     const early = await curves();
     await expect.poll(curves, { timeout: runWithinMs }).not.toBe(early);
     await isDone();
-    const last = await curves();
+    const last = await settled(curves);
     await slider().focus();
     for (let times = 0; times < 8; times += 1) await page.keyboard.press("ArrowLeft");
     await expect.poll(stepInAddress).not.toBeNull();
