@@ -29,7 +29,11 @@ export default defineConfig(
     extends: [tseslint.configs.strictTypeChecked],
     plugins: { "import-x": importX },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
-    settings: { "import-x/resolver-next": [createNodeResolver({ extensions: [".ts"] })], "import-x/parsers": { "@typescript-eslint/parser": [".ts"] }, "import-x/extensions": [".ts"] },
+    settings: {
+      "import-x/resolver-next": [createNodeResolver({ extensions: [".ts"] })],
+      "import-x/parsers": { "@typescript-eslint/parser": [".ts"] },
+      "import-x/extensions": [".ts"],
+    },
     rules: {
       "@typescript-eslint/no-non-null-assertion": "off",
       "@typescript-eslint/restrict-template-expressions": "off",
@@ -58,20 +62,39 @@ export default defineConfig(
     // The client knows the server only through its types; `figures` is drawn on both sides.
     files: ["client/**/*.ts"],
     rules: {
-      "no-restricted-imports": ["error", { patterns: [
-        { group: ["**/server/**", "!**/server/wire.ts", "!**/server/errors.ts", "!**/server/nearNames.ts", "!**/server/packedEvents.ts"], message: "The client imports from the server only wire.ts, errors.ts, nearNames.ts and packedEvents.ts." },
-        { group: ["**/probes/**", "!**/probes/result.ts"], message: "The client knows probes by their results." },
-      ] }],
+      "no-restricted-imports": [
+        "error",
+        {
+          patterns: [
+            {
+              group: ["**/server/**", "!**/server/wire.ts", "!**/server/errors.ts", "!**/server/nearNames.ts", "!**/server/packedEvents.ts"],
+              message: "The client imports from the server only wire.ts, errors.ts, nearNames.ts and packedEvents.ts.",
+            },
+            { group: ["**/probes/**", "!**/probes/result.ts"], message: "The client knows probes by their results." },
+          ],
+        },
+      ],
     },
   },
   {
     files: tests,
-    rules: { "no-restricted-imports": "off", "no-console": "off", "@typescript-eslint/no-unsafe-assignment": "off", "@typescript-eslint/no-unsafe-member-access": "off", "@typescript-eslint/no-unsafe-argument": "off", "@typescript-eslint/no-unsafe-call": "off" },
+    rules: {
+      "no-restricted-imports": "off",
+      "no-console": "off",
+      "@typescript-eslint/no-unsafe-assignment": "off",
+      "@typescript-eslint/no-unsafe-member-access": "off",
+      "@typescript-eslint/no-unsafe-argument": "off",
+      "@typescript-eslint/no-unsafe-call": "off",
+    },
   },
   {
     // The declarations of @huggingface/tokenizers name files it does not ship, so its types cannot be resolved.
     files: ["server/formats/tokenizer.ts"],
-    rules: Object.fromEntries(["assignment", "call", "member-access", "argument", "return"].map((kind) => [`@typescript-eslint/no-unsafe-${kind}`, "off"]).concat([["@typescript-eslint/restrict-plus-operands", "off"]])),
+    rules: Object.fromEntries(
+      ["assignment", "call", "member-access", "argument", "return"]
+        .map((kind) => [`@typescript-eslint/no-unsafe-${kind}`, "off"])
+        .concat([["@typescript-eslint/restrict-plus-operands", "off"]]),
+    ),
   },
   ...svelte.configs.recommended.map((config) => ({ ...config, files: config.files ?? ["**/*.svelte", "**/*.svelte.ts"] })),
   {

@@ -8,9 +8,49 @@ import { familyOf } from "../server/models/registry.ts";
 import { sizeOf } from "../server/tensors/hostTensor.ts";
 
 export const checkpointConfigs = {
-  "gpt2-124m": { model_type: "gpt2", architectures: ["GPT2LMHeadModel"], n_layer: 12, n_head: 12, n_embd: 768, n_positions: 1024, vocab_size: 50257, layer_norm_epsilon: 1e-5, activation_function: "gelu_new" },
-  "llama-small": { model_type: "llama", architectures: ["LlamaForCausalLM"], num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 2, hidden_size: 512, intermediate_size: 1408, vocab_size: 32000, max_position_embeddings: 2048, rms_norm_eps: 1e-5, rope_theta: 10000, hidden_act: "silu", tie_word_embeddings: false },
-  "llama-1b-bf16": { model_type: "llama", architectures: ["LlamaForCausalLM"], num_hidden_layers: 16, num_attention_heads: 32, num_key_value_heads: 8, hidden_size: 2048, intermediate_size: 8192, head_dim: 64, vocab_size: 128256, max_position_embeddings: 8192, rms_norm_eps: 1e-5, rope_theta: 500000, hidden_act: "silu", tie_word_embeddings: true, torch_dtype: "bfloat16" },
+  "gpt2-124m": {
+    model_type: "gpt2",
+    architectures: ["GPT2LMHeadModel"],
+    n_layer: 12,
+    n_head: 12,
+    n_embd: 768,
+    n_positions: 1024,
+    vocab_size: 50257,
+    layer_norm_epsilon: 1e-5,
+    activation_function: "gelu_new",
+  },
+  "llama-small": {
+    model_type: "llama",
+    architectures: ["LlamaForCausalLM"],
+    num_hidden_layers: 8,
+    num_attention_heads: 8,
+    num_key_value_heads: 2,
+    hidden_size: 512,
+    intermediate_size: 1408,
+    vocab_size: 32000,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    hidden_act: "silu",
+    tie_word_embeddings: false,
+  },
+  "llama-1b-bf16": {
+    model_type: "llama",
+    architectures: ["LlamaForCausalLM"],
+    num_hidden_layers: 16,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    hidden_size: 2048,
+    intermediate_size: 8192,
+    head_dim: 64,
+    vocab_size: 128256,
+    max_position_embeddings: 8192,
+    rms_norm_eps: 1e-5,
+    rope_theta: 500000,
+    hidden_act: "silu",
+    tie_word_embeddings: true,
+    torch_dtype: "bfloat16",
+  },
 } as const;
 export type CheckpointName = keyof typeof checkpointConfigs;
 

@@ -11,8 +11,16 @@ const [nLayers, nHeads, dModel, dMlp, rank] = [12, 12, 768, 3072, 8];
 const dHead = dModel / nHeads;
 
 const blockShapes = {
-  ln1: [2, dModel], qkv: [3 * dModel, dModel], qkvBias: [3 * dModel], out: [dModel, dModel], outBias: [dModel],
-  ln2: [2, dModel], up: [dMlp, dModel], upBias: [dMlp], down: [dModel, dMlp], downBias: [dModel],
+  ln1: [2, dModel],
+  qkv: [3 * dModel, dModel],
+  qkvBias: [3 * dModel],
+  out: [dModel, dModel],
+  outBias: [dModel],
+  ln2: [2, dModel],
+  up: [dMlp, dModel],
+  upBias: [dMlp],
+  down: [dModel, dMlp],
+  downBias: [dModel],
 } as const;
 
 function layerNorm(x: tf.Tensor, gainAndBias: tf.Tensor): tf.Tensor {
@@ -74,8 +82,7 @@ for (let layer = 0; layer < nLayers; layer++) {
     weightShapes[`${layer}.${name}`] = shape;
   }
 }
-const ofLayer = (all: Tensors, layer: number): Tensors =>
-  Object.fromEntries(Object.keys(blockShapes).map((name) => [name, all[`${layer}.${name}`]!]));
+const ofLayer = (all: Tensors, layer: number): Tensors => Object.fromEntries(Object.keys(blockShapes).map((name) => [name, all[`${layer}.${name}`]!]));
 const forward: ProgramFunction = ({ x }, w) => {
   let residual = x!;
   for (let layer = 0; layer < nLayers; layer++) residual = block(residual, ofLayer(w, layer));
@@ -94,7 +101,14 @@ const loraGradients: ProgramFunction = ({ x, a, b }, w) => {
   return { dA: dA!, dB: dB! };
 };
 
-async function measure(label: string, fn: ProgramFunction, inputs: Record<string, HostTensor>, used: Record<string, Weight>, shapes: Record<string, readonly number[]>, times: number): Promise<void> {
+async function measure(
+  label: string,
+  fn: ProgramFunction,
+  inputs: Record<string, HostTensor>,
+  used: Record<string, Weight>,
+  shapes: Record<string, readonly number[]>,
+  times: number,
+): Promise<void> {
   const start = performance.now();
   const program = await engine.compile(label, fn, { inputs, weights: shapes });
   const compiled = performance.now() - start;
@@ -109,7 +123,10 @@ const firstBlock = Object.fromEntries(Object.keys(blockShapes).map((name) => [na
 await measure("block 16×16", oneBlock, { x: input(16, 16) }, firstBlock, blockShapes, 15);
 await measure("block 1×128", oneBlock, { x: input(1, 128) }, firstBlock, blockShapes, 15);
 await measure("12 blocks 1×128", forward, { x: input(1, 128) }, weights, weightShapes, 7);
-const adapter = { a: float32(random([nLayers, rank, dModel], 0.1), [nLayers, rank, dModel]), b: float32(random([nLayers, 3 * dModel, rank], 0.1), [nLayers, 3 * dModel, rank]) };
+const adapter = {
+  a: float32(random([nLayers, rank, dModel], 0.1), [nLayers, rank, dModel]),
+  b: float32(random([nLayers, 3 * dModel, rank], 0.1), [nLayers, 3 * dModel, rank]),
+};
 await measure("12 blocks 1×128, LoRA loss and gradients", loraGradients, { x: input(1, 128), ...adapter }, weights, weightShapes, 5);
 process.stdout.write(`${JSON.stringify(engine.memory())}\n`);
 await engine.dispose();

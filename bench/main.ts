@@ -22,14 +22,35 @@ interface Row {
 
 const rows: readonly Row[] = [
   { label: "open", ours: "opening", theirs: "opening", peer: "transformers", checkpoint: "gpt2-124m", repeats: 3 },
-  { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 7 },
+  {
+    label: "forward 1×128, every hook cached",
+    ours: "forward_with_cache",
+    theirs: "forward_with_cache",
+    peer: "transformer_lens",
+    checkpoint: "gpt2-124m",
+    repeats: 7,
+  },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "layer × head sweep, 16 tokens", ours: "head_sweep", theirs: "head_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
   { label: "LoRA r=8 training step, 1×128", ours: "lora_step", theirs: "lora_step", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
   { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
   { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "llama-small", repeats: 5 },
-  { label: "spectra of a 7B-shape adapter, 224 sites, rank 16", ours: "spectra", theirs: "spectra", peer: "torch QR + SVD", checkpoint: "gpt2-124m", repeats: 3 },
-  { label: "forward 1×128, every hook cached", ours: "forward_with_cache", theirs: "forward_with_cache", peer: "transformer_lens", checkpoint: "llama-small", repeats: 7 },
+  {
+    label: "spectra of a 7B-shape adapter, 224 sites, rank 16",
+    ours: "spectra",
+    theirs: "spectra",
+    peer: "torch QR + SVD",
+    checkpoint: "gpt2-124m",
+    repeats: 3,
+  },
+  {
+    label: "forward 1×128, every hook cached",
+    ours: "forward_with_cache",
+    theirs: "forward_with_cache",
+    peer: "transformer_lens",
+    checkpoint: "llama-small",
+    repeats: 7,
+  },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "llama-small", repeats: 3 },
   { label: "open", ours: "opening", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },
   { label: "forward 1×16", ours: "forward_16", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },
@@ -74,7 +95,9 @@ const print = (text: string) => process.stdout.write(`${text}\n`);
 const milliseconds = (measured: Measured) => `${(measured.median * 1000).toFixed(measured.median < 0.1 ? 1 : 0)} ms`;
 const gigabytes = (measured: Measured) => `${(measured.peakBytes / 2 ** 30).toFixed(2)} GB`;
 
-print(`${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, node ${process.version}${hasPeers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`);
+print(
+  `${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, node ${process.version}${hasPeers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`,
+);
 print("| checkpoint | what | ours | peer | ratio | our peak | its peak |");
 print("|---|---|---|---|---|---|---|");
 const results: Record<string, unknown>[] = [];
@@ -89,9 +112,12 @@ for (const row of rows) {
   const [one, two] = [all[0]!, all[1]!];
   const ours = both(one.ours, two.ours);
   const theirs = one.theirs && two.theirs ? both(one.theirs, two.theirs) : null;
-  const cell = (measured: Measured | string | null, show: (m: Measured) => string) => (measured === null ? "" : typeof measured === "string" ? `failed: ${measured}` : show(measured));
+  const cell = (measured: Measured | string | null, show: (m: Measured) => string) =>
+    measured === null ? "" : typeof measured === "string" ? `failed: ${measured}` : show(measured);
   const ratio = ours && theirs && typeof ours !== "string" && typeof theirs !== "string" ? `${(theirs.median / ours.median).toPrecision(3)}×` : "";
-  print(`| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`);
+  print(
+    `| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`,
+  );
   results.push({ ...row, ours, theirs });
 }
 writeFileSync(join(root, "bench.json"), JSON.stringify(results, null, 2));

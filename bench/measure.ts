@@ -42,7 +42,12 @@ async function sweepOf(hook: (layer: number) => string, by: "position" | "head")
   const run = async () => {
     const hooks = Array.from({ length: nLayers }, (_, layer) => hook(layer));
     const { taps } = await runner.forward({ tokens: [clean], settings: [baseSetting], taps: hooks, logits: "none" });
-    const worlds = hooks.flatMap((name) => Array.from({ length: by === "position" ? clean.length : nHeads }, (_, i): World => ({ setting: baseSetting, edits: [{ hook: name, position: by === "position" ? i : null, head: by === "head" ? i : null, source: "clean" }] })));
+    const worlds = hooks.flatMap((name) =>
+      Array.from({ length: by === "position" ? clean.length : nHeads }, (_, i): World => ({
+        setting: baseSetting,
+        edits: [{ hook: name, position: by === "position" ? i : null, head: by === "head" ? i : null, source: "clean" }],
+      })),
+    );
     const request = { runner, tokens: corrupted, setting: baseSetting, worlds, sources: { clean: taps }, position: clean.length - 1 };
     let first = 0;
     for await (const tile of sweep(request)) first ||= tile.logits.data[11]!;
@@ -55,14 +60,28 @@ async function sweepOf(hook: (layer: number) => string, by: "position" | "head")
 async function loraStep(rows: number): Promise<number[]> {
   const model = loadModel(path!);
   const targetModules = model.config.modelType === "gpt2" ? ["c_attn"] : ["q_proj", "v_proj"];
-  const adaptation = startAdaptation(model, { method: "lora", options: { rank: 8, alpha: 16 }, sites: siteParams.parse({ targetModules }), labels: [], tasks: ["all"], seed: 1, runKey: "bench" });
+  const adaptation = startAdaptation(model, {
+    method: "lora",
+    options: { rank: 8, alpha: 16 },
+    sites: siteParams.parse({ targetModules }),
+    labels: [],
+    tasks: ["all"],
+    seed: 1,
+    runKey: "bench",
+  });
   const programs = new TrainingPrograms(await sharedEngine(), adaptation);
   const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(adaptation));
   const positions = 128;
   const tokens = Int32Array.from({ length: rows * positions }, (_, i) => 100 + i);
   const batch = {
-    rows, positions, tokens, targets: tokens.map((token) => token + 1), lossWeights: Float32Array.from(tokens, (_, i) => (i % positions === positions - 1 ? 0 : 1)),
-    last: new Int32Array(rows).fill(positions - 1), labels: new Int32Array(rows), tasks: new Int32Array(rows),
+    rows,
+    positions,
+    tokens,
+    targets: tokens.map((token) => token + 1),
+    lossWeights: Float32Array.from(tokens, (_, i) => (i % positions === positions - 1 ? 0 : 1)),
+    last: new Int32Array(rows).fill(positions - 1),
+    labels: new Int32Array(rows),
+    tasks: new Int32Array(rows),
   };
   const scale = 1 / (rows * (positions - 1));
   return times(async () => {
@@ -73,10 +92,20 @@ async function loraStep(rows: number): Promise<number[]> {
 
 /** Exact singular values of every site of a 7B-shape adapter, rank 16. */
 async function spectra(): Promise<number[]> {
-  const shapes: [number, number][] = [[4096, 4096], [4096, 4096], [4096, 4096], [4096, 4096], [11008, 4096], [11008, 4096], [4096, 11008]];
+  const shapes: [number, number][] = [
+    [4096, 4096],
+    [4096, 4096],
+    [4096, 4096],
+    [4096, 4096],
+    [11008, 4096],
+    [11008, 4096],
+    [4096, 11008],
+  ];
   const next = uniform(1);
   const noise = (size: number) => Float32Array.from({ length: size }, () => next() - 0.5);
-  const sites = Array.from({ length: 32 }, () => shapes).flat().map(([dOut, dIn]) => ({ left: noise(dOut * 16), right: noise(16 * dIn), dOut, dIn, rank: 16, scale: 2 }));
+  const sites = Array.from({ length: 32 }, () => shapes)
+    .flat()
+    .map(([dOut, dIn]) => ({ left: noise(dOut * 16), right: noise(16 * dIn), dOut, dIn, rank: 16, scale: 2 }));
   return times(async () => sites.map(singularValues));
 }
 

@@ -9,11 +9,20 @@ import { factoredSvd, frobeniusNorm, singularValues, type FactoredMatrix } from 
 
 const repeats = Number(process.argv[2] ?? 5);
 const [rank, layers, dModel, dMlp] = [16, 32, 4096, 11008];
-const perLayer: readonly (readonly [dOut: number, dIn: number])[] = [[dModel, dModel], [dModel, dModel], [dModel, dModel], [dModel, dModel], [dMlp, dModel], [dMlp, dModel], [dModel, dMlp]];
+const perLayer: readonly (readonly [dOut: number, dIn: number])[] = [
+  [dModel, dModel],
+  [dModel, dModel],
+  [dModel, dModel],
+  [dModel, dModel],
+  [dMlp, dModel],
+  [dMlp, dModel],
+  [dModel, dMlp],
+];
 
 const next = uniform(1);
 const noise = (length: number) => Float32Array.from({ length }, () => next() - 0.5);
-const sites: FactoredMatrix[] = Array.from({ length: layers }, () => perLayer).flat()
+const sites: FactoredMatrix[] = Array.from({ length: layers }, () => perLayer)
+  .flat()
   .map(([dOut, dIn]) => ({ left: noise(dOut * rank), right: noise(rank * dIn), dOut, dIn, rank, scale: 2 }));
 
 interface Times {
@@ -36,12 +45,17 @@ function times(run: (site: FactoredMatrix) => unknown): Times {
 }
 
 const values = times(singularValues);
-process.stdout.write(`${JSON.stringify({
-  seconds: values.seconds, // with `peakBytes`, the shape that bench/main.ts reads
-  peakBytes: process.resourceUsage().maxRSS * 1024,
-  sites: sites.length,
-  rank,
-  values,
-  norms: times(frobeniusNorm),
-  vectors: times(factoredSvd),
-}, (_, value: unknown) => (typeof value === "number" ? Number(value.toFixed(3)) : value))}\n`);
+process.stdout.write(
+  `${JSON.stringify(
+    {
+      seconds: values.seconds, // with `peakBytes`, the shape that bench/main.ts reads
+      peakBytes: process.resourceUsage().maxRSS * 1024,
+      sites: sites.length,
+      rank,
+      values,
+      norms: times(frobeniusNorm),
+      vectors: times(factoredSvd),
+    },
+    (_, value: unknown) => (typeof value === "number" ? Number(value.toFixed(3)) : value),
+  )}\n`,
+);

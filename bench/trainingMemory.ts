@@ -22,9 +22,14 @@ const demo = fileURLToPath(new URL("../fixtures/demo/base", import.meta.url));
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0).padStart(6);
 
 const cases = [
-  [demo, 8, 32, "lora"], [demo, 64, 64, "lora"], [demo, 64, 64, "full"],
-  ["llama-small", 4, 128, "lora"], ["llama-small", 2, 512, "lora"],
-  ["gpt2-124m", 1, 128, "lora"], ["gpt2-124m", 4, 128, "lora"], ["gpt2-124m", 1, 512, "lora"],
+  [demo, 8, 32, "lora"],
+  [demo, 64, 64, "lora"],
+  [demo, 64, 64, "full"],
+  ["llama-small", 4, 128, "lora"],
+  ["llama-small", 2, 512, "lora"],
+  ["gpt2-124m", 1, 128, "lora"],
+  ["gpt2-124m", 4, 128, "lora"],
+  ["gpt2-124m", 1, 512, "lora"],
 ] as const;
 
 const [name, rows, positions, method = "lora"] = process.argv.slice(2);
@@ -54,10 +59,16 @@ async function measure(folder: string, batchSize: number, length: number, how: s
   await trainer.prepare();
   for await (const event of trainer.run(new AbortController().signal)) if (event.type === "ended") break;
   rmSync(runFolder, { recursive: true, force: true });
-  const estimated = totalBytes(memoryEstimate({
-    model, trained: trainedCount(trainer.adaptation), frozen: 0, isFull: how === "full", classes: model.config.dVocab,
-    batch: { rows: batchSize, positions: length, predictions: batchSize * (length - 1) },
-  }));
+  const estimated = totalBytes(
+    memoryEstimate({
+      model,
+      trained: trainedCount(trainer.adaptation),
+      frozen: 0,
+      isFull: how === "full",
+      classes: model.config.dVocab,
+      batch: { rows: batchSize, positions: length, predictions: batchSize * (length - 1) },
+    }),
+  );
   const measured = process.resourceUsage().maxRSS * 1024;
   process.stdout.write(`${mib(estimated)} ${mib(measured)} ${(estimated / measured).toFixed(2)}  ${model.name} ${batchSize} × ${length} ${how}\n`);
 }

@@ -14,14 +14,21 @@ import type { ClientToServer, RunRecord, ServerToClient } from "../server/wire.t
 const repeats = Number(process.argv[2] ?? 3);
 const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "deltascope-watching-"));
-const server = spawn(process.execPath, [join(root, "bin/deltascope.js"), "serve", "--no-open", "--port", "0", "--logdir", folder, "--root", root], { env: { ...process.env, DELTASCOPE_SOURCE: "1" }, stdio: ["ignore", "pipe", "pipe"] });
+const server = spawn(process.execPath, [join(root, "bin/deltascope.js"), "serve", "--no-open", "--port", "0", "--logdir", folder, "--root", root], {
+  env: { ...process.env, DELTASCOPE_SOURCE: "1" },
+  stdio: ["ignore", "pipe", "pipe"],
+});
 let said = "";
 for (const stream of [server.stdout, server.stderr]) stream.on("data", (chunk: Buffer) => (said += chunk.toString()));
 while (!/http:\/\/\S+/.test(said)) await delay(50);
 const address = new URL(/http:\/\/[^\s"]+/.exec(said)![0]).origin;
 
 const post = async (path: string, body?: object): Promise<RunRecord> => {
-  const reply = await fetch(`${address}/api/${path}`, { method: "POST", headers: { "content-type": "application/json" }, ...(body ? { body: JSON.stringify(body) } : {}) });
+  const reply = await fetch(`${address}/api/${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
   if (!reply.ok) throw new Error(`${path} answered ${reply.status}: ${await reply.text()}`);
   return (await reply.json()) as RunRecord;
 };
@@ -43,17 +50,26 @@ const cases: readonly Case[] = [
 /** Seconds that all steps took, from the first to the last, looks and everything between included. */
 async function measure({ looks, watchers, stalled }: Case): Promise<{ seconds: number; events: number; grown: number }> {
   let events = 0;
-  const sockets = await Promise.all(Array.from({ length: watchers + stalled }, async (_, i) => {
-    const socket: Socket<ServerToClient, ClientToServer> = io(address, { transports: ["websocket"], forceNew: true });
-    await new Promise<void>((resolve) => socket.on("connect", resolve));
-    if (i < watchers) socket.on("run:events", (batch) => (events += batch.events.length));
-    return socket;
-  }));
+  const sockets = await Promise.all(
+    Array.from({ length: watchers + stalled }, async (_, i) => {
+      const socket: Socket<ServerToClient, ClientToServer> = io(address, { transports: ["websocket"], forceNew: true });
+      await new Promise<void>((resolve) => socket.on("connect", resolve));
+      if (i < watchers) socket.on("run:events", (batch) => (events += batch.events.length));
+      return socket;
+    }),
+  );
   const before = residentBytes();
   const run = await post("runs", {
     subject: { model: join(root, "fixtures/demo/base"), adapters: [] },
     probe: "train",
-    params: { data: { path: join(root, "fixtures/tasks/reversal.txt") }, steps: 250, batchSize: 16, checkpointEvery: 250, evaluateEvery: 250, probes: looks ? {} : { maxShare: 0 } },
+    params: {
+      data: { path: join(root, "fixtures/tasks/reversal.txt") },
+      steps: 250,
+      batchSize: 16,
+      checkpointEvery: 250,
+      evaluateEvery: 250,
+      probes: looks ? {} : { maxShare: 0 },
+    },
   });
   for (const [i, socket] of sockets.entries()) {
     await new Promise<void>((resolve) => socket.emit("run:watch", run.id, () => resolve()));
@@ -92,7 +108,9 @@ try {
   for (const { name } of cases) {
     const all = found.get(name)!;
     const seconds = median(all.map((one) => one.seconds));
-    process.stdout.write(`| ${name} | ${(1000 * seconds).toFixed(1)} | ${(100 * (seconds / plain - 1)).toFixed(1)} % | ${median(all.map(({ events }) => events))} | ${(median(all.map(({ grown }) => grown)) / 2 ** 20).toFixed(1)} MiB |\n`);
+    process.stdout.write(
+      `| ${name} | ${(1000 * seconds).toFixed(1)} | ${(100 * (seconds / plain - 1)).toFixed(1)} % | ${median(all.map(({ events }) => events))} | ${(median(all.map(({ grown }) => grown)) / 2 ** 20).toFixed(1)} MiB |\n`,
+    );
   }
 } finally {
   server.kill();

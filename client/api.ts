@@ -1,7 +1,18 @@
 /** The HTTP side of the wire: one function a resource; a failure is always an `ApiError` with words for a person. */
 import type {
-  DemoCard, FolderListing, ProbeCard, RunRecord, RunRequest, StoredResult, SubjectCard, SubjectRequest, TokenizedText,
-  TrainingMethodCard, TrainingPreview, WireError, apiPrefix,
+  DemoCard,
+  FolderListing,
+  ProbeCard,
+  RunRecord,
+  RunRequest,
+  StoredResult,
+  SubjectCard,
+  SubjectRequest,
+  TokenizedText,
+  TrainingMethodCard,
+  TrainingPreview,
+  WireError,
+  apiPrefix,
 } from "../server/wire.ts";
 import type { NamedArray } from "../probes/result.ts";
 import { readArrays } from "./arrays.ts";
@@ -69,7 +80,8 @@ export const api = {
   branchRun: (runId: string, step: number, params: Readonly<Record<string, unknown>>) => json<RunRecord>(`/runs/${id(runId)}/branch`, post({ step, params })),
   checkpointAdapter: (runId: string, step: number) => json<{ readonly path: string }>(`/runs/${id(runId)}/adapter?step=${step}`),
   trainingMethods: () => json<TrainingMethodCard[]>("/training/methods"),
-  trainingPreview: (subject: SubjectRequest, params: Readonly<Record<string, unknown>>, signal: AbortSignal) => json<TrainingPreview>("/training/preview", { ...post({ subject, params }), signal }),
+  trainingPreview: (subject: SubjectRequest, params: Readonly<Record<string, unknown>>, signal: AbortSignal) =>
+    json<TrainingPreview>("/training/preview", { ...post({ subject, params }), signal }),
   scalarsUrl: (runId: string, format: "jsonl" | "csv") => `${prefix}/runs/${id(runId)}/scalars.${format}`,
   arrays: async (runId: string, axes: StoredResult["arrays"]): Promise<Record<string, NamedArray>> => {
     const reply = await call(`/runs/${id(runId)}/arrays.safetensors`);

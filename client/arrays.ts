@@ -8,7 +8,13 @@ interface Entry {
 }
 
 const isEntry = (value: unknown): value is Entry =>
-  typeof value === "object" && value !== null && "dtype" in value && "shape" in value && "data_offsets" in value && Array.isArray(value.shape) && Array.isArray(value.data_offsets);
+  typeof value === "object" &&
+  value !== null &&
+  "dtype" in value &&
+  "shape" in value &&
+  "data_offsets" in value &&
+  Array.isArray(value.shape) &&
+  Array.isArray(value.data_offsets);
 
 /** @param described axis names by array, from the run's result; an array not named there gets none */
 export function readArrays(bytes: ArrayBuffer, described: Readonly<Record<string, { readonly axes: readonly string[] }>> = {}): Record<string, NamedArray> {

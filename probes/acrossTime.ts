@@ -18,7 +18,10 @@ const params = z.strictObject({
   clean: promptPairFields.clean,
   answer: promptPairFields.answer,
   counterAnswer: promptPairFields.counterAnswer,
-  unit: z.enum(["site", "component"]).default("site").describe("What is replaced at a time: a site's whole update, or its k-th singular component by the other's k-th"),
+  unit: z
+    .enum(["site", "component"])
+    .default("site")
+    .describe("What is replaced at a time: a site's whole update, or its k-th singular component by the other's k-th"),
   nullSamples: z.int().min(0).max(256).default(24).describe("Random changes of equal norm that the null is made of"),
   seed: z.int().min(0).default(7).describe("Seed of the null"),
 });
@@ -60,12 +63,16 @@ export const acrossTime = defineProbe<Params>({
     const pair = pairOf(subject);
     const parts = partsOf(pair, options.unit);
 
-    const alone = async ({ name }: LoadedAdapter) => (await runner.forward({ tokens: [prompt.ids], settings: [{ strengths: { [name]: pair.strengths[name]! } }], logits: { position }, signal })).logits!.data;
+    const alone = async ({ name }: LoadedAdapter) =>
+      (await runner.forward({ tokens: [prompt.ids], settings: [{ strengths: { [name]: pair.strengths[name]! } }], logits: { position }, signal })).logits!.data;
     const into = await alone(pair.into);
     const from = await alone(pair.from);
     const [intoDiff, fromDiff] = [logitDiff(into, answer, counterAnswer), logitDiff(from, answer, counterAnswer)];
     if (Math.abs(fromDiff - intoDiff) < 1e-6) {
-      throw new WorkbenchError("probe.notApplicable", `"${pair.into.name}" and "${pair.from.name}" have the same logit difference on this prompt (${intoDiff.toPrecision(4)}), so there is nothing to carry over; choose another prompt, answers or steps`);
+      throw new WorkbenchError(
+        "probe.notApplicable",
+        `"${pair.into.name}" and "${pair.from.name}" have the same logit difference on this prompt (${intoDiff.toPrecision(4)}), so there is nothing to carry over; choose another prompt, answers or steps`,
+      );
     }
     const measure = (logits: Float32Array): Record<(typeof metricIds)[number], number> => {
       const diff = logitDiff(logits, answer, counterAnswer);
@@ -73,13 +80,30 @@ export const acrossTime = defineProbe<Params>({
     };
 
     const grid = gridOf(parts, runner.model.config.nLayers);
-    for (const kind of kinds) for (const id of metricIds) yield { type: "array", name: `${kind}.${id}`, shape: [grid.rows.labels.length, grid.cols.labels.length], axes: ["layer", options.unit] };
+    for (const kind of kinds)
+      for (const id of metricIds)
+        yield { type: "array", name: `${kind}.${id}`, shape: [grid.rows.labels.length, grid.cols.labels.length], axes: ["layer", options.unit] };
     yield { type: "figure", figure: describe(pair, grid, options.unit, []) };
 
     const setting: AdapterSetting = { strengths: pair.strengths, components: nothingReplaced(pair) };
-    const worlds = kinds.flatMap((kind) => parts.map((part): World => ({ setting: { strengths: pair.strengths, components: kind === "replaced" ? replaced(pair, part) : switchedOff(pair, part) }, edits: [] })));
+    const worlds = kinds.flatMap((kind) =>
+      parts.map((part): World => ({
+        setting: { strengths: pair.strengths, components: kind === "replaced" ? replaced(pair, part) : switchedOff(pair, part) },
+        edits: [],
+      })),
+    );
     const request: SweepRequest = { runner, tokens: prompt.ids, setting, worlds, sources: {}, position, signal };
-    yield { type: "cost", worlds: worlds.length, bytes: planSweep(request).bytes + runner.tapBytes(deltaHooks(pair).map(({ hook }) => hook), 2, prompt.ids.length) };
+    yield {
+      type: "cost",
+      worlds: worlds.length,
+      bytes:
+        planSweep(request).bytes +
+        runner.tapBytes(
+          deltaHooks(pair).map(({ hook }) => hook),
+          2,
+          prompt.ids.length,
+        ),
+    };
     yield { type: "progress", done: 0, total: worlds.length, unit: "worlds" };
     const carried = new Float32Array(parts.length);
     const { dVocab } = runner.model.config;
@@ -108,12 +132,21 @@ export const acrossTime = defineProbe<Params>({
 function pairOf({ adapters, setting, model }: Subject): Pair {
   const [into, from] = [adapters[0]!, adapters[1]!];
   for (const adapter of [into, from]) {
-    if ((setting.strengths[adapter.name] ?? 0) === 0) throw new WorkbenchError("probe.notApplicable", `adapter "${adapter.name}" has strength 0; Across time exchanges parts of two adapters that are on`);
+    if ((setting.strengths[adapter.name] ?? 0) === 0)
+      throw new WorkbenchError("probe.notApplicable", `adapter "${adapter.name}" has strength 0; Across time exchanges parts of two adapters that are on`);
     const beyond = [...adapter.sites.values()].find((site) => site.beyondLowRank !== null);
-    if (beyond) throw new WorkbenchError("probe.notApplicable", `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`);
+    if (beyond)
+      throw new WorkbenchError(
+        "probe.notApplicable",
+        `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
+      );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
     const saved = adapter.saved.find(({ stage, layer, param, weight }) => !equal(weight.data(), model!.weights(stage, layer)[param]!.data()));
-    if (saved) throw new WorkbenchError("probe.notApplicable", `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time takes adapters whose updates are all at sites`);
+    if (saved)
+      throw new WorkbenchError(
+        "probe.notApplicable",
+        `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time takes adapters whose updates are all at sites`,
+      );
   }
   const sites = [...into.sites.values(), ...[...from.sites.values()].filter(({ site }) => !into.sites.has(site))].sort((a, b) => a.layer - b.layer);
   return { into, from, strengths: { [into.name]: setting.strengths[into.name]!, [from.name]: setting.strengths[from.name]! }, sites };
@@ -146,7 +179,10 @@ function nothingReplaced({ from, sites }: Pair): ComponentGate[] {
 function replaced(pair: Pair, part: Part): ComponentGate[] {
   const { into, from, sites } = pair;
   const elsewhere = sites.filter(({ site }) => site !== part.site.site).flatMap((site) => off(from, { site, component: null }));
-  const beside = part.component === null ? [] : Array.from({ length: rankAt(from, part.site) }, (_, component) => component).filter((component) => component !== part.component);
+  const beside =
+    part.component === null
+      ? []
+      : Array.from({ length: rankAt(from, part.site) }, (_, component) => component).filter((component) => component !== part.component);
   return [...elsewhere, ...beside.flatMap((component) => off(from, { site: part.site, component })), ...off(into, part)];
 }
 
@@ -188,13 +224,23 @@ function describe({ into, from, sites }: Pair, grid: Grid, unit: Params["unit"],
     subtitle: `${into.name} with ${words} replaced by ${from.name}'s · beside it the same switched off, with nothing in its place${single > 0 ? ` · at ${single} of ${sites.length} sites only one of them has an update; the other's is 0` : ""}`,
     metrics,
     nulls,
-    panels: kinds.map((kind) => ({ id: kind, title: titles[kind], rows: grid.rows, cols: grid.cols, values: Object.fromEntries(metricIds.map((id) => [id, { array: `${kind}.${id}` }])) })),
+    panels: kinds.map((kind) => ({
+      id: kind,
+      title: titles[kind],
+      rows: grid.rows,
+      cols: grid.cols,
+      values: Object.fromEntries(metricIds.map((id) => [id, { array: `${kind}.${id}` }])),
+    })),
   };
 }
 
 /** What each adapter adds at each site; the embedding has no such hook. */
 function deltaHooks({ into, from, sites }: Pair): { readonly hook: string; readonly adapter: LoadedAdapter }[] {
-  return sites.filter(({ site }) => site !== "embed").flatMap(({ site }) => [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: `${site}.lora.${adapter.name}.hook_delta`, adapter })));
+  return sites
+    .filter(({ site }) => site !== "embed")
+    .flatMap(({ site }) =>
+      [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: `${site}.lora.${adapter.name}.hook_delta`, adapter })),
+    );
 }
 
 /** Nothing replaced is the one adapter's run, all sites replaced the other's; a gate at 0 silences its site; the planner equals one pass a world. */
@@ -202,7 +248,13 @@ async function* selfChecks(request: SweepRequest, pair: Pair, into: Float32Array
   const { runner, tokens, setting, position, signal } = request;
   const everything: AdapterSetting = { strengths: pair.strengths, components: pair.sites.flatMap((site) => off(pair.into, { site, component: null })) };
   const hooks = deltaHooks(pair);
-  const both = await runner.forward({ tokens: [tokens, tokens], settings: [setting, everything], taps: hooks.map(({ hook }) => hook), logits: { position }, ...(signal ? { signal } : {}) });
+  const both = await runner.forward({
+    tokens: [tokens, tokens],
+    settings: [setting, everything],
+    taps: hooks.map(({ hook }) => hook),
+    logits: { position },
+    ...(signal ? { signal } : {}),
+  });
   const rowOf = (tensor: FloatTensor, row: number) => tensor.data.subarray((row * tensor.data.length) / 2, ((row + 1) * tensor.data.length) / 2);
   const same = (name: string, found: Float32Array, expected: Float32Array, run: string): ProbeEvent => {
     const value = relativeDistance(found, expected);
@@ -211,7 +263,10 @@ async function* selfChecks(request: SweepRequest, pair: Pair, into: Float32Array
   yield same("nothing replaced", rowOf(both.logits!, 0), into, pair.into.name);
   yield same("all sites replaced", rowOf(both.logits!, 1), from, pair.from.name);
   const silent = hooks.filter(({ hook, adapter }) => rowOf(both.taps[hook]!, adapter === pair.from ? 0 : 1).every((value) => value === 0)).length;
-  yield { type: "check", check: { name: "every gate fired", ok: silent === hooks.length, value: silent, expected: `${hooks.length} sites that add nothing when off` } };
+  yield {
+    type: "check",
+    check: { name: "every gate fired", ok: silent === hooks.length, value: silent, expected: `${hooks.length} sites that add nothing when off` },
+  };
 
   const middle = [request.worlds[Math.floor(request.worlds.length / 4)]!];
   for await (const fast of sweep({ ...request, worlds: middle })) {
@@ -229,17 +284,27 @@ function relativeDistance(x: Float32Array, y: Float32Array): number {
 }
 
 /** In place of the change δ_from − δ_into that a replacement makes to what its site adds, one in a random direction and as long, token by token. */
-async function nullBand(request: SweepRequest, pair: Pair, parts: readonly Part[], options: Params, carriedBy: (logits: Float32Array) => number): Promise<NullBand[]> {
+async function nullBand(
+  request: SweepRequest,
+  pair: Pair,
+  parts: readonly Part[],
+  options: Params,
+  carriedBy: (logits: Float32Array) => number,
+): Promise<NullBand[]> {
   const { runner, setting, tokens, signal } = request;
   const next = uniform(options.seed);
-  const chosen = sampleIndices(parts.length, options.nullSamples, next).map((index) => parts[index]!).filter(({ site }) => site.site !== "embed");
+  const chosen = sampleIndices(parts.length, options.nullSamples, next)
+    .map((index) => parts[index]!)
+    .filter(({ site }) => site.site !== "embed");
   // The other's hook where it has one: it adds 0 in the run patched into, so the random change stands beside an update that stays.
   const carrier = ({ site }: Part) => (pair.from.sites.has(site.site) ? pair.from : pair.into);
   const hookOf = (part: Part, hook: string) => `${part.site.site}.lora.${carrier(part).name}.${hook}`;
   const taps = [...new Set(chosen.flatMap((part) => [hookOf(part, "hook_in"), hookOf(part, "hook_delta")]))];
   const run = await runner.forward({ tokens: [tokens], settings: [setting], taps, logits: "none", ...(signal ? { signal } : {}) });
   // Parts in which the two agree would make chance look smaller than it is.
-  const changes = chosen.map((part) => ({ hook: hookOf(part, "hook_delta"), change: changeOf(pair, part, run.taps[hookOf(part, "hook_in")]!) })).filter(({ change }) => change.some((value) => value !== 0));
+  const changes = chosen
+    .map((part) => ({ hook: hookOf(part, "hook_delta"), change: changeOf(pair, part, run.taps[hookOf(part, "hook_in")]!) }))
+    .filter(({ change }) => change.some((value) => value !== 0));
   if (changes.length === 0) return [];
   const sources: Record<string, Record<string, FloatTensor>> = {};
   const worlds = Array.from({ length: options.nullSamples }, (_, i): World => {
@@ -249,7 +314,8 @@ async function nullBand(request: SweepRequest, pair: Pair, parts: readonly Part[
   });
   const values: number[] = [];
   const { dVocab } = runner.model.config;
-  for await (const tile of sweep({ ...request, worlds, sources })) tile.worlds.forEach((_, row) => values.push(carriedBy(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
+  for await (const tile of sweep({ ...request, worlds, sources }))
+    tile.worlds.forEach((_, row) => values.push(carriedBy(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
   return [{ metric: "normalized", ...central95(values), words: `95 % of ${values.length} random changes of equal norm` }];
 }
 
@@ -258,7 +324,10 @@ function changeOf({ into, from, strengths }: Pair, { site, component }: Part, x:
   const { dIn, dOut } = site;
   const positions = x.data.length / dIn;
   const change = new Float32Array(positions * dOut);
-  for (const [adapter, sign] of [[from, 1], [into, -1]] as const) {
+  for (const [adapter, sign] of [
+    [from, 1],
+    [into, -1],
+  ] as const) {
     const own = adapter.sites.get(site.site);
     if (!own || (component ?? 0) >= own.rank) continue;
     const [read, write] = [own.weights()["read"]!.data(), own.weights()["write"]!.data()];

@@ -58,14 +58,22 @@ export const activationPatching = defineProbe<Params>({
     const position = from.prompt.ids.length - 1;
     const { nLayers, nHeads } = runner.model.config;
     const positions = into.prompt.ids.length;
-    const hooks = [...new Set([...options.activations.flatMap((name) => Array.from({ length: nLayers }, (_, layer) => places[name].hook(layer))), `blocks.${nLayers - 1}.hook_resid_post`])];
+    const hooks = [
+      ...new Set([
+        ...options.activations.flatMap((name) => Array.from({ length: nLayers }, (_, layer) => places[name].hook(layer))),
+        `blocks.${nLayers - 1}.hook_resid_post`,
+      ]),
+    ];
 
     const run = (side: typeof from) => runner.forward({ tokens: [side.prompt.ids], settings: [side.setting], taps: hooks, logits: { position }, signal });
     const fromRun = await run(from);
     const intoRun = await run(into);
     const meter = new AnswerMeter(answer, counterAnswer, fromRun.logits!.data, intoRun.logits!.data);
     if (Math.abs(meter.fromDiff - meter.intoDiff) < 1e-6) {
-      throw new WorkbenchError("probe.notApplicable", `both runs have the logit difference ${meter.fromDiff.toPrecision(4)} at the answer; there is nothing to restore. Choose other answers or prompts`);
+      throw new WorkbenchError(
+        "probe.notApplicable",
+        `both runs have the logit difference ${meter.fromDiff.toPrecision(4)} at the answer; there is nothing to restore. Choose other answers or prompts`,
+      );
     }
 
     const blocks = options.activations.filter((name) => places[name].by === "position");
@@ -77,8 +85,19 @@ export const activationPatching = defineProbe<Params>({
     const figures = (nulls: readonly NullBand[]) => describe(options, words, into.prompt.tokens, nLayers, nHeads, nulls);
     for (const figure of figures([])) yield { type: "figure", figure };
 
-    const cells = [...blocks.flatMap((name, panel) => positionCells(name, panel, nLayers, positions, into.setting)), ...(withHeads ? headCells(nLayers, nHeads, into.setting) : [])];
-    const request: SweepRequest = { runner, tokens: into.prompt.ids, setting: into.setting, position, signal, worlds: cells.map((cell) => cell.world), sources: { from: fromRun.taps, self: intoRun.taps } };
+    const cells = [
+      ...blocks.flatMap((name, panel) => positionCells(name, panel, nLayers, positions, into.setting)),
+      ...(withHeads ? headCells(nLayers, nHeads, into.setting) : []),
+    ];
+    const request: SweepRequest = {
+      runner,
+      tokens: into.prompt.ids,
+      setting: into.setting,
+      position,
+      signal,
+      worlds: cells.map((cell) => cell.world),
+      sources: { from: fromRun.taps, self: intoRun.taps },
+    };
     const plan = planSweep(request);
     yield { type: "cost", worlds: cells.length, bytes: plan.bytes + 2 * runner.tapBytes(hooks, 1, positions) };
     yield { type: "progress", done: 0, total: cells.length, unit: "worlds" };
@@ -89,7 +108,10 @@ export const activationPatching = defineProbe<Params>({
     for await (const tile of sweep(request)) {
       const measured = tile.worlds.map((_, row) => meter.measure(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab)));
       tile.worlds.forEach((index, row) => normalizedValues.set(index, measured[row]!.normalized));
-      yield* tileEvents(tile.worlds.map((index) => cells[index]!), measured);
+      yield* tileEvents(
+        tile.worlds.map((index) => cells[index]!),
+        measured,
+      );
       done += tile.worlds.length;
       yield { type: "progress", done, total: cells.length, unit: "worlds" };
     }
@@ -126,24 +148,46 @@ function* tileEvents(cells: readonly Cell[], measured: readonly Record<MetricId,
     const continues = i < cells.length && cells[i]!.prefix === cells[start]!.prefix && cells[i]!.offset === cells[i - 1]!.offset + 1;
     if (continues) continue;
     for (const id of metricIds) {
-      yield { type: "tile", array: `${cells[start]!.prefix}${id}`, offset: cells[start]!.offset, data: Float32Array.from(measured.slice(start, i), (m) => m[id]) };
+      yield {
+        type: "tile",
+        array: `${cells[start]!.prefix}${id}`,
+        offset: cells[start]!.offset,
+        data: Float32Array.from(measured.slice(start, i), (m) => m[id]),
+      };
     }
     start = i;
   }
 }
 
 /** Own values into themselves change nothing; the whole last residual restores all; the planner equals one forward pass a world. */
-async function* selfChecks(request: SweepRequest, meter: AnswerMeter, cells: readonly Cell[], fired: number, hookCount: number, nLayers: number): AsyncGenerator<ProbeEvent, void, void> {
+async function* selfChecks(
+  request: SweepRequest,
+  meter: AnswerMeter,
+  cells: readonly Cell[],
+  fired: number,
+  hookCount: number,
+  nLayers: number,
+): AsyncGenerator<ProbeEvent, void, void> {
   const { dVocab } = request.runner.model.config;
   const first = (tiles: AsyncGenerator<{ logits: FloatTensor }>) => collect(tiles, dVocab);
   const middle = cells[Math.floor(cells.length / 2)]!.world;
-  const self = await first(sweep({ ...request, worlds: [cells[0]!.world, middle, cells.at(-1)!.world].map((world) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "self" })) })) }));
+  const self = await first(
+    sweep({
+      ...request,
+      worlds: [cells[0]!.world, middle, cells.at(-1)!.world].map((world) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "self" })) })),
+    }),
+  );
   const drift = Math.max(...self.map((logits) => Math.abs(meter.measure(logits).normalized)));
   yield { type: "check", check: { name: "own values into own run", ok: drift <= 1e-4, value: drift, expected: "0 within 1e-4" } };
 
   const head = request.runner.adapters.some((adapter) => adapter.sites.has("unembed") || adapter.saved.some((saved) => saved.stage === "unembed"));
   if (!head) {
-    const all = await first(sweep({ ...request, worlds: [{ setting: request.setting, edits: [{ hook: `blocks.${nLayers - 1}.hook_resid_post`, position: null, head: null, source: "from" }] }] }));
+    const all = await first(
+      sweep({
+        ...request,
+        worlds: [{ setting: request.setting, edits: [{ hook: `blocks.${nLayers - 1}.hook_resid_post`, position: null, head: null, source: "from" }] }],
+      }),
+    );
     const restored = meter.measure(all[0]!).normalized;
     yield { type: "check", check: { name: "whole last residual", ok: Math.abs(restored - 1) <= 1e-3, value: restored, expected: "1 within 1e-3" } };
   }
@@ -186,8 +230,24 @@ function randomised(into: FloatTensor, from: FloatTensor, next: () => number): F
   return float32(data, into.shape);
 }
 
-function describe(options: Params, words: { done: string; restored: string }, tokens: readonly string[], nLayers: number, nHeads: number, nulls: readonly NullBand[]): HeatmapFigure[] {
-  const metrics = answerMetrics(words.restored, options.contrast.startsWith("adapted") ? "adapted" : options.contrast.startsWith("base") ? "base" : options.contrast.startsWith("clean") ? "clean" : "corrupted");
+function describe(
+  options: Params,
+  words: { done: string; restored: string },
+  tokens: readonly string[],
+  nLayers: number,
+  nHeads: number,
+  nulls: readonly NullBand[],
+): HeatmapFigure[] {
+  const metrics = answerMetrics(
+    words.restored,
+    options.contrast.startsWith("adapted")
+      ? "adapted"
+      : options.contrast.startsWith("base")
+        ? "base"
+        : options.contrast.startsWith("clean")
+          ? "clean"
+          : "corrupted",
+  );
   const subtitle = `${words.done}, one activation at a time · 1 = ${words.restored}`;
   const layers = { name: "layer", labels: Array.from({ length: nLayers }, (_, layer) => String(layer)) } as const;
   const figures: HeatmapFigure[] = [];
@@ -217,14 +277,28 @@ function describe(options: Params, words: { done: string; restored: string }, to
       subtitle: `${words.done}, one head's output at all positions · 1 = ${words.restored}`,
       metrics,
       nulls,
-      panels: [{ id: "heads", title: "Head outputs", rows: layers, cols: { name: "head", labels: Array.from({ length: nHeads }, (_, head) => String(head)) }, values: Object.fromEntries(metricIds.map((id) => [id, { array: `heads.${id}` }])) }],
+      panels: [
+        {
+          id: "heads",
+          title: "Head outputs",
+          rows: layers,
+          cols: { name: "head", labels: Array.from({ length: nHeads }, (_, head) => String(head)) },
+          values: Object.fromEntries(metricIds.map((id) => [id, { array: `heads.${id}` }])),
+        },
+      ],
     });
   }
   return figures;
 }
 
 /** A sentence only when the data clear the null twice over: where the residual stream carries the behaviour, else the strongest part. */
-function describeFinding(cells: readonly Cell[], values: ReadonlyMap<number, number>, band: NullBand | undefined, tokens: readonly string[], restored: string): string | null {
+function describeFinding(
+  cells: readonly Cell[],
+  values: ReadonlyMap<number, number>,
+  band: NullBand | undefined,
+  tokens: readonly string[],
+  restored: string,
+): string | null {
   if (!band) return null;
   const margin = 2 * Math.max(Math.abs(band.low), Math.abs(band.high), 0.05);
   const ranked = [...values].filter(([, value]) => Number.isFinite(value)).sort((a, b) => b[1] - a[1]);
@@ -247,7 +321,10 @@ function describeFinding(cells: readonly Cell[], values: ReadonlyMap<number, num
   if (!part || part[1] < margin) return null;
   const edit = editOf(part[0]);
   const layer = layerOf(edit.hook);
-  const where = edit.head !== null ? `Head L${layer}H${edit.head}` : `The ${edit.hook.includes("attn") ? "attention" : "MLP"} output of layer ${layer} at “${tokens[edit.position!]!.trim()}”`;
+  const where =
+    edit.head !== null
+      ? `Head L${layer}H${edit.head}`
+      : `The ${edit.hook.includes("attn") ? "attention" : "MLP"} output of layer ${layer} at “${tokens[edit.position!]!.trim()}”`;
   return `${where} alone brings back ${percent(part[1])} of the ${behaviour}; ${chance}.`;
 }
 

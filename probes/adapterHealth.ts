@@ -55,14 +55,35 @@ export const adapterHealth = defineProbe<Params>({
         const offset = row * grid.kinds.length + col;
         yield { type: "tile", array: `${prefix}norm`, offset, data: Float32Array.of(norm) };
         if (relative !== null) yield { type: "tile", array: `${prefix}relative_norm`, offset, data: Float32Array.of(relative) };
-        rows.push({ cells: { adapter: adapter.name, site: siteLabel(site), rank: site.rank, scaling: site.scaling, norm, relative, beyond: site.beyondLowRank ?? "", note: trouble ?? "" }, place: { layer: site.layer, site: site.site, adapter: adapter.name }, ...(trouble ? { warning: trouble } : {}) });
+        rows.push({
+          cells: {
+            adapter: adapter.name,
+            site: siteLabel(site),
+            rank: site.rank,
+            scaling: site.scaling,
+            norm,
+            relative,
+            beyond: site.beyondLowRank ?? "",
+            note: trouble ?? "",
+          },
+          place: { layer: site.layer, site: site.site, adapter: adapter.name },
+          ...(trouble ? { warning: trouble } : {}),
+        });
         done++;
       }
       yield { type: "progress", done, total, unit: "sites" };
       yield { type: "figure", figure: normFigure(adapter, prefix, several, metrics) };
     }
     const finite = rows.every((row) => Number.isFinite(row.cells["norm"]));
-    yield { type: "check", check: { name: "every weight is finite", ok: finite, value: rows.filter((row) => !Number.isFinite(row.cells["norm"])).length, expected: "0 sites with NaN or infinity" } };
+    yield {
+      type: "check",
+      check: {
+        name: "every weight is finite",
+        ok: finite,
+        value: rows.filter((row) => !Number.isFinite(row.cells["norm"])).length,
+        expected: "0 sites with NaN or infinity",
+      },
+    };
     yield { type: "check", check: { name: "every site has trained", ok: untrained === 0, value: untrained, expected: "0 sites with ΔW = 0" } };
     if (prompt !== undefined && subject.runner) yield* compareOn(subject, prompt, signal);
     yield { type: "figure", figure: siteTable(rows, subject.model !== null) };
@@ -154,7 +175,16 @@ function loadedTable(subject: Subject): TableFigure {
       { id: "notLoaded", label: "not loaded", numeric: false },
     ],
     rows: subject.adapters.map((adapter) => ({
-      cells: { adapter: adapter.name, method: `${adapter.method.title} (${adapter.method.exactness})`, scaling: scalingWords(adapter), sites: adapter.sites.size, saved: adapter.saved.length, parameters: adapter.parameters, base: adapter.config.baseModelNameOrPath ?? "", notLoaded: adapter.warnings.length === 0 ? "everything was loaded" : adapter.warnings.join("; ") },
+      cells: {
+        adapter: adapter.name,
+        method: `${adapter.method.title} (${adapter.method.exactness})`,
+        scaling: scalingWords(adapter),
+        sites: adapter.sites.size,
+        saved: adapter.saved.length,
+        parameters: adapter.parameters,
+        base: adapter.config.baseModelNameOrPath ?? "",
+        notLoaded: adapter.warnings.length === 0 ? "everything was loaded" : adapter.warnings.join("; "),
+      },
       place: { adapter: adapter.name },
       ...(adapter.warnings.length > 0 ? { warning: adapter.warnings.join("; ") } : {}),
     })),
@@ -169,7 +199,15 @@ function normFigure(adapter: LoadedAdapter, prefix: string, several: boolean, me
     title: several ? `Where ${adapter.name} changes the weights` : "Where the adapter changes the weights",
     subtitle: metrics.length > 1 ? "Size of the low-rank term s·B·A beside the weight it is added to" : "Size of the low-rank term s·B·A",
     metrics,
-    panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(metrics.map(({ id }) => [id, { array: `${prefix}${id}` }])) }],
+    panels: [
+      {
+        id: adapter.name,
+        title: adapter.name,
+        rows: grid.rows,
+        cols: grid.cols,
+        values: Object.fromEntries(metrics.map(({ id }) => [id, { array: `${prefix}${id}` }])),
+      },
+    ],
   };
 }
 

@@ -32,6 +32,11 @@ export class AnswerMeter {
 
   measure(logits: Float32Array): Record<MetricId, number> {
     const diff = logitDiff(logits, this.answer, this.counterAnswer);
-    return { normalized: normalized(diff, this.intoDiff, this.fromDiff), logit_diff: diff, kl: klDivergence(this.from, logits), log_prob: logProb(logits, this.answer) };
+    return {
+      normalized: normalized(diff, this.intoDiff, this.fromDiff),
+      logit_diff: diff,
+      kl: klDivergence(this.from, logits),
+      log_prob: logProb(logits, this.answer),
+    };
   }
 }

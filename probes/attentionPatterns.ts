@@ -48,7 +48,12 @@ export const attentionPatterns = defineProbe<Params>({
       const difference = adapted.map((value, i) => value - base[i]!);
       yield { type: "tile", array: "adapted", offset: layer * size, data: adapted.slice() };
       yield { type: "tile", array: "difference", offset: layer * size, data: difference };
-      yield { type: "tile", array: "turn", offset: layer * nHeads, data: Float32Array.from({ length: nHeads }, (_, head) => totalVariation(difference.subarray(head * perHead, (head + 1) * perHead), positions)) };
+      yield {
+        type: "tile",
+        array: "turn",
+        offset: layer * nHeads,
+        data: Float32Array.from({ length: nHeads }, (_, head) => totalVariation(difference.subarray(head * perHead, (head + 1) * perHead), positions)),
+      };
     }
     yield { type: "check", check: { name: "attention rows sum to 1", ok: rowError <= 1e-4, value: rowError, expected: "0 within 1e-4" } };
     const fired = hooks.filter((hook) => taps[hook]).length;
@@ -62,7 +67,9 @@ function totalVariation(difference: Float32Array, positions: number): number {
 }
 
 function rowSums(patterns: Float32Array, positions: number): number[] {
-  return Array.from({ length: patterns.length / positions }, (_, row) => patterns.subarray(row * positions, (row + 1) * positions).reduce((sum, value) => sum + value, 0));
+  return Array.from({ length: patterns.length / positions }, (_, row) =>
+    patterns.subarray(row * positions, (row + 1) * positions).reduce((sum, value) => sum + value, 0),
+  );
 }
 
 function figure(names: readonly ("base" | "adapted" | "difference")[], layers: number, heads: number, tokens: readonly string[]): AttentionFigure {

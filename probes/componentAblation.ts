@@ -50,13 +50,17 @@ export const componentAblation = defineProbe<Params>({
     const components = allComponents(runner, subject.setting);
     if (components.length === 0) throw new WorkbenchError("probe.notApplicable", "no adapter is on, so there is no component to switch off");
 
-    const logitsOf = async (setting: AdapterSetting) => (await runner.forward({ tokens: [prompt.ids], settings: [setting], logits: { position }, signal })).logits!.data;
+    const logitsOf = async (setting: AdapterSetting) =>
+      (await runner.forward({ tokens: [prompt.ids], settings: [setting], logits: { position }, signal })).logits!.data;
     const adapted = await logitsOf(subject.setting);
     const base = await logitsOf(baseSetting);
     const adaptedDiff = logitDiff(adapted, answer, counterAnswer);
     const baseDiff = logitDiff(base, answer, counterAnswer);
     if (Math.abs(adaptedDiff - baseDiff) < 1e-6) {
-      throw new WorkbenchError("probe.notApplicable", `the adapter does not move the logit difference on this prompt (${adaptedDiff.toPrecision(4)} with and without it); choose another prompt or answers`);
+      throw new WorkbenchError(
+        "probe.notApplicable",
+        `the adapter does not move the logit difference on this prompt (${adaptedDiff.toPrecision(4)} with and without it); choose another prompt or answers`,
+      );
     }
     const effect = (diff: number) => (adaptedDiff - diff) / (adaptedDiff - baseDiff);
 
@@ -69,7 +73,10 @@ export const componentAblation = defineProbe<Params>({
     }
     yield { type: "figure", figure: gridFigure(nLayers, columns, []) };
 
-    const worlds = components.map((component): World => ({ setting: { ...subject.setting, components: [{ adapter: component.adapter, site: component.site, component: component.component, value: 0 }] }, edits: [] }));
+    const worlds = components.map((component): World => ({
+      setting: { ...subject.setting, components: [{ adapter: component.adapter, site: component.site, component: component.component, value: 0 }] },
+      edits: [],
+    }));
     const request: SweepRequest = { runner, tokens: prompt.ids, setting: subject.setting, worlds, sources: {}, position, signal };
     yield { type: "cost", worlds: worlds.length, bytes: planSweep(request).bytes };
     yield { type: "progress", done: 0, total: worlds.length, unit: "components" };
@@ -104,7 +111,11 @@ export const componentAblation = defineProbe<Params>({
 function allComponents(runner: Runner, setting: AdapterSetting): Component[] {
   return runner.adapters
     .filter((adapter) => (setting.strengths[adapter.name] ?? 0) !== 0)
-    .flatMap((adapter) => [...adapter.sites.values()].flatMap((site) => Array.from({ length: site.rank }, (_, component) => ({ layer: site.layer, site: site.site, adapter: adapter.name, component }))));
+    .flatMap((adapter) =>
+      [...adapter.sites.values()].flatMap((site) =>
+        Array.from({ length: site.rank }, (_, component) => ({ layer: site.layer, site: site.site, adapter: adapter.name, component })),
+      ),
+    );
 }
 
 /** "mlp.in#0", with the adapter before it when several are on. */
@@ -157,7 +168,12 @@ function* strongestBars(components: readonly Component[], order: readonly number
 }
 
 /** Gates at 1 are the adapted run; all gates at 0 take the whole low-rank effect away; planner equals one pass a world. */
-async function* selfChecks(request: SweepRequest, effect: (diff: number) => number, answer: number, counterAnswer: number): AsyncGenerator<ProbeEvent, void, void> {
+async function* selfChecks(
+  request: SweepRequest,
+  effect: (diff: number) => number,
+  answer: number,
+  counterAnswer: number,
+): AsyncGenerator<ProbeEvent, void, void> {
   const measure = async (world: World) => {
     for await (const tile of sweep({ ...request, worlds: [world] })) return tile.logits.data.slice();
     throw new WorkbenchError("internal", "a sweep of one world gave no tile");
@@ -166,7 +182,9 @@ async function* selfChecks(request: SweepRequest, effect: (diff: number) => numb
   const on = await measure({ ...first, setting: { ...first.setting, components: first.setting.components!.map((gate) => ({ ...gate, value: 1 })) } });
   const drift = Math.abs(effect(logitDiff(on, answer, counterAnswer)));
   yield { type: "check", check: { name: "component gates at 1", ok: drift <= 1e-4, value: drift, expected: "the adapted run, 0 within 1e-4" } };
-  const onlyLowRank = request.runner.adapters.every((adapter) => adapter.saved.length === 0 && [...adapter.sites.values()].every((site) => site.beyondLowRank === null));
+  const onlyLowRank = request.runner.adapters.every(
+    (adapter) => adapter.saved.length === 0 && [...adapter.sites.values()].every((site) => site.beyondLowRank === null),
+  );
   if (onlyLowRank) {
     const all = request.worlds.flatMap((world) => world.setting.components ?? []);
     const off = await measure({ edits: [], setting: { ...request.setting, components: all } });
@@ -183,9 +201,16 @@ async function* selfChecks(request: SweepRequest, effect: (diff: number) => numb
 }
 
 /** In place of a component, a random rank-one term of the same σ is taken away from what the site adds. */
-async function nullBand(request: SweepRequest, components: readonly Component[], options: Params, effectOf: (logits: Float32Array) => number): Promise<NullBand[]> {
+async function nullBand(
+  request: SweepRequest,
+  components: readonly Component[],
+  options: Params,
+  effectOf: (logits: Float32Array) => number,
+): Promise<NullBand[]> {
   const next = uniform(options.seed);
-  const chosen = sampleIndices(components.length, options.nullSamples, next).map((index) => components[index]!).filter(({ site }) => site !== "embed");
+  const chosen = sampleIndices(components.length, options.nullSamples, next)
+    .map((index) => components[index]!)
+    .filter(({ site }) => site !== "embed");
   const hookOf = ({ site, adapter }: Component, hook: string) => `${site}.lora.${adapter}.${hook}`;
   const taps = [...new Set(chosen.flatMap((component) => [hookOf(component, "hook_in"), hookOf(component, "hook_delta")]))];
   const cached = await request.runner.forward({ tokens: [request.tokens], settings: [request.setting], taps, logits: "none" });
@@ -200,7 +225,8 @@ async function nullBand(request: SweepRequest, components: readonly Component[],
   });
   const values: number[] = [];
   const { dVocab } = request.runner.model.config;
-  for await (const tile of sweep({ ...request, worlds, sources })) tile.worlds.forEach((_, row) => values.push(effectOf(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
+  for await (const tile of sweep({ ...request, worlds, sources }))
+    tile.worlds.forEach((_, row) => values.push(effectOf(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
   const { low, high } = central95(values);
   return [{ metric: "effect", low, high, words: `95 % of ${values.length} random rank-one terms of equal norm` }];
 }

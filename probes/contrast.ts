@@ -23,7 +23,12 @@ export interface Side {
  * The run that values come from and the run they are put into.
  * @throws "probe.notApplicable" when adapters are contrasted and none is open or on; "prompt.lengthMismatch"; "probe.badParams" without a corrupted prompt
  */
-export function contrastSides(subject: Subject, contrast: Contrast, clean: string | readonly number[], corrupted: string | readonly number[] | undefined): { from: Side; into: Side } {
+export function contrastSides(
+  subject: Subject,
+  contrast: Contrast,
+  clean: string | readonly number[],
+  corrupted: string | readonly number[] | undefined,
+): { from: Side; into: Side } {
   const cleanPrompt = readPrompt(subject, clean, "clean");
   if (contrast === "adaptedIntoBase" || contrast === "baseIntoAdapted") {
     if (!Object.values(subject.setting.strengths).some((strength) => strength !== 0)) {

@@ -46,7 +46,8 @@ export const deltaSpectrum = defineProbe<Params>({
     yield { type: "progress", done: 0, total: all.length, unit: "sites" };
     for (const adapter of subject.adapters) {
       const grid = siteGrid(adapter);
-      for (const { id } of siteMetrics) yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+      for (const { id } of siteMetrics)
+        yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
     }
     let worst = 0;
     const rows: TableFigure["rows"][number][] = [];
@@ -62,11 +63,26 @@ export const deltaSpectrum = defineProbe<Params>({
       const values = { norm, effective_rank: zero ? 0 : effectiveRank(sigma), stable_rank: zero ? 0 : stableRank(sigma) };
       const grid = siteGrid(adapter);
       const { row, col } = grid.cell(site);
-      for (const [id, value] of Object.entries(values)) yield { type: "tile", array: `${prefix(adapter)}${id}`, offset: row * grid.kinds.length + col, data: Float32Array.of(value) };
+      for (const [id, value] of Object.entries(values))
+        yield { type: "tile", array: `${prefix(adapter)}${id}`, offset: row * grid.kinds.length + col, data: Float32Array.of(value) };
       rows.push({
-        cells: { adapter: adapter.name, site: siteLabel(site), rank: site.rank, norm, sigma: sigma[0]!, share: zero ? null : sigma[0]! ** 2 / energy(sigma), effective: values.effective_rank, energyRank: zero ? 0 : energyEffectiveRank(sigma), stable: values.stable_rank },
+        cells: {
+          adapter: adapter.name,
+          site: siteLabel(site),
+          rank: site.rank,
+          norm,
+          sigma: sigma[0]!,
+          share: zero ? null : sigma[0]! ** 2 / energy(sigma),
+          effective: values.effective_rank,
+          energyRank: zero ? 0 : energyEffectiveRank(sigma),
+          stable: values.stable_rank,
+        },
         place: { layer: site.layer, site: site.site, adapter: adapter.name },
-        ...(zero ? { warning: "ΔW is 0: this site was not trained" } : site.beyondLowRank ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` } : {}),
+        ...(zero
+          ? { warning: "ΔW is 0: this site was not trained" }
+          : site.beyondLowRank
+            ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` }
+            : {}),
       });
       if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
     }
@@ -104,12 +120,19 @@ function findingOf(rows: TableFigure["rows"]): string {
 }
 
 /** W's leading directions by randomised SVD; the null is a random subspace: k of d directions. */
-async function* alignment(subject: Subject, options: Params, prefix: (adapter: LoadedAdapter) => string, several: boolean, signal: AbortSignal): AsyncGenerator<ProbeEvent, void, void> {
+async function* alignment(
+  subject: Subject,
+  options: Params,
+  prefix: (adapter: LoadedAdapter) => string,
+  several: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<ProbeEvent, void, void> {
   const { model, runner } = subject;
   const known = new Map(modelSites(model!.family, model!.config).map((site) => [site.fullName, site]));
   for (const adapter of subject.adapters) {
     const grid = siteGrid(adapter);
-    for (const { id } of alignMetrics) yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+    for (const { id } of alignMetrics)
+      yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
     const next = uniform(options.seed);
     let done = 0;
     let [low, high] = [1, 0];
@@ -135,7 +158,8 @@ async function* alignment(subject: Subject, options: Params, prefix: (adapter: L
       done++;
       yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
     }
-    const words = low <= high ? `random directions share k/d, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations, all sites)` : "no site has a ΔW";
+    const words =
+      low <= high ? `random directions share k/d, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations, all sites)` : "no site has a ΔW";
     yield {
       type: "figure",
       figure: {
@@ -145,7 +169,15 @@ async function* alignment(subject: Subject, options: Params, prefix: (adapter: L
         subtitle: `Share of ‖ΔW‖² in the span of W's leading ${options.alignWith} singular directions, found to within ${inexact.toPrecision(1)} σ₁ · ${words}`,
         metrics: alignMetrics,
         ...(low <= high ? { nulls: alignMetrics.map(({ id }) => ({ metric: id, low, high, words })) } : {}),
-        panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(alignMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
+        panels: [
+          {
+            id: adapter.name,
+            title: adapter.name,
+            rows: grid.rows,
+            cols: grid.cols,
+            values: Object.fromEntries(alignMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])),
+          },
+        ],
       },
     };
   }
@@ -164,7 +196,13 @@ function spectrumFigure(all: readonly { adapter: LoadedAdapter; site: SiteAdapte
     title: "Singular values of ΔW",
     subtitle: "One line a site, exact from the factors · component 0 is the largest",
     unit: "σ of s·B·A",
-    series: all.map(({ adapter, site }) => ({ id: `${adapter.name}:${site.site}`, label: siteLabel(site), place: { layer: site.layer, site: site.site, adapter: adapter.name }, values: { array: `${prefix(adapter)}${site.site}.singular_values` }, note: siteKind(site) })),
+    series: all.map(({ adapter, site }) => ({
+      id: `${adapter.name}:${site.site}`,
+      label: siteLabel(site),
+      place: { layer: site.layer, site: site.site, adapter: adapter.name },
+      values: { array: `${prefix(adapter)}${site.site}.singular_values` },
+      note: siteKind(site),
+    })),
   };
 }
 
@@ -177,7 +215,15 @@ function normFigures(adapters: readonly LoadedAdapter[], prefix: (adapter: Loade
       title: several ? `Size and rank by site: ${adapter.name}` : "Size and rank by site",
       subtitle: "Frobenius norm of ΔW, and how many directions it uses",
       metrics: siteMetrics,
-      panels: [{ id: adapter.name, title: adapter.name, rows: grid.rows, cols: grid.cols, values: Object.fromEntries(siteMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])) }],
+      panels: [
+        {
+          id: adapter.name,
+          title: adapter.name,
+          rows: grid.rows,
+          cols: grid.cols,
+          values: Object.fromEntries(siteMetrics.map(({ id }) => [id, { array: `${prefix(adapter)}${id}` }])),
+        },
+      ],
     };
   });
 }

@@ -70,7 +70,15 @@ interface LensCell {
 }
 
 /** base, adapted: top tokens by probability. difference: KL(adapted ‖ base), tokens by their share of it. */
-function cellOf(panel: "base" | "adapted" | "difference", logits: FloatTensor, row: number, pos: number, positions: number, dVocab: number, k: number): LensCell {
+function cellOf(
+  panel: "base" | "adapted" | "difference",
+  logits: FloatTensor,
+  row: number,
+  pos: number,
+  positions: number,
+  dVocab: number,
+  k: number,
+): LensCell {
   const at = (batch: number) => logits.data.subarray((batch * positions + pos) * dVocab, (batch * positions + pos + 1) * dVocab);
   if (panel !== "difference") {
     const own = at(row);
@@ -115,16 +123,31 @@ function relativeError(found: FloatTensor, expected: FloatTensor): number {
   return error / scale;
 }
 
-function figure(panels: readonly ("base" | "adapted" | "difference")[], nLayers: number, tokens: readonly string[], texts: Record<number, string>): TokenGridFigure {
+function figure(
+  panels: readonly ("base" | "adapted" | "difference")[],
+  nLayers: number,
+  tokens: readonly string[],
+  texts: Record<number, string>,
+): TokenGridFigure {
   const titles = { base: "Base", adapted: "Adapted", difference: "Adapted − base" };
   return {
     kind: "tokenGrid",
     id: "lens",
     title: "Logit lens",
-    subtitle: panels.length > 1 ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most" : "Residual before each block read as a prediction: top token and its probability",
+    subtitle:
+      panels.length > 1
+        ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most"
+        : "Residual before each block read as a prediction: top token and its probability",
     rows: { name: "layer", labels: [...Array.from({ length: nLayers }, (_, layer) => String(layer)), "out"] },
     cols: { name: "position", labels: tokens },
-    panels: panels.map((panel) => ({ id: panel, title: titles[panel], metric: panel === "difference" ? divergence : probability, values: { array: `${panel}.value` }, topIds: { array: `${panel}.top_ids` }, topValues: { array: `${panel}.top_values` } })),
+    panels: panels.map((panel) => ({
+      id: panel,
+      title: titles[panel],
+      metric: panel === "difference" ? divergence : probability,
+      values: { array: `${panel}.value` },
+      topIds: { array: `${panel}.top_ids` },
+      topValues: { array: `${panel}.top_values` },
+    })),
     tokens: texts,
   };
 }

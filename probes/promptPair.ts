@@ -23,14 +23,18 @@ export function readPrompt(subject: Subject, prompt: string | readonly number[],
   const { ids, tokens } = subject.encode(prompt);
   if (ids.length === 0) throw new WorkbenchError("prompt.empty", `${what}: the text has no tokens`);
   const nCtx = subject.model?.config.nCtx ?? Infinity;
-  if (ids.length > nCtx) throw new WorkbenchError("prompt.tooLong", `${what} has ${ids.length} tokens; ${subject.model?.name ?? "the model"} takes at most ${nCtx}`);
+  if (ids.length > nCtx)
+    throw new WorkbenchError("prompt.tooLong", `${what} has ${ids.length} tokens; ${subject.model?.name ?? "the model"} takes at most ${nCtx}`);
   return { ids, tokens };
 }
 
 /** @throws "prompt.lengthMismatch" with both counts */
 export function checkSameLength(clean: Prompt, corrupted: Prompt): void {
   if (clean.ids.length !== corrupted.ids.length) {
-    throw new WorkbenchError("prompt.lengthMismatch", `clean has ${clean.ids.length} tokens and corrupted ${corrupted.ids.length}; patching position by position needs the same number`);
+    throw new WorkbenchError(
+      "prompt.lengthMismatch",
+      `clean has ${clean.ids.length} tokens and corrupted ${corrupted.ids.length}; patching position by position needs the same number`,
+    );
   }
 }
 
@@ -46,7 +50,10 @@ export function readToken(subject: Subject, token: string | number, what: string
   }
   const { ids, tokens } = subject.encode(token);
   if (ids.length !== 1) {
-    throw new WorkbenchError("prompt.unknownToken", `${what} "${token}" is ${ids.length} tokens (${tokens.map((text) => JSON.stringify(text)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`);
+    throw new WorkbenchError(
+      "prompt.unknownToken",
+      `${what} "${token}" is ${ids.length} tokens (${tokens.map((text) => JSON.stringify(text)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`,
+    );
   }
   return ids[0]!;
 }

@@ -11,7 +11,10 @@ import { logitLens } from "./logitLens.ts";
 import type { Probe } from "./probe.ts";
 import { train } from "./train.ts";
 
-export const probes = { adapterHealth, deltaSpectrum, activationPatching, componentAblation, logitLens, attentionPatterns, acrossTime, train } satisfies Record<string, Probe>;
+export const probes = { adapterHealth, deltaSpectrum, activationPatching, componentAblation, logitLens, attentionPatterns, acrossTime, train } satisfies Record<
+  string,
+  Probe
+>;
 export type ProbeName = keyof typeof probes;
 
 /** @throws "probe.unknown" listing near names */

@@ -220,7 +220,10 @@ export function applyEvent(result: ProbeResult, event: ProbeEvent): ProbeResult 
     }
     case "figure": {
       const others = result.figures.filter((figure) => figure.id !== event.figure.id);
-      return { ...result, figures: others.length === result.figures.length ? [...others, event.figure] : result.figures.map((f) => (f.id === event.figure.id ? event.figure : f)) };
+      return {
+        ...result,
+        figures: others.length === result.figures.length ? [...others, event.figure] : result.figures.map((f) => (f.id === event.figure.id ? event.figure : f)),
+      };
     }
     case "check":
       return { ...result, checks: [...result.checks.filter((check) => check.name !== event.check.name), event.check] };
@@ -248,7 +251,10 @@ export function figureAtSnapshot<F extends Figure>(figure: F, index: number): F 
       case "bars":
         return { ...figure, values: fixAll(figure.values) };
       case "tokenGrid":
-        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values), topIds: fix(panel.topIds), topValues: fix(panel.topValues) })) };
+        return {
+          ...figure,
+          panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values), topIds: fix(panel.topIds), topValues: fix(panel.topValues) })),
+        };
       case "attention":
         return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values) })) };
       default:
@@ -273,5 +279,9 @@ export function slice(arrays: Readonly<Record<string, NamedArray>>, ref: ArrayRe
   if (ref.column === undefined) return whole;
   const width = shape.at(-1)!;
   const column = ref.column;
-  return { shape: shape.slice(0, -1), axes: whole.axes.slice(0, -1), data: Float32Array.from({ length: size / width }, (_, row) => whole.data[row * width + column]!) };
+  return {
+    shape: shape.slice(0, -1),
+    axes: whole.axes.slice(0, -1),
+    data: Float32Array.from({ length: size / width }, (_, row) => whole.data[row * width + column]!),
+  };
 }

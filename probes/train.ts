@@ -27,7 +27,14 @@ export const train = defineProbe<TrainingParams>({
     if (!model || !runner) throw new WorkbenchError("probe.notApplicable", "Training needs a base model; open one first");
     if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${model.path} has no tokenizer.json; training reads text`);
     const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, dVocab: model.config.dVocab, seed: params.seed });
-    const trainer: Trainer = new Trainer({ model, params, dataset, engine: runner.engine, folder: workspace.folder, saveMore: (dir) => saveResult(dir, watch, progress(trainer)) });
+    const trainer: Trainer = new Trainer({
+      model,
+      params,
+      dataset,
+      engine: runner.engine,
+      folder: workspace.folder,
+      saveMore: (dir) => saveResult(dir, watch, progress(trainer)),
+    });
     checkMemory(trainer.adaptation, params, dataset);
     await trainer.prepare();
     const watch: Watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });

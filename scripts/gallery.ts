@@ -16,7 +16,14 @@ function onScreen(name: keyof typeof examples, themeName: "light" | "dark", widt
   const { figure, arrays, selection, pins } = examples[name]!;
   const theme = themes[themeName];
   const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;
-  drawFigure(svg, figure, arrays, { width, theme, preset: "screen", adapterColours: adapterPalette(["facts-edit", "polite"], theme), selection: selection ? { place: selection, figure: figure.id } : null, pins: pins ?? [] });
+  drawFigure(svg, figure, arrays, {
+    width,
+    theme,
+    preset: "screen",
+    adapterColours: adapterPalette(["facts-edit", "polite"], theme),
+    selection: selection ? { place: selection, figure: figure.id } : null,
+    pins: pins ?? [],
+  });
   // The page's colour, which the app has behind a figure.
   return svg.toString().replace(/<g>/, `<rect width="100%" height="100%" fill="${theme.background}"/><g>`);
 }

@@ -14,7 +14,10 @@ const probes = ["Health", "Spectrum", "Patching", "Components", "Lens", "Attenti
 
 async function finished(page: Page): Promise<void> {
   await page.locator(".checks").waitFor({ timeout: runWithinMs });
-  await page.getByText(/\d (ms|s)(,|$)/).first().waitFor({ timeout: runWithinMs });
+  await page
+    .getByText(/\d (ms|s)(,|$)/)
+    .first()
+    .waitFor({ timeout: runWithinMs });
   await page.locator("progress").waitFor({ state: "detached", timeout: runWithinMs });
 }
 
@@ -44,7 +47,10 @@ mkdirSync(folder, { recursive: true });
 const [server, browser] = await Promise.all([startServer(), startBrowser()]);
 try {
   for (const colorScheme of ["light", "dark"] as const) {
-    for (const [width, height] of [[1440, 900], [1024, 768]] as const) {
+    for (const [width, height] of [
+      [1440, 900],
+      [1024, 768],
+    ] as const) {
       const page = await browser.newPage({ viewport: { width, height }, colorScheme });
       const save = (name: string) => page.screenshot({ path: join(folder, `${name}-${width}-${colorScheme}.png`) });
       await page.goto(server.url);

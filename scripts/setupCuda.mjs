@@ -12,5 +12,9 @@ const require = createRequire(import.meta.url);
 const folder = dirname(require.resolve("onnxruntime-node/package.json"));
 console.log(`setup:cuda: fetching ONNX Runtime's CUDA 12 provider (a few hundred MB) into ${folder}`);
 const { status } = spawnSync(process.execPath, [join(folder, "script", "install.js"), "--onnxruntime-node-install=cuda12"], { cwd: folder, stdio: "inherit" });
-console.log(status === 0 ? "setup:cuda: done; `npx deltascope doctor` tells whether it loads here." : "setup:cuda: it failed; the words above say why. Everything else still works.");
+console.log(
+  status === 0
+    ? "setup:cuda: done; `npx deltascope doctor` tells whether it loads here."
+    : "setup:cuda: it failed; the words above say why. Everything else still works.",
+);
 process.exit(status ?? 1);

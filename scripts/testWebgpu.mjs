@@ -3,8 +3,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 
 const softwareDriver = { icd: "/usr/lib/chromium/vk_swiftshader_icd.json", libraries: "/usr/lib/chromium" };
-const hasDevice = process.platform !== "linux" || existsSync("/dev/nvidia0")
-  || (existsSync("/dev/dri") && readdirSync("/dev/dri").some((name) => name.startsWith("renderD")));
+const hasDevice =
+  process.platform !== "linux" || existsSync("/dev/nvidia0") || (existsSync("/dev/dri") && readdirSync("/dev/dri").some((name) => name.startsWith("renderD")));
 
 const env = { ...process.env, DELTASCOPE_WEBGPU: "1" };
 if (!hasDevice && !env.VK_ICD_FILENAMES && !env.VK_DRIVER_FILES) {

@@ -14,7 +14,18 @@ import { methodsCommand } from "./commands/methods.ts";
 import { serveCommand, withServeFlags } from "./commands/serve.ts";
 import { trainCommand } from "./commands/train.ts";
 
-const commands = [serveCommand, inspectCommand, trainCommand, compareCommand, methodsCommand, probeCommand, probesCommand, activationsCommand, doctorCommand, exportCommand];
+const commands = [
+  serveCommand,
+  inspectCommand,
+  trainCommand,
+  compareCommand,
+  methodsCommand,
+  probeCommand,
+  probesCommand,
+  activationsCommand,
+  doctorCommand,
+  exportCommand,
+];
 
 function createProgram(): Command {
   const program = withServeFlags(new Command("deltascope"))
@@ -23,7 +34,9 @@ function createProgram(): Command {
     // Flags after a command belong to that command: both the program and `serve` have --port.
     .enablePositionalOptions()
     .showHelpAfterError("(deltascope --help tells more)")
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope                                   the demo
   deltascope ./gpt2 --adapter ./my-lora        your model and adapter
@@ -31,7 +44,8 @@ Examples:
   deltascope probe NAME --help                 any analysis without a browser
   deltascope train --config run.json --out DIR an adapter of your own; compare RUN… puts runs side by side
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 cancelled.`);
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 cancelled.`,
+    );
   for (const make of commands) program.addCommand(make());
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
@@ -51,7 +65,8 @@ async function main(): Promise<number> {
       process.stderr.write(`${error.message}\n`);
       return exitCodes.cancelled;
     }
-    const words = error instanceof Error ? (error instanceof WorkbenchError ? `${error.message} (${error.code})` : (error.stack ?? error.message)) : String(error);
+    const words =
+      error instanceof Error ? (error instanceof WorkbenchError ? `${error.message} (${error.code})` : (error.stack ?? error.message)) : String(error);
     process.stderr.write(`deltascope: ${words}\n`);
     return error instanceof WorkbenchError && usageErrors.has(error.code) ? exitCodes.usage : exitCodes.failed;
   }

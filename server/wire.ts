@@ -41,7 +41,13 @@ export interface DemoCard {
   readonly finding: string;
   readonly probe: string;
   readonly params: Record<string, unknown>;
-  readonly prompts: readonly { readonly label: string; readonly clean: string; readonly corrupted: string; readonly answer: string; readonly counterAnswer: string }[];
+  readonly prompts: readonly {
+    readonly label: string;
+    readonly clean: string;
+    readonly corrupted: string;
+    readonly answer: string;
+    readonly counterAnswer: string;
+  }[];
   /** Settings of a training run on the demo's model; null in an installation without its data. */
   readonly training: Record<string, unknown> | null;
 }

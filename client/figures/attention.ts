@@ -29,11 +29,18 @@ function patternOf(figure: AttentionFigure, arrays: Arrays, panel: Panel, { laye
 /** Heads, those that differ most first; pending ones last. */
 function orderedHeads(figure: AttentionFigure, arrays: Arrays): Head[] {
   const turns = figure.order ? numbersOf(arrays, figure.order, figure.layers * figure.heads) : null;
-  const heads = Array.from({ length: figure.layers * figure.heads }, (_, index) => ({ layer: Math.floor(index / figure.heads), head: index % figure.heads, turn: turns?.[index] ?? NaN }));
-  return turns ? heads.sort((a, b) => (Number.isNaN(b.turn) ? -1 : b.turn) - (Number.isNaN(a.turn) ? -1 : a.turn) || a.layer - b.layer || a.head - b.head) : heads;
+  const heads = Array.from({ length: figure.layers * figure.heads }, (_, index) => ({
+    layer: Math.floor(index / figure.heads),
+    head: index % figure.heads,
+    turn: turns?.[index] ?? NaN,
+  }));
+  return turns
+    ? heads.sort((a, b) => (Number.isNaN(b.turn) ? -1 : b.turn) - (Number.isNaN(a.turn) ? -1 : a.turn) || a.layer - b.layer || a.head - b.head)
+    : heads;
 }
 
-const hasHead = (figure: AttentionFigure, place: Place | undefined): place is Place & Head => place?.layer !== undefined && place.head !== undefined && place.layer < figure.layers && place.head < figure.heads;
+const hasHead = (figure: AttentionFigure, place: Place | undefined): place is Place & Head =>
+  place?.layer !== undefined && place.head !== undefined && place.layer < figure.layers && place.head < figure.heads;
 
 /** The change is what thumbnails show; without one, the pattern itself. */
 const thumbnailPanel = (figure: AttentionFigure): Panel => figure.panels.find(({ metric }) => metric.scale === "diverging") ?? figure.panels[0]!;
@@ -49,11 +56,19 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
   return {
     height: focus.bottom,
     cellAt: (px, py) => {
-      const thumbnail = thumbnails.boxes.findIndex((box) => px >= box.x && px < box.x + box.width && py >= box.y && py < box.y + box.height + frame.type.axis + 3);
+      const thumbnail = thumbnails.boxes.findIndex(
+        (box) => px >= box.x && px < box.x + box.width && py >= box.y && py < box.y + box.height + frame.type.axis + 3,
+      );
       if (thumbnail >= 0) {
         const head = ordered[thumbnail]!;
         const turn = figure.order ? numbersOf(frame.arrays, figure.order, figure.layers * figure.heads)[head.layer * figure.heads + head.head]! : NaN;
-        return { place: { layer: head.layer, head: head.head }, label: headName(head), value: turn, lines: figure.order ? [{ label: "difference between the panels", value: formatValue(turn) }] : [], box: thumbnails.boxes[thumbnail]! };
+        return {
+          place: { layer: head.layer, head: head.head },
+          label: headName(head),
+          value: turn,
+          lines: figure.order ? [{ label: "difference between the panels", value: formatValue(turn) }] : [],
+          box: thumbnails.boxes[thumbnail]!,
+        };
       }
       for (const [index, grid] of focus.grids.entries()) {
         const found = cellUnder(grid, px, py);
@@ -62,7 +77,13 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
         const at = found.row * figure.tokens.length + found.col;
         const value = patternOf(figure, frame.arrays, panel, chosen)[at]!;
         const [to, from] = [indexedToken(figure.tokens[found.row]!, found.row), indexedToken(figure.tokens[found.col]!, found.col)];
-        return { place: { ...chosen, position: found.row }, label: `${splitTitle(panel.title).name}, ${headName(chosen)}, ${to} looks at ${from}`, value, lines: figure.panels.map((each) => ({ label: each.title, value: formatValue(patternOf(figure, frame.arrays, each, chosen)[at]!) })), box: cellBox(grid, found.row, found.col) };
+        return {
+          place: { ...chosen, position: found.row },
+          label: `${splitTitle(panel.title).name}, ${headName(chosen)}, ${to} looks at ${from}`,
+          value,
+          lines: figure.panels.map((each) => ({ label: each.title, value: formatValue(patternOf(figure, frame.arrays, each, chosen)[at]!) })),
+          box: cellBox(grid, found.row, found.col),
+        };
       }
       return null;
     },
@@ -70,11 +91,19 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
       const inThumbnails = thumbnails.boxes.flatMap((box, index): Mark[] => {
         const head = ordered[index]!;
         const fits = place.head !== undefined && (place.layer === undefined || place.layer === head.layer) && place.head === head.head;
-        return fits ? [{ box: { x: box.x - 1, y: box.y - 1, width: box.width + 2, height: box.height + 2 }, strength: place.layer === undefined ? "band" : "cell" }] : [];
+        return fits
+          ? [{ box: { x: box.x - 1, y: box.y - 1, width: box.width + 2, height: box.height + 2 }, strength: place.layer === undefined ? "band" : "cell" }]
+          : [];
       });
       const position = place.position;
       if (position === undefined || position >= figure.tokens.length) return inThumbnails;
-      return [...inThumbnails, ...focus.grids.flatMap((grid): Mark[] => [{ box: rowBox(grid, position), strength: "band" }, ...(place.head === undefined ? [{ box: columnBox(grid, position), strength: "band" as const }] : [])])];
+      return [
+        ...inThumbnails,
+        ...focus.grids.flatMap((grid): Mark[] => [
+          { box: rowBox(grid, position), strength: "band" },
+          ...(place.head === undefined ? [{ box: columnBox(grid, position), strength: "band" as const }] : []),
+        ]),
+      ];
     },
   };
 }
@@ -83,7 +112,14 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
 const thumbnailSize = { screen: 42, print: 28 } as const;
 const mostThumbnailLines = { screen: 4, print: 2 } as const;
 
-function drawThumbnails(root: Group, figure: AttentionFigure, frame: Frame, ordered: readonly Head[], chosen: Head, top: number): { boxes: Box[]; bottom: number } {
+function drawThumbnails(
+  root: Group,
+  figure: AttentionFigure,
+  frame: Frame,
+  ordered: readonly Head[],
+  chosen: Head,
+  top: number,
+): { boxes: Box[]; bottom: number } {
   const { axis: size } = frame.type;
   const side = thumbnailSize[frame.preset];
   const gap = 8;
@@ -91,17 +127,36 @@ function drawThumbnails(root: Group, figure: AttentionFigure, frame: Frame, orde
   const shown = ordered.slice(0, perLine * mostThumbnailLines[frame.preset]);
   const panel = thumbnailPanel(figure);
   const lineHeight = side + size + 9;
-  const remark = [splitTitle(panel.title).name.toLowerCase(), figure.order ? "most different first" : "by layer", ...(shown.length < ordered.length ? [`${shown.length} of ${ordered.length} shown`] : [])].join(", ");
+  const remark = [
+    splitTitle(panel.title).name.toLowerCase(),
+    figure.order ? "most different first" : "by layer",
+    ...(shown.length < ordered.length ? [`${shown.length} of ${ordered.length} shown`] : []),
+  ].join(", ");
   drawPanelTitle(root, frame, `Heads · ${remark}`, 0, top, frame.width);
   const gridTop = top + titleHeight(frame);
-  const scale = colourScale(panel.metric, shown.map((head) => patternOf(figure, frame.arrays, panel, head)), frame.theme);
+  const scale = colourScale(
+    panel.metric,
+    shown.map((head) => patternOf(figure, frame.arrays, panel, head)),
+    frame.theme,
+  );
   const group = root.append("g").attr("class", "thumbnails");
   const boxes = shown.map((head, index) => {
     const box = { x: (index % perLine) * (side + gap), y: gridTop + Math.floor(index / perLine) * lineHeight, width: side, height: side };
     const isChosen = head.layer === chosen.layer && head.head === chosen.head;
     const count = figure.tokens.length;
-    drawCells(group, frame, { x: box.x, y: box.y, rows: count, cols: count, cellWidth: side / count, cellHeight: side / count, up: false, causal: true }, patternOf(figure, frame.arrays, panel, head), scale, true);
-    drawText(group, frame, headName(head), box.x + side / 2, box.y + side + size + 2, { anchor: "middle", bold: isChosen, fill: isChosen ? frame.theme.ink : frame.theme.muted });
+    drawCells(
+      group,
+      frame,
+      { x: box.x, y: box.y, rows: count, cols: count, cellWidth: side / count, cellHeight: side / count, up: false, causal: true },
+      patternOf(figure, frame.arrays, panel, head),
+      scale,
+      true,
+    );
+    drawText(group, frame, headName(head), box.x + side / 2, box.y + side + size + 2, {
+      anchor: "middle",
+      bold: isChosen,
+      fill: isChosen ? frame.theme.ink : frame.theme.muted,
+    });
     return box;
   });
   return { boxes, bottom: gridTop + Math.ceil(shown.length / perLine) * lineHeight + 10 };
@@ -114,7 +169,15 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   const scales = new Map<string, ColourScale>();
   const patterns = figure.panels.map((panel) => patternOf(figure, frame.arrays, panel, chosen));
   for (const { metric } of figure.panels) {
-    if (!scales.has(metric.id)) scales.set(metric.id, colourScale(metric, patterns.filter((_, index) => figure.panels[index]!.metric.id === metric.id), frame.theme));
+    if (!scales.has(metric.id))
+      scales.set(
+        metric.id,
+        colourScale(
+          metric,
+          patterns.filter((_, index) => figure.panels[index]!.metric.id === metric.id),
+          frame.theme,
+        ),
+      );
   }
   const gutter = rowGutter(axis, frame);
   const gap = print ? 12 : 22;
@@ -135,7 +198,16 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   figure.panels.forEach((panel, index) => {
     const column = index % perLine;
     if (index > 0 && column === 0) y += head + count * cellWidth + plan.height + 6;
-    const grid: Grid = { x: left + column * (count * cellWidth + gap), y: y + head, rows: count, cols: count, cellWidth, cellHeight: cellWidth, up: false, causal: true };
+    const grid: Grid = {
+      x: left + column * (count * cellWidth + gap),
+      y: y + head,
+      rows: count,
+      cols: count,
+      cellWidth,
+      cellHeight: cellWidth,
+      up: false,
+      causal: true,
+    };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
     drawPanelTitle(group, frame, titles[index]!, grid.x, y, titleRoom, below);
@@ -146,7 +218,16 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   });
   y += head + count * cellWidth + plan.height + 10;
   [...scales.values()].forEach((scale, index) => {
-    y += drawLegend(root, frame, scale, gutter, y, index === 0 ? "rows look, columns are looked at" : "", figure.nulls?.find((band) => band.metric === scale.metric.id), lowRoom(frame, scales.values()));
+    y += drawLegend(
+      root,
+      frame,
+      scale,
+      gutter,
+      y,
+      index === 0 ? "rows look, columns are looked at" : "",
+      figure.nulls?.find((band) => band.metric === scale.metric.id),
+      lowRoom(frame, scales.values()),
+    );
   });
   return { grids, bottom: y };
 }
@@ -161,7 +242,9 @@ export const attention: FigureModule<AttentionFigure> = {
   },
   /** How much the head differs; a single weight would need two positions. */
   valueAt(figure, arrays, _metric, place) {
-    return hasHead(figure, place) && figure.order ? numbersOf(arrays, figure.order, figure.layers * figure.heads)[place.layer * figure.heads + place.head]! : null;
+    return hasHead(figure, place) && figure.order
+      ? numbersOf(arrays, figure.order, figure.layers * figure.heads)[place.layer * figure.heads + place.head]!
+      : null;
   },
   table(figure, arrays) {
     const count = figure.tokens.length;
@@ -171,7 +254,17 @@ export const attention: FigureModule<AttentionFigure> = {
       // Later tokens are never looked at, so those cells are left out.
       rows: Array.from({ length: figure.layers * figure.heads }, (_, head) =>
         figure.tokens.flatMap((to, destination) =>
-          figure.tokens.slice(0, destination + 1).map((from, source) => [Math.floor(head / figure.heads), head % figure.heads, destination, to, source, from, ...values.map((each) => each[(head * count + destination) * count + source]!)]),
+          figure.tokens
+            .slice(0, destination + 1)
+            .map((from, source) => [
+              Math.floor(head / figure.heads),
+              head % figure.heads,
+              destination,
+              to,
+              source,
+              from,
+              ...values.map((each) => each[(head * count + destination) * count + source]!),
+            ]),
         ),
       ).flat(),
     };

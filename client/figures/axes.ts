@@ -13,7 +13,11 @@ const written = (axis: Axis, index: number): string => (isCounting(axis) ? axis.
 
 /** Space that row labels take on the left of a grid. */
 export const rowGutter = (axis: Axis, frame: Frame): number =>
-  8 + axis.labels.reduce((most, _, index) => Math.max(most, textWidth(written(axis, index), frame.type.axis, isCounting(axis) ? "sans" : "mono")), textWidth("layer", frame.type.axis) - 8);
+  8 +
+  axis.labels.reduce(
+    (most, _, index) => Math.max(most, textWidth(written(axis, index), frame.type.axis, isCounting(axis) ? "sans" : "mono")),
+    textWidth("layer", frame.type.axis) - 8,
+  );
 
 /** @param strong a row whose label stands out, always drawn */
 export function drawRowLabels(root: Group, frame: Frame, axis: Axis, grid: Grid, strong: number): void {
@@ -78,7 +82,10 @@ export function planColumns(axis: Axis, cellWidth: number, frame: Frame): Column
   const size = frame.type.axis;
   const face = isCounting(axis) ? "sans" : "mono";
   const groups = columnGroups(axis);
-  const spans = groups.length > 0 ? groups.map((group) => ({ text: group.label, middle: ((group.from + group.to) / 2) * cellWidth, room: (group.to - group.from) * cellWidth })) : axis.labels.map((_, index) => ({ text: written(axis, index), middle: (index + 0.5) * cellWidth, room: cellWidth }));
+  const spans =
+    groups.length > 0
+      ? groups.map((group) => ({ text: group.label, middle: ((group.from + group.to) / 2) * cellWidth, room: (group.to - group.from) * cellWidth }))
+      : axis.labels.map((_, index) => ({ text: written(axis, index), middle: (index + 0.5) * cellWidth, room: cellWidth }));
   const rowsBelow = groups.length > 0 && cellWidth >= 9 ? size + 2 : 0;
   const fits = spans.every((span) => textWidth(span.text, size, face) + 6 <= span.room);
   if (fits || isCounting(axis)) {
@@ -89,7 +96,14 @@ export function planColumns(axis: Axis, cellWidth: number, frame: Frame): Column
   const shown = spans.filter((_, index) => index % step === 0);
   const longest = shown.reduce((most, span) => Math.max(most, textWidth(span.text, size, "mono")), 0);
   const overhang = shown.reduce((most, span) => Math.max(most, textWidth(span.text, size, "mono") * Math.cos(radians(turn)) + 4 - span.middle), 0);
-  return { kind: groups.length > 0 ? "grouped" : "slanted", turn, step, height: rowsBelow + 10 + longest * Math.sin(radians(turn)) + size * 0.5 * Math.cos(radians(turn)), overhang, groups };
+  return {
+    kind: groups.length > 0 ? "grouped" : "slanted",
+    turn,
+    step,
+    height: rowsBelow + 10 + longest * Math.sin(radians(turn)) + size * 0.5 * Math.cos(radians(turn)),
+    overhang,
+    groups,
+  };
 }
 
 /** @param strong a column whose label stands out, always drawn */
@@ -100,7 +114,8 @@ export function drawColumnLabels(root: Group, frame: Frame, axis: Axis, plan: Co
   const one = (text: string, middle: number, top: number, isStrong: boolean) => {
     const style = { fill: isStrong ? frame.theme.ink : frame.theme.muted, bold: isStrong, mono: !isCounting(axis) };
     if (plan.turn === 0) drawText(group, frame, text, middle, top + size + 2, { ...style, anchor: "middle" });
-    else drawText(group, frame, text, middle + size * 0.35 * Math.sin(radians(plan.turn)), top + 5 + size * 0.45, { ...style, anchor: "end", turn: -plan.turn });
+    else
+      drawText(group, frame, text, middle + size * 0.35 * Math.sin(radians(plan.turn)), top + 5 + size * 0.45, { ...style, anchor: "end", turn: -plan.turn });
   };
   if (plan.kind === "grouped") {
     const showsNumbers = grid.cellWidth >= 9;
@@ -109,12 +124,23 @@ export function drawColumnLabels(root: Group, frame: Frame, axis: Axis, plan: Co
       if (showsNumbers) {
         const step = labelStep(grid.cellWidth, textWidth("00", size) + 2);
         for (let index = from; index < to; index++) {
-          if ((index - from) % step === 0 || index === strong) one(String(componentParts(axis.labels[index]!)!.component), left + (index - from + 0.5) * grid.cellWidth, bottom, index === strong);
+          if ((index - from) % step === 0 || index === strong)
+            one(String(componentParts(axis.labels[index]!)!.component), left + (index - from + 0.5) * grid.cellWidth, bottom, index === strong);
         }
       }
       const top = bottom + (showsNumbers ? size + 5 : 3);
-      if (plan.turn === 0) group.append("path").attr("d", `M${round(left + 1)},${round(top)}H${round(right - 2)}`).attr("stroke", frame.theme.rule).attr("stroke-width", frame.type.thin);
-      if (plan.turn === 0) drawText(group, frame, fitText(label, right - left, size, "mono"), (left + right) / 2, top + size + 1, { fill: strong >= from && strong < to ? frame.theme.ink : frame.theme.muted, anchor: "middle", mono: true });
+      if (plan.turn === 0)
+        group
+          .append("path")
+          .attr("d", `M${round(left + 1)},${round(top)}H${round(right - 2)}`)
+          .attr("stroke", frame.theme.rule)
+          .attr("stroke-width", frame.type.thin);
+      if (plan.turn === 0)
+        drawText(group, frame, fitText(label, right - left, size, "mono"), (left + right) / 2, top + size + 1, {
+          fill: strong >= from && strong < to ? frame.theme.ink : frame.theme.muted,
+          anchor: "middle",
+          mono: true,
+        });
       else one(label, (left + right) / 2, top, strong >= from && strong < to);
     }
     return;

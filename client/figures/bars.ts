@@ -17,7 +17,8 @@ interface Layout {
   readonly groups: readonly { readonly name: string; readonly from: number; readonly to: number }[];
 }
 
-const valuesOf = (figure: BarsFigure, frame: Pick<Frame, "arrays" | "metric">): Float32Array => numbersOf(frame.arrays, figure.values[metricNamed(figure.metrics, frame.metric).id], figure.bars.length);
+const valuesOf = (figure: BarsFigure, frame: Pick<Frame, "arrays" | "metric">): Float32Array =>
+  numbersOf(frame.arrays, figure.values[metricNamed(figure.metrics, frame.metric).id], figure.bars.length);
 
 function groupsOf(figure: BarsFigure): { name: string; from: number; to: number }[] {
   const groups: { name: string; from: number; to: number }[] = [];
@@ -43,8 +44,14 @@ function layOut(figure: BarsFigure, frame: Frame, from: number, to: number): Lay
   const band = figure.nulls?.find((each) => each.metric === metric.id);
   const finite = [...values].filter(Number.isFinite);
   const ends = [0, ...finite, ...(band ? [band.low, band.high] : [])];
-  const domain = [Math.min(...ends, metric.domain && metric.domain[0] < 0 && Math.min(...finite, 0) < 0 ? metric.domain[0] : 0), Math.max(...ends, metric.domain ? metric.domain[1] : 0)] as const;
-  const scale = scaleLinear().domain(domain[0] === domain[1] ? [0, 1] : domain).nice(4).range([from, to]);
+  const domain = [
+    Math.min(...ends, metric.domain && metric.domain[0] < 0 && Math.min(...finite, 0) < 0 ? metric.domain[0] : 0),
+    Math.max(...ends, metric.domain ? metric.domain[1] : 0),
+  ] as const;
+  const scale = scaleLinear()
+    .domain(domain[0] === domain[1] ? [0, 1] : domain)
+    .nice(4)
+    .range([from, to]);
   return { values, band, along: scale, ticks: scale.ticks(4), groups: groupsOf(figure) };
 }
 
@@ -76,22 +83,44 @@ function drawUpright(root: Group, figure: BarsFigure, frame: Frame, top: number)
     drawText(root, frame, formatValue(tick), left - 6, along(tick) + baselineShift(size), { anchor: "end", fill: frame.theme.muted });
     rule(root, frame, `M${round(left)},${round(along(tick))}H${round(right)}`, tick === 0);
   }
-  const boxes = [...values].map((value, index): Box => ({ x: xs[index]! + pitch * 0.12, width: pitch * 0.76, ...(Number.isNaN(value) ? { y: zeroTop, height } : { y: Math.min(along(0), along(value)), height: Math.abs(along(value) - along(0)) }) }));
+  const boxes = [...values].map((value, index): Box => ({
+    x: xs[index]! + pitch * 0.12,
+    width: pitch * 0.76,
+    ...(Number.isNaN(value) ? { y: zeroTop, height } : { y: Math.min(along(0), along(value)), height: Math.abs(along(value) - along(0)) }),
+  }));
   drawBars(root, figure, frame, values, band, boxes);
   const every = Math.ceil((size + 1.5) / (pitch * Math.sin(radians)));
   const labelTop = zeroTop + height + 4;
   figure.bars.forEach(({ label }, index) => {
     if (index % every !== 0) return;
     const middle = xs[index]! + pitch / 2;
-    drawText(root, frame, label, middle + size * 0.2, labelTop + size * 0.7, { anchor: "end", mono: true, turn: -slant, fill: Number.isNaN(values[index]!) || !clears(values[index]!, band) ? frame.theme.muted : frame.theme.ink });
+    drawText(root, frame, label, middle + size * 0.2, labelTop + size * 0.7, {
+      anchor: "end",
+      mono: true,
+      turn: -slant,
+      fill: Number.isNaN(values[index]!) || !clears(values[index]!, band) ? frame.theme.muted : frame.theme.ink,
+    });
   });
   let bottom = labelTop + longest * Math.sin(radians) + size;
   if (several) {
-    for (const { name, from, to } of groups) drawText(root, frame, name, (xs[from]! + xs[to - 1]! + pitch) / 2, bottom + size, { anchor: "middle", fill: frame.adapterColours[name] ?? frame.theme.muted, bold: true });
+    for (const { name, from, to } of groups)
+      drawText(root, frame, name, (xs[from]! + xs[to - 1]! + pitch) / 2, bottom + size, {
+        anchor: "middle",
+        fill: frame.adapterColours[name] ?? frame.theme.muted,
+        bold: true,
+      });
     bottom += size + 6;
   }
   bottom += drawMetric(root, figure, frame, left, bottom);
-  return finish(figure, frame, values, band, bottom, boxes.map((box, index) => ({ x: xs[index]!, width: pitch, y: zeroTop, height })), boxes);
+  return finish(
+    figure,
+    frame,
+    values,
+    band,
+    bottom,
+    boxes.map((box, index) => ({ x: xs[index]!, width: pitch, y: zeroTop, height })),
+    boxes,
+  );
 }
 
 function drawLying(root: Group, figure: BarsFigure, frame: Frame, top: number): Drawn {
@@ -109,15 +138,33 @@ function drawLying(root: Group, figure: BarsFigure, frame: Frame, top: number): 
     rule(root, frame, `M${round(along(tick))},${round(top + head)}V${round(bottom)}`, tick === 0);
     drawText(root, frame, formatValue(tick), along(tick), bottom + size + 3, { anchor: "middle", fill: frame.theme.muted });
   }
-  const boxes = [...values].map((value, index): Box => ({ y: ys[index]! + pitch * 0.14, height: pitch * 0.72, ...(Number.isNaN(value) ? { x: left, width: frame.width - 12 - left } : { x: Math.min(along(0), along(value)), width: Math.abs(along(value) - along(0)) }) }));
+  const boxes = [...values].map((value, index): Box => ({
+    y: ys[index]! + pitch * 0.14,
+    height: pitch * 0.72,
+    ...(Number.isNaN(value) ? { x: left, width: frame.width - 12 - left } : { x: Math.min(along(0), along(value)), width: Math.abs(along(value) - along(0)) }),
+  }));
   drawBars(root, figure, frame, values, band, boxes);
   figure.bars.forEach(({ label }, index) =>
-    drawText(root, frame, label, left - 6, ys[index]! + pitch / 2 + baselineShift(size), { anchor: "end", mono: true, fill: Number.isNaN(values[index]!) || !clears(values[index]!, band) ? frame.theme.muted : frame.theme.ink }),
+    drawText(root, frame, label, left - 6, ys[index]! + pitch / 2 + baselineShift(size), {
+      anchor: "end",
+      mono: true,
+      fill: Number.isNaN(values[index]!) || !clears(values[index]!, band) ? frame.theme.muted : frame.theme.ink,
+    }),
   );
-  if (several) for (const { name, from } of groups) drawText(root, frame, name, left, ys[from]! - 5, { bold: true, fill: frame.adapterColours[name] ?? frame.theme.muted });
+  if (several)
+    for (const { name, from } of groups)
+      drawText(root, frame, name, left, ys[from]! - 5, { bold: true, fill: frame.adapterColours[name] ?? frame.theme.muted });
   const end = bottom + size + 8;
   const height = end + drawMetric(root, figure, frame, left, end);
-  return finish(figure, frame, values, band, height, boxes.map((_, index) => ({ x: 0, width: frame.width, y: ys[index]!, height: pitch })), boxes);
+  return finish(
+    figure,
+    frame,
+    values,
+    band,
+    height,
+    boxes.map((_, index) => ({ x: 0, width: frame.width, y: ys[index]!, height: pitch })),
+    boxes,
+  );
 }
 
 function bandWords(root: Group, figure: BarsFigure, frame: Frame, top: number): number {
@@ -126,16 +173,36 @@ function bandWords(root: Group, figure: BarsFigure, frame: Frame, top: number): 
   if (!band) return 6;
   const { axis: size } = frame.type;
   const lines = wrapText(`${band.words}: ${formatValue(band.low)} to ${formatValue(band.high)}`, frame.width - 18, size);
-  root.append("rect").attr("x", 0).attr("y", round(top)).attr("width", 12).attr("height", size).attr("fill", frame.theme.band).attr("stroke", frame.theme.rule).attr("stroke-width", frame.type.thin);
+  root
+    .append("rect")
+    .attr("x", 0)
+    .attr("y", round(top))
+    .attr("width", 12)
+    .attr("height", size)
+    .attr("fill", frame.theme.band)
+    .attr("stroke", frame.theme.rule)
+    .attr("stroke-width", frame.type.thin);
   lines.forEach((line, index) => drawText(root, frame, line, 18, top + size - 1.5 + index * (size + 4), { fill: frame.theme.muted }));
   return lines.length * (size + 4) + 10;
 }
 
 function drawBand(root: Group, frame: Frame, box: Box): void {
-  root.append("rect").attr("class", "band").attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(Math.max(box.height, 1))).attr("fill", frame.theme.band);
+  root
+    .append("rect")
+    .attr("class", "band")
+    .attr("x", round(box.x))
+    .attr("y", round(box.y))
+    .attr("width", round(box.width))
+    .attr("height", round(Math.max(box.height, 1)))
+    .attr("fill", frame.theme.band);
 }
 function rule(root: Group, frame: Frame, path: string, isZero: boolean): void {
-  root.append("path").attr("d", path).attr("stroke", isZero ? frame.theme.muted : frame.theme.rule).attr("stroke-width", frame.type.thin).attr("stroke-dasharray", isZero ? null : "1 3");
+  root
+    .append("path")
+    .attr("d", path)
+    .attr("stroke", isZero ? frame.theme.muted : frame.theme.rule)
+    .attr("stroke-width", frame.type.thin)
+    .attr("stroke-dasharray", isZero ? null : "1 3");
 }
 function drawBars(root: Group, figure: BarsFigure, frame: Frame, values: Float32Array, band: NullBand | undefined, boxes: readonly Box[]): void {
   root
@@ -159,12 +226,23 @@ function drawMetric(root: Group, figure: BarsFigure, frame: Frame, left: number,
   return lines.length * (frame.type.axis + 4) + 5;
 }
 
-function finish(figure: BarsFigure, frame: Frame, values: Float32Array, band: NullBand | undefined, height: number, areas: readonly Box[], boxes: readonly Box[]): Drawn {
+function finish(
+  figure: BarsFigure,
+  frame: Frame,
+  values: Float32Array,
+  band: NullBand | undefined,
+  height: number,
+  areas: readonly Box[],
+  boxes: readonly Box[],
+): Drawn {
   const describe = (index: number): Cell => {
     const { label, group, place } = figure.bars[index]!;
     const metric = metricNamed(figure.metrics, frame.metric);
     const value = values[index]!;
-    const lines = [{ label: metric.label, value: formatValue(value) }, ...(band ? [{ label: band.words, value: `${formatValue(band.low)} to ${formatValue(band.high)}` }] : [])];
+    const lines = [
+      { label: metric.label, value: formatValue(value) },
+      ...(band ? [{ label: band.words, value: `${formatValue(band.low)} to ${formatValue(band.high)}` }] : []),
+    ];
     return { place, label: [group, label].filter((word) => word !== "").join(", "), value, lines, box: areas[index]! };
   };
   return {
@@ -173,7 +251,12 @@ function finish(figure: BarsFigure, frame: Frame, values: Float32Array, band: Nu
       const index = areas.findIndex((area) => x >= area.x && x < area.x + area.width && y >= area.y && y < area.y + area.height);
       return index < 0 ? null : describe(index);
     },
-    marks: (place) => boxes.flatMap((box, index) => (samePlace(figure.bars[index]!.place, place) ? [{ box: { x: box.x - 2, y: box.y - 2, width: box.width + 4, height: box.height + 4 }, strength: "cell" as const }] : [])),
+    marks: (place) =>
+      boxes.flatMap((box, index) =>
+        samePlace(figure.bars[index]!.place, place)
+          ? [{ box: { x: box.x - 2, y: box.y - 2, width: box.width + 4, height: box.height + 4 }, strength: "cell" as const }]
+          : [],
+      ),
   };
 }
 
@@ -194,7 +277,15 @@ export const bars: FigureModule<BarsFigure> = {
     const values = figure.metrics.map((metric) => valuesOf(figure, { arrays, metric: metric.id }));
     return {
       columns: ["bar", "group", "layer", "site", "component", "adapter", ...figure.metrics.map(({ id }) => id)],
-      rows: figure.bars.map(({ label, group, place }, index) => [label, group, place.layer ?? null, place.site ?? null, place.component ?? null, place.adapter ?? null, ...values.map((each) => each[index]!)]),
+      rows: figure.bars.map(({ label, group, place }, index) => [
+        label,
+        group,
+        place.layer ?? null,
+        place.site ?? null,
+        place.component ?? null,
+        place.adapter ?? null,
+        ...values.map((each) => each[index]!),
+      ]),
     };
   },
 };

@@ -25,7 +25,12 @@ export interface Grid {
 
 export const gridBox = (grid: Grid): Box => ({ x: grid.x, y: grid.y, width: grid.cols * grid.cellWidth, height: grid.rows * grid.cellHeight });
 export const rowTop = (grid: Grid, row: number): number => grid.y + (grid.up ? grid.rows - 1 - row : row) * grid.cellHeight;
-export const cellBox = (grid: Grid, row: number, col: number): Box => ({ x: grid.x + col * grid.cellWidth, y: rowTop(grid, row), width: grid.cellWidth, height: grid.cellHeight });
+export const cellBox = (grid: Grid, row: number, col: number): Box => ({
+  x: grid.x + col * grid.cellWidth,
+  y: rowTop(grid, row),
+  width: grid.cellWidth,
+  height: grid.cellHeight,
+});
 export const rowBox = (grid: Grid, row: number): Box => ({ ...gridBox(grid), y: rowTop(grid, row), height: grid.cellHeight });
 export const columnBox = (grid: Grid, col: number): Box => ({ ...gridBox(grid), x: grid.x + col * grid.cellWidth, width: grid.cellWidth });
 
@@ -43,7 +48,14 @@ export function cellUnder(grid: Grid, x: number, y: number): { row: number; col:
 export const hatchId = (frame: Frame): string => `${frame.scope}-hatch`;
 /** Soft diagonal lines for what is not computed yet. */
 export function defineHatch(root: Group, frame: Frame): void {
-  const pattern = root.append("defs").append("pattern").attr("id", hatchId(frame)).attr("patternUnits", "userSpaceOnUse").attr("width", 4).attr("height", 4).attr("patternTransform", "rotate(45)");
+  const pattern = root
+    .append("defs")
+    .append("pattern")
+    .attr("id", hatchId(frame))
+    .attr("patternUnits", "userSpaceOnUse")
+    .attr("width", 4)
+    .attr("height", 4)
+    .attr("patternTransform", "rotate(45)");
   pattern.append("rect").attr("width", 4).attr("height", 4).attr("fill", frame.theme.background);
   pattern.append("rect").attr("width", 1).attr("height", 4).attr("fill", frame.theme.hatch);
 }
@@ -80,7 +92,11 @@ export function drawCellNumbers(root: Group, frame: Frame, grid: Grid, values: F
   values.forEach((value, index) => {
     if (Number.isNaN(value) || !exists(grid, index)) return;
     const box = cellBox(grid, Math.floor(index / grid.cols), index % grid.cols);
-    drawText(group, frame, formatCell(value), box.x + (box.width - frame.type.thin) / 2, box.y + box.height / 2 + baselineShift(size), { size, anchor: "middle", fill: inkOn(scale.colour(value)) });
+    drawText(group, frame, formatCell(value), box.x + (box.width - frame.type.thin) / 2, box.y + box.height / 2 + baselineShift(size), {
+      size,
+      anchor: "middle",
+      fill: inkOn(scale.colour(value)),
+    });
   });
 }
 
@@ -88,7 +104,8 @@ export function drawCellNumbers(root: Group, frame: Frame, grid: Grid, values: F
 const shades = 255;
 function drawImage(group: Group, frame: Frame, grid: Grid, values: Float32Array, scale: ColourScale): void {
   const box = gridBox(grid);
-  if (values.some((value, index) => Number.isNaN(value) && exists(grid, index))) place(group.append("rect").attr("class", "pending"), box).attr("fill", hatchFill(frame));
+  if (values.some((value, index) => Number.isNaN(value) && exists(grid, index)))
+    place(group.append("rect").attr("class", "pending"), box).attr("fill", hatchFill(frame));
   const pixels = new Uint8Array(grid.rows * grid.cols);
   for (let row = 0; row < grid.rows; row++) {
     const line = (grid.up ? grid.rows - 1 - row : row) * grid.cols;
@@ -110,4 +127,5 @@ function drawImage(group: Group, frame: Frame, grid: Grid, values: Float32Array,
 interface Placeable {
   attr(name: string, value: number | string): this;
 }
-const place = <T extends Placeable>(node: T, box: Box): T => node.attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(box.height));
+const place = <T extends Placeable>(node: T, box: Box): T =>
+  node.attr("x", round(box.x)).attr("y", round(box.y)).attr("width", round(box.width)).attr("height", round(box.height));

@@ -23,7 +23,9 @@ export function logTicks(scale: { domain(): number[] }, height: number, size: nu
 /** From early to late layers or steps, about the adapter's own colour. */
 export function adapterRamp(frame: Frame, adapter: string): [string, string] {
   const colour = frame.adapterColours[adapter] ?? frame.theme.categorical[0]!;
-  return frame.theme.name === "light" ? [mix(colour, "#ffffff", 0.62), mix(colour, "#000000", 0.55)] : [mix(colour, frame.theme.panel, 0.68), mix(colour, "#ffffff", 0.6)];
+  return frame.theme.name === "light"
+    ? [mix(colour, "#ffffff", 0.62), mix(colour, "#000000", 0.55)]
+    : [mix(colour, frame.theme.panel, 0.68), mix(colour, "#ffffff", 0.6)];
 }
 
 export interface CurveEnd {
@@ -38,7 +40,11 @@ export interface CurveEnd {
 export function drawCurveEnds(group: Group, frame: Frame, ends: readonly CurveEnd[], top: number, height: number): void {
   const { axis: size } = frame.type;
   for (const { x, y, labelY, text, colour, isStrong } of placedLabels(ends, top, height, size)) {
-    group.append("path").attr("d", `M${round(x)},${round(y)}L${round(x + 8)},${round(labelY)}`).attr("stroke", colour).attr("stroke-width", frame.type.thin);
+    group
+      .append("path")
+      .attr("d", `M${round(x)},${round(y)}L${round(x + 8)},${round(labelY)}`)
+      .attr("stroke", colour)
+      .attr("stroke-width", frame.type.thin);
     drawText(group, frame, text, x + 11, labelY + baselineShift(size), { bold: isStrong, fill: frame.theme.ink });
   }
 }
@@ -62,12 +68,27 @@ function placedLabels(ends: readonly CurveEnd[], top: number, height: number, si
 }
 
 /** A bar from the first to the last colour with a word at each end; returns its width. */
-export function drawRampKey(root: Group, frame: Frame, id: string, colours: readonly [string, string], words: readonly [string, string], x: number, baseline: number, widths: readonly [number, number]): number {
+export function drawRampKey(
+  root: Group,
+  frame: Frame,
+  id: string,
+  colours: readonly [string, string],
+  words: readonly [string, string],
+  x: number,
+  baseline: number,
+  widths: readonly [number, number],
+): number {
   const gradient = root.append("defs").append("linearGradient").attr("id", `${frame.scope}-${id}`);
   colours.forEach((colour, index) => gradient.append("stop").attr("offset", index).attr("stop-color", colour));
   drawText(root, frame, words[0], x, baseline, { fill: frame.theme.muted });
   const left = x + widths[0] + 6;
-  root.append("rect").attr("x", round(left)).attr("y", round(baseline - 8)).attr("width", 80).attr("height", 8).attr("fill", `url(#${frame.scope}-${id})`);
+  root
+    .append("rect")
+    .attr("x", round(left))
+    .attr("y", round(baseline - 8))
+    .attr("width", 80)
+    .attr("height", 8)
+    .attr("fill", `url(#${frame.scope}-${id})`);
   drawText(root, frame, words[1], left + 86, baseline, { fill: frame.theme.muted });
   return widths[0] + 6 + 86 + widths[1];
 }

@@ -3,7 +3,21 @@ import { select } from "d3-selection";
 import type { Figure, Place } from "../../probes/result.ts";
 import { attention } from "./attention.ts";
 import { bars } from "./bars.ts";
-import { arrowKeys, type ArrowKey, type Arrays, type Box, type Cell, type Drawn, type FigureContext, type FigureModule, type FigureModules, type FigureTable, type Frame, type Group, type Hover } from "./context.ts";
+import {
+  arrowKeys,
+  type ArrowKey,
+  type Arrays,
+  type Box,
+  type Cell,
+  type Drawn,
+  type FigureContext,
+  type FigureModule,
+  type FigureModules,
+  type FigureTable,
+  type Frame,
+  type Group,
+  type Hover,
+} from "./context.ts";
 import { heatmap } from "./heatmap.ts";
 import { lines } from "./lines.ts";
 import { ridgeline } from "./ridgeline.ts";
@@ -35,7 +49,12 @@ export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, c
   const frame: Frame = { ...context, arrays, type: types[context.preset], scope: `figure-${figure.id.replace(/\W/g, "-")}-${context.theme.name}` };
   const node = select(svg);
   node.selectChildren().remove();
-  node.attr("xmlns", "http://www.w3.org/2000/svg").attr("font-family", frame.type.sans).attr("data-kind", figure.kind).attr("role", "img").attr("aria-label", figure.title);
+  node
+    .attr("xmlns", "http://www.w3.org/2000/svg")
+    .attr("font-family", frame.type.sans)
+    .attr("data-kind", figure.kind)
+    .attr("role", "img")
+    .attr("aria-label", figure.title);
   const background = context.preset === "print" ? node.append("rect").attr("class", "background").attr("fill", frame.theme.background) : null;
   const root: Group = node.append("g");
   const top = context.preset === "print" ? drawHead(root, figure, frame) : 0;
@@ -45,7 +64,10 @@ export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, c
   if (context.preset === "screen") node.attr("overflow", "visible");
   // Paper is measured in inches: a browser pixel is 1/96 of one.
   const size = (pixels: number) => (context.preset === "print" ? `${round(pixels / 96)}in` : String(round(pixels)));
-  node.attr("width", size(context.width)).attr("height", size(height)).attr("viewBox", `0 0 ${round(context.width)} ${height}`);
+  node
+    .attr("width", size(context.width))
+    .attr("height", size(height))
+    .attr("viewBox", `0 0 ${round(context.width)} ${height}`);
   background?.attr("width", round(context.width)).attr("height", height);
 
   const overlay: Group = node.append("g").attr("class", "marks").attr("pointer-events", "none").attr("fill", "none");
@@ -74,16 +96,33 @@ function outline(overlay: Group, frame: Frame, box: Box, colour: string, width: 
   // Around a small cell, so that its colour stays visible inside.
   const out = Math.min(box.width, box.height) < 10 ? width / 2 + 0.5 : 0;
   const ring = (stroke: string, strokeWidth: number) =>
-    overlay.append("rect").attr("class", kind).attr("x", round(box.x - out)).attr("y", round(box.y - out)).attr("width", round(box.width + 2 * out)).attr("height", round(box.height + 2 * out)).attr("stroke", stroke).attr("stroke-width", strokeWidth);
+    overlay
+      .append("rect")
+      .attr("class", kind)
+      .attr("x", round(box.x - out))
+      .attr("y", round(box.y - out))
+      .attr("width", round(box.width + 2 * out))
+      .attr("height", round(box.height + 2 * out))
+      .attr("stroke", stroke)
+      .attr("stroke-width", strokeWidth);
   if (width >= 1.5) ring(frame.theme.background, width + 1.5);
   ring(colour, width);
 }
 
 function drawMarks(overlay: Group, frame: Frame, drawn: Drawn, selection: Place | null, pins: readonly Place[]): void {
   overlay.selectAll(".pin, .selected").remove();
-  for (const pin of pins) for (const { box, strength } of drawn.marks(pin)) if (strength === "cell") outline(overlay, frame, box, frame.theme.accent, 1.5, "pin");
+  for (const pin of pins)
+    for (const { box, strength } of drawn.marks(pin)) if (strength === "cell") outline(overlay, frame, box, frame.theme.accent, 1.5, "pin");
   if (!selection) return;
-  for (const { box, strength } of drawn.marks(selection)) outline(overlay, frame, box, strength === "cell" ? frame.theme.ink : frame.theme.muted, strength === "cell" ? 2 : 1, strength === "cell" ? "selected" : "selected band");
+  for (const { box, strength } of drawn.marks(selection))
+    outline(
+      overlay,
+      frame,
+      box,
+      strength === "cell" ? frame.theme.ink : frame.theme.muted,
+      strength === "cell" ? 2 : 1,
+      strength === "cell" ? "selected" : "selected band",
+    );
 }
 
 const hoverOf = ({ box, ...cell }: Cell): Hover => ({ ...cell, x: box.x + box.width / 2, y: box.y });
@@ -93,7 +132,14 @@ function listen(svg: SVGSVGElement, frame: Frame, drawn: Drawn): void {
   const { onHover, onPick, onStep } = frame;
   const node = select<SVGSVGElement, unknown>(svg);
   if (!onHover && !onPick) return;
-  const hovered = node.append("rect").attr("class", "hovered").attr("fill", "none").attr("stroke", frame.theme.ink).attr("stroke-width", 1).attr("pointer-events", "none").attr("display", "none");
+  const hovered = node
+    .append("rect")
+    .attr("class", "hovered")
+    .attr("fill", "none")
+    .attr("stroke", frame.theme.ink)
+    .attr("stroke-width", 1)
+    .attr("pointer-events", "none")
+    .attr("display", "none");
   const under = (event: MouseEvent): Cell | null => {
     const box = svg.getBoundingClientRect();
     const scale = box.width > 0 ? frame.width / box.width : 1;
@@ -123,7 +169,8 @@ export function neighbour(figure: Figure, place: Place, key: string, arrays: Arr
 }
 
 /** The number drawn at a place: NaN while pending, null when the figure does not show the place. */
-export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null => moduleOf(figure).valueAt(figure, arrays, metric, place, step);
+export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null =>
+  moduleOf(figure).valueAt(figure, arrays, metric, place, step);
 
 /** The numbers of a figure beside their labels. */
 export const figureTable = (figure: Figure, arrays: Arrays): FigureTable => moduleOf(figure).table(figure, arrays);

@@ -17,7 +17,12 @@ export function figureCsv(figure: Figure, arrays: Arrays): string {
   return [columns, ...rows].map((row) => `${row.map(field).join(",")}\r\n`).join("");
 }
 
-const isRef = (value: unknown): value is ArrayRef => typeof value === "object" && value !== null && "array" in value && typeof value.array === "string" && Object.keys(value).every((key) => key === "array" || key === "at");
+const isRef = (value: unknown): value is ArrayRef =>
+  typeof value === "object" &&
+  value !== null &&
+  "array" in value &&
+  typeof value.array === "string" &&
+  Object.keys(value).every((key) => key === "array" || key === "at");
 
 interface NumberBlock {
   readonly shape: readonly number[];

@@ -11,19 +11,25 @@ import { colourScale } from "./scales.ts";
 
 type Panel = HeatmapFigure["panels"][number];
 
-const valuesOf = (panel: Panel, arrays: Arrays, metric: string): Float32Array => numbersOf(arrays, panel.values[metric], panel.rows.labels.length * panel.cols.labels.length);
+const valuesOf = (panel: Panel, arrays: Arrays, metric: string): Float32Array =>
+  numbersOf(arrays, panel.values[metric], panel.rows.labels.length * panel.cols.labels.length);
 
 /** Panels are sites where neither axis says which: patching the residual stream, the attention output, the MLP output. */
-const panelsAreSites = (figure: HeatmapFigure): boolean => figure.panels.length > 1 && figure.panels.every(({ rows, cols }) => ![rows.name, cols.name].some((name) => name === "site" || name === "component"));
+const panelsAreSites = (figure: HeatmapFigure): boolean =>
+  figure.panels.length > 1 && figure.panels.every(({ rows, cols }) => ![rows.name, cols.name].some((name) => name === "site" || name === "component"));
 
 function placeOf(figure: HeatmapFigure, panel: Panel, row: number, col: number): Place {
   return { ...axisPlace(panel.rows, row), ...axisPlace(panel.cols, col), ...(panelsAreSites(figure) ? { site: panel.id } : {}) };
 }
 function panelOf(figure: HeatmapFigure, place: Place): Panel | undefined {
-  return figure.panels.find((panel) => panel.id === place.site) ?? figure.panels.find((panel) => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0);
+  return (
+    figure.panels.find((panel) => panel.id === place.site) ??
+    figure.panels.find((panel) => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0)
+  );
 }
 
-const sameLabels = (figure: HeatmapFigure): boolean => figure.panels.every(({ rows }) => rows.name === figure.panels[0]!.rows.name && rows.labels.length === figure.panels[0]!.rows.labels.length);
+const sameLabels = (figure: HeatmapFigure): boolean =>
+  figure.panels.every(({ rows }) => rows.name === figure.panels[0]!.rows.name && rows.labels.length === figure.panels[0]!.rows.labels.length);
 
 function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Drawn {
   const metric = metricNamed(figure.metrics, frame.metric);
@@ -32,7 +38,10 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   const asImage = values.reduce((sum, each) => sum + each.length, 0) > mostVectorCells;
   defineHatch(root, frame);
 
-  const [cols, rows] = [Math.max(...figure.panels.map((panel) => panel.cols.labels.length)), Math.max(...figure.panels.map((panel) => panel.rows.labels.length))];
+  const [cols, rows] = [
+    Math.max(...figure.panels.map((panel) => panel.cols.labels.length)),
+    Math.max(...figure.panels.map((panel) => panel.rows.labels.length)),
+  ];
   const print = frame.preset === "print";
   const gutter = Math.max(...figure.panels.map((panel) => rowGutter(panel.rows, frame)));
   const shared = sameLabels(figure);
@@ -51,7 +60,11 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   const labelHeight = Math.max(...plans.map((plan) => plan.height));
 
   const titleRoom = cols * cellWidth + gap - 8;
-  const below = remarksBelow(frame, figure.panels.map(({ title }) => title), titleRoom);
+  const below = remarksBelow(
+    frame,
+    figure.panels.map(({ title }) => title),
+    titleRoom,
+  );
   const head = titleHeight(frame, below);
   const selected = frame.selection?.place;
   let y = top;
@@ -59,7 +72,15 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   figure.panels.forEach((panel, index) => {
     const column = index % perLine;
     if (index > 0 && column === 0) y += head + rows * cellHeight + labelHeight + 6;
-    const grid: Grid = { x: left + column * (cols * cellWidth + gap), y: y + head, rows: panel.rows.labels.length, cols: panel.cols.labels.length, cellWidth, cellHeight, up: rowsGoUp(panel.rows) };
+    const grid: Grid = {
+      x: left + column * (cols * cellWidth + gap),
+      y: y + head,
+      rows: panel.rows.labels.length,
+      cols: panel.cols.labels.length,
+      cellWidth,
+      cellHeight,
+      up: rowsGoUp(panel.rows),
+    };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
     drawPanelTitle(group, frame, panel.title, grid.x, y, titleRoom, below);
@@ -71,7 +92,15 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   y += head + rows * cellHeight + labelHeight + 10;
   const { rows: rowAxis, cols: colAxis } = figure.panels[0]!;
   const axes = `${rowAxis.name}${rowsGoUp(rowAxis) ? " ↑" : " ↓"} · ${colAxis.name === "position" ? "token" : colAxis.name}`;
-  y += drawLegend(root, frame, scale, gutter, y, axes, figure.nulls?.find((band) => band.metric === metric.id));
+  y += drawLegend(
+    root,
+    frame,
+    scale,
+    gutter,
+    y,
+    axes,
+    figure.nulls?.find((band) => band.metric === metric.id),
+  );
 
   return {
     height: y,
@@ -98,7 +127,13 @@ function describe(figure: HeatmapFigure, frame: Frame, index: number, grid: Grid
     ...others.map((metric) => ({ label: metric.label, value: formatValue(valuesOf(panel, frame.arrays, metric.id)[at]!) })),
     ...(band ? [{ label: band.words, value: `${formatValue(band.low)} to ${formatValue(band.high)}` }] : []),
   ];
-  return { place: placeOf(figure, panel, row, col), label: [splitTitle(panel.title).name, axisWords(panel.rows, row), axisWords(panel.cols, col)].join(", "), value, lines, box: cellBox(grid, row, col) };
+  return {
+    place: placeOf(figure, panel, row, col),
+    label: [splitTitle(panel.title).name, axisWords(panel.rows, row), axisWords(panel.cols, col)].join(", "),
+    value,
+    lines,
+    box: cellBox(grid, row, col),
+  };
 }
 
 function marksIn(panel: Panel, grid: Grid, place: Place): Mark[] {
@@ -134,10 +169,24 @@ export const heatmap: FigureModule<HeatmapFigure> = {
     const first = figure.panels[0]!;
     const values = figure.panels.map((panel) => figure.metrics.map((metric) => valuesOf(panel, arrays, metric.id)));
     return {
-      columns: ["panel", first.rows.name, `${first.rows.name}_label`, first.cols.name, `${first.cols.name}_label`, ...figure.metrics.map((metric) => metric.id)],
+      columns: [
+        "panel",
+        first.rows.name,
+        `${first.rows.name}_label`,
+        first.cols.name,
+        `${first.cols.name}_label`,
+        ...figure.metrics.map((metric) => metric.id),
+      ],
       rows: figure.panels.flatMap((panel, which) =>
         panel.rows.labels.flatMap((rowLabel, row) =>
-          panel.cols.labels.map((colLabel, col) => [panel.id, row, rowLabel, col, colLabel, ...values[which]!.map((each) => each[row * panel.cols.labels.length + col]!)]),
+          panel.cols.labels.map((colLabel, col) => [
+            panel.id,
+            row,
+            rowLabel,
+            col,
+            colLabel,
+            ...values[which]!.map((each) => each[row * panel.cols.labels.length + col]!),
+          ]),
         ),
       ),
     };

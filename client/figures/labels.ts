@@ -2,7 +2,12 @@
 import { format } from "d3-format";
 
 /** Spaces as ·, newlines as ⏎, tabs as ⇥, so that every token is seen whole. */
-export const tokenLabel = (token: string): string => token.replaceAll("\r\n", "⏎").replace(/[\n\r]/g, "⏎").replaceAll("\t", "⇥").replace(/[ \u00a0]/g, "·");
+export const tokenLabel = (token: string): string =>
+  token
+    .replaceAll("\r\n", "⏎")
+    .replace(/[\n\r]/g, "⏎")
+    .replaceAll("\t", "⇥")
+    .replace(/[ \u00a0]/g, "·");
 
 /** At most `longest` characters, cut in the middle: the end of a long token tells as much as its beginning. */
 export function shorten(text: string, longest: number): string {

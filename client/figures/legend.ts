@@ -24,7 +24,11 @@ export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: num
   const group = root.append("g").attr("class", "legend");
   const { axis: size } = frame.type;
   const room = frame.width - x;
-  const note = (text: string): Item[] => wrapText(text, room, size).map((line) => ({ width: textWidth(line, size), draw: (left, baseline) => drawText(group, frame, line, left, baseline, { fill: frame.theme.muted }) }));
+  const note = (text: string): Item[] =>
+    wrapText(text, room, size).map((line) => ({
+      width: textWidth(line, size),
+      draw: (left, baseline) => drawText(group, frame, line, left, baseline, { fill: frame.theme.muted }),
+    }));
   const items: Item[] = [barItem(group, frame, scale, band, lowRoom), ...note([scale.metric.label, unitWords(scale)].filter((word) => word !== "").join(", "))];
   if (axes !== "") items.push(...note(axes));
   const beyond = beyondWords(scale);
@@ -33,7 +37,13 @@ export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: num
     items.push({
       width: 16 + textWidth("not computed yet", size),
       draw: (left, baseline) => {
-        group.append("rect").attr("x", round(left)).attr("y", round(baseline - 8.5)).attr("width", 11).attr("height", 9).attr("fill", hatchFill(frame));
+        group
+          .append("rect")
+          .attr("x", round(left))
+          .attr("y", round(baseline - 8.5))
+          .attr("width", 11)
+          .attr("height", 9)
+          .attr("fill", hatchFill(frame));
         drawText(group, frame, "not computed yet", left + 16, baseline, { fill: frame.theme.muted });
       },
     });
@@ -52,7 +62,8 @@ export function drawLegend(root: Group, frame: Frame, scale: ColourScale, x: num
 }
 
 /** Widest lower bound of several legends. */
-export const lowRoom = (frame: Frame, scales: Iterable<ColourScale>): number => Math.max(...[...scales].map(({ low }) => textWidth(formatValue(low), frame.type.axis)));
+export const lowRoom = (frame: Frame, scales: Iterable<ColourScale>): number =>
+  Math.max(...[...scales].map(({ low }) => textWidth(formatValue(low), frame.type.axis)));
 
 const unitWords = (scale: ColourScale): string => (scale.metric.unit === scale.metric.label ? "" : scale.metric.unit);
 
@@ -74,18 +85,41 @@ function barItem(group: Group, frame: Frame, scale: ColourScale, band: NullBand 
     width: start + length + 8 + (scale.above.count > 0 ? 4 : 0) + textWidth(high, size),
     draw: (left, baseline) => {
       const [from, top] = [left + start, baseline - barHeight];
-      const gradient = group.append("defs").append("linearGradient").attr("id", `${frame.scope}-ramp-${scale.metric.id.replace(/\W/g, "-")}`);
+      const gradient = group
+        .append("defs")
+        .append("linearGradient")
+        .attr("id", `${frame.scope}-ramp-${scale.metric.id.replace(/\W/g, "-")}`);
       const stops = 32;
-      for (let stop = 0; stop <= stops; stop++) gradient.append("stop").attr("offset", round(stop / stops)).attr("stop-color", scale.colourAt(stop / stops));
+      for (let stop = 0; stop <= stops; stop++)
+        gradient
+          .append("stop")
+          .attr("offset", round(stop / stops))
+          .attr("stop-color", scale.colourAt(stop / stops));
       drawText(group, frame, low, from - 8, baseline, { anchor: "end", fill: frame.theme.muted });
-      group.append("rect").attr("x", round(from)).attr("y", round(top)).attr("width", length).attr("height", barHeight).attr("fill", `url(#${gradient.attr("id")})`);
+      group
+        .append("rect")
+        .attr("x", round(from))
+        .attr("y", round(top))
+        .attr("width", length)
+        .attr("height", barHeight)
+        .attr("fill", `url(#${gradient.attr("id")})`);
       const cap = (tip: number, base: number, share: number, side: string) =>
-        group.append("path").attr("class", `cap ${side}`).attr("d", `M${round(base)},${round(top)}V${round(top + barHeight)}L${round(tip)},${round(top + barHeight / 2)}Z`).attr("fill", scale.colourAt(share));
+        group
+          .append("path")
+          .attr("class", `cap ${side}`)
+          .attr("d", `M${round(base)},${round(top)}V${round(top + barHeight)}L${round(tip)},${round(top + barHeight / 2)}Z`)
+          .attr("fill", scale.colourAt(share));
       if (scale.below.count > 0) cap(from - 6, from, 0, "low");
       if (scale.above.count > 0) cap(from + length + 6, from + length, 1, "high");
       if (band) {
         const [a, b] = [from + scale.share(band.low) * length, from + scale.share(band.high) * length];
-        group.append("path").attr("class", "null").attr("d", `M${round(a)},${round(top - 2)}v-2H${round(b)}v2`).attr("fill", "none").attr("stroke", frame.theme.muted).attr("stroke-width", 1);
+        group
+          .append("path")
+          .attr("class", "null")
+          .attr("d", `M${round(a)},${round(top - 2)}v-2H${round(b)}v2`)
+          .attr("fill", "none")
+          .attr("stroke", frame.theme.muted)
+          .attr("stroke-width", 1);
       }
       drawText(group, frame, high, from + length + 8 + (scale.above.count > 0 ? 4 : 0), baseline, { fill: frame.theme.muted });
     },

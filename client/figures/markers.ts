@@ -16,7 +16,8 @@ const mostLanes = 2;
 const laneHeight = (frame: Frame): number => frame.type.axis + 3;
 
 /** Height above a plot that ticks and words take. */
-export const markerRoom = (frame: Frame, markers: readonly Marker[], isTicksOnly: boolean): number => (markers.length === 0 ? 0 : isTicksOnly ? 8 : Math.min(mostLanes, markers.length) * laneHeight(frame) + 2);
+export const markerRoom = (frame: Frame, markers: readonly Marker[], isTicksOnly: boolean): number =>
+  markers.length === 0 ? 0 : isTicksOnly ? 8 : Math.min(mostLanes, markers.length) * laneHeight(frame) + 2;
 
 export interface MarkerPlot {
   readonly x: (value: number) => number;
@@ -43,10 +44,20 @@ export function drawMarkers(root: Group, frame: Frame, markers: readonly Marker[
     const isStrong = isSelected(marker);
     const colour = isStrong ? frame.theme.ink : frame.theme.muted;
     const width = textWidth(marker.label, size, isStrong ? "bold" : "sans");
-    const lane = plot.isTicksOnly ? -1 : lanes.findIndex((each) => at + 4 + width <= plot.right && isTaken.every((other) => other.lane !== each || at + 4 + width + 6 < other.from || at - 2 > other.to));
+    const lane = plot.isTicksOnly
+      ? -1
+      : lanes.findIndex(
+          (each) => at + 4 + width <= plot.right && isTaken.every((other) => other.lane !== each || at + 4 + width + 6 < other.from || at - 2 > other.to),
+        );
     const from = plot.top - (lane < 0 ? 6 : (lane + 1) * laneHeight(frame));
     const isLong = isStrong || markers.length <= fewMarkers;
-    group.append("path").attr("class", "marker").attr("d", `M${round(at)},${round(from)}V${round(isLong ? plot.top + plot.height : plot.top)}`).attr("stroke", colour).attr("stroke-width", frame.type.thin).attr("stroke-dasharray", isStrong ? null : "2 2");
+    group
+      .append("path")
+      .attr("class", "marker")
+      .attr("d", `M${round(at)},${round(from)}V${round(isLong ? plot.top + plot.height : plot.top)}`)
+      .attr("stroke", colour)
+      .attr("stroke-width", frame.type.thin)
+      .attr("stroke-dasharray", isStrong ? null : "2 2");
     if (lane < 0) continue;
     isTaken.push({ lane, from: at - 2, to: at + 4 + width });
     drawText(group, frame, marker.label, at + 4, from + size - 1, { fill: colour, bold: isStrong });

@@ -37,7 +37,13 @@ export function axisIndex(axis: Axis, place: Place): number {
   if (place.component === undefined) return -1;
   const parts = axis.labels.map(componentParts);
   if (parts.every((part) => part === null)) return place.component < axis.labels.length ? place.component : -1;
-  return parts.findIndex((part) => part !== null && part.component === place.component && sameSite(part.site, place.site) && (part.adapter === undefined || place.adapter === undefined || part.adapter === place.adapter));
+  return parts.findIndex(
+    (part) =>
+      part !== null &&
+      part.component === place.component &&
+      sameSite(part.site, place.site) &&
+      (part.adapter === undefined || place.adapter === undefined || part.adapter === place.adapter),
+  );
 }
 
 /** A row or column in words: "layer 3", "·venia [5]", "head 6", "mlp.in#0". */
@@ -53,8 +59,17 @@ export const rowsGoUp = (axis: Axis): boolean => axis.name === "layer";
 /** Whether a series or bar is the place, as far as both say. */
 export function samePlace(drawn: Place, place: Place): boolean {
   const agree = (key: "layer" | "position" | "head" | "component" | "adapter") => drawn[key] === undefined || drawn[key] === place[key];
-  const named = drawn.layer !== undefined || drawn.site !== undefined || drawn.head !== undefined || drawn.component !== undefined || drawn.position !== undefined;
-  return named && agree("layer") && agree("position") && agree("head") && agree("component") && (drawn.adapter === undefined || place.adapter === undefined || drawn.adapter === place.adapter) && (drawn.site === undefined || sameSite(drawn.site, place.site));
+  const named =
+    drawn.layer !== undefined || drawn.site !== undefined || drawn.head !== undefined || drawn.component !== undefined || drawn.position !== undefined;
+  return (
+    named &&
+    agree("layer") &&
+    agree("position") &&
+    agree("head") &&
+    agree("component") &&
+    (drawn.adapter === undefined || place.adapter === undefined || drawn.adapter === place.adapter) &&
+    (drawn.site === undefined || sameSite(drawn.site, place.site))
+  );
 }
 
 /** The numbers a figure points at; an array that is not declared yet is all pending. */

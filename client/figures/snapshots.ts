@@ -24,7 +24,8 @@ function valueRefs(figure: Figure): readonly ArrayRef[] {
   }
 }
 
-const hasNumbers = (figure: Figure, arrays: Arrays, snapshot: number): boolean => valueRefs(figure).some(({ array, at = [] }) => arrays[array] !== undefined && slice(arrays, { array, at: [snapshot, ...at] }).data.some(Number.isFinite));
+const hasNumbers = (figure: Figure, arrays: Arrays, snapshot: number): boolean =>
+  valueRefs(figure).some(({ array, at = [] }) => arrays[array] !== undefined && slice(arrays, { array, at: [snapshot, ...at] }).data.some(Number.isFinite));
 
 /** The last snapshot up to the step at which the figure has a number, as not every look measures everything; 0 when there is none. */
 function snapshotAt(figure: Figure, arrays: Arrays, step: number | null): number {
@@ -36,7 +37,8 @@ function snapshotAt(figure: Figure, arrays: Arrays, step: number | null): number
 }
 
 /** The figure with its values at a step, or at the last one; the same figure when it has no snapshots or shows them all. */
-export const figureAtStep = (figure: Figure, arrays: Arrays, step: number | null): Figure => (valueRefs(figure).length > 0 && figure.steps ? figureAtSnapshot(figure, snapshotAt(figure, arrays, step)) : figure);
+export const figureAtStep = (figure: Figure, arrays: Arrays, step: number | null): Figure =>
+  valueRefs(figure).length > 0 && figure.steps ? figureAtSnapshot(figure, snapshotAt(figure, arrays, step)) : figure;
 
 /** The step that the figure's numbers are of when it is asked for a step; null when it has no snapshots or none was reached. */
 export function stepOfNumbers(figure: Figure, arrays: Arrays, step: number): number | null {

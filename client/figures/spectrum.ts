@@ -35,14 +35,24 @@ function facetsOf(figure: SpectrumFigure, frame: Frame): { facets: Facet[]; laye
   const curve = (series: Series): Curve => ({
     series,
     values: valuesOf(series, frame.arrays),
-    colour: byLayer ? layerColour((series.place.layer! - layers[0]!) / span) : (frame.adapterColours[series.place.adapter ?? ""] ?? frame.theme.categorical[0]!),
+    colour: byLayer
+      ? layerColour((series.place.layer! - layers[0]!) / span)
+      : (frame.adapterColours[series.place.adapter ?? ""] ?? frame.theme.categorical[0]!),
   });
   if (figure.series.length <= fewCurves) return { facets: [{ title: "", curves: figure.series.map(curve) }], layers, byLayer };
   const titles = [...new Set(figure.series.map(({ place, label }) => (place.site === undefined ? label : siteKind(place.site))))];
-  return { facets: titles.map((title) => ({ title, curves: figure.series.filter(({ place, label }) => (place.site === undefined ? label : siteKind(place.site)) === title).map(curve) })), layers, byLayer };
+  return {
+    facets: titles.map((title) => ({
+      title,
+      curves: figure.series.filter(({ place, label }) => (place.site === undefined ? label : siteKind(place.site)) === title).map(curve),
+    })),
+    layers,
+    byLayer,
+  };
 }
 
-const curveLabel = (curve: Curve, faceted: boolean): string => (faceted && curve.series.place.layer !== undefined ? `L${curve.series.place.layer}` : curve.series.label);
+const curveLabel = (curve: Curve, faceted: boolean): string =>
+  faceted && curve.series.place.layer !== undefined ? `L${curve.series.place.layer}` : curve.series.label;
 
 interface Plot {
   readonly facet: Facet;
@@ -64,7 +74,9 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
   // Far below the largest value lies rounding noise, which would flatten everything else.
   const floor = Math.max(least, most * 1e-5);
   const height = frame.preset === "print" ? 108 : faceted ? 150 : 220;
-  const scale = scaleLog().domain(finite.length > 0 ? [floor / 1.15, most * 1.15] : [0.1, 1]).range([height, 0]);
+  const scale = scaleLog()
+    .domain(finite.length > 0 ? [floor / 1.15, most * 1.15] : [0.1, 1])
+    .range([height, 0]);
   const ticks = logTicks(scale, height, size);
   const gutter = Math.max(...ticks.map((tick) => textWidth(formatValue(tick), size))) + 8;
   const labelRoom = Math.min(160, Math.max(...all.map((curve) => textWidth(curveLabel(curve, faceted), size))) + 14);
@@ -82,16 +94,29 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
     const left = gutter + column * (panelWidth + gap);
     const right = left + panelWidth - labelRoom;
     const plotTop = y + (faceted ? titleHeight(frame) : 4);
-    const x = scaleLinear().domain([0, longest - 1]).range([left + 4, right - 4]);
+    const x = scaleLinear()
+      .domain([0, longest - 1])
+      .range([left + 4, right - 4]);
     const group = root.append("g").attr("class", "panel").attr("data-panel", facet.title);
     if (faceted) drawPanelTitle(group, frame, facet.title, left, y, panelWidth);
     for (const tick of ticks) {
-      group.append("path").attr("d", `M${round(left)},${round(plotTop + scale(tick))}H${round(right)}`).attr("stroke", frame.theme.rule).attr("stroke-width", frame.type.thin).attr("stroke-dasharray", "1 3");
-      if (column === 0) drawText(group, frame, formatValue(tick), left - 6, plotTop + scale(tick) + baselineShift(size), { anchor: "end", fill: frame.theme.muted });
+      group
+        .append("path")
+        .attr("d", `M${round(left)},${round(plotTop + scale(tick))}H${round(right)}`)
+        .attr("stroke", frame.theme.rule)
+        .attr("stroke-width", frame.type.thin)
+        .attr("stroke-dasharray", "1 3");
+      if (column === 0)
+        drawText(group, frame, formatValue(tick), left - 6, plotTop + scale(tick) + baselineShift(size), { anchor: "end", fill: frame.theme.muted });
     }
-    group.append("path").attr("d", `M${round(left)},${round(plotTop + height)}H${round(right)}`).attr("stroke", frame.theme.muted).attr("stroke-width", frame.type.thin);
+    group
+      .append("path")
+      .attr("d", `M${round(left)},${round(plotTop + height)}H${round(right)}`)
+      .attr("stroke", frame.theme.muted)
+      .attr("stroke-width", frame.type.thin);
     const step = labelStep((right - left - 8) / Math.max(1, longest - 1), textWidth("000", size) + 4);
-    for (let component = 0; component < longest; component += step) drawText(group, frame, String(component), x(component), plotTop + height + size + 4, { anchor: "middle", fill: frame.theme.muted });
+    for (let component = 0; component < longest; component += step)
+      drawText(group, frame, String(component), x(component), plotTop + height + size + 4, { anchor: "middle", fill: frame.theme.muted });
     const plot = { facet, x, left, right, top: plotTop };
     plots.push(plot);
     drawCurves(group, frame, plot, scale, floor, height, faceted);
@@ -111,7 +136,12 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
     }
     return null;
   };
-  const dot = (plot: Plot, curve: Curve, component: number) => ({ x: plot.x(component) - 4, y: plot.top + scale(Math.max(floor, curve.values[component]!)) - 4, width: 8, height: 8 });
+  const dot = (plot: Plot, curve: Curve, component: number) => ({
+    x: plot.x(component) - 4,
+    y: plot.top + scale(Math.max(floor, curve.values[component]!)) - 4,
+    width: 8,
+    height: 8,
+  });
   return {
     height: y,
     cellAt: (px, py): Cell | null => {
@@ -120,7 +150,10 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
       const { curve, component, plot } = found;
       const value = curve.values[component]!;
       const { series } = curve;
-      const lines = [{ label: `σ, component ${component}`, value: formatValue(value) }, ...(series.note === undefined ? [] : [{ label: "", value: series.note }])];
+      const lines = [
+        { label: `σ, component ${component}`, value: formatValue(value) },
+        ...(series.note === undefined ? [] : [{ label: "", value: series.note }]),
+      ];
       return { place: { ...series.place, component }, label: `${series.label}, component ${component}`, value, lines, box: dot(plot, curve, component) };
     },
     marks: (place): Mark[] =>
@@ -136,11 +169,21 @@ function draw(root: Group, figure: SpectrumFigure, frame: Frame, top: number): D
 
 function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: number) => number, floor: number, height: number, faceted: boolean): void {
   const selected = frame.selection?.place;
-  const isSelected = (curve: Curve): boolean => selected !== undefined && (selected.site !== undefined || selected.layer !== undefined) && samePlace(curve.series.place, { ...selected, ...(selected.site === undefined ? { site: curve.series.place.site ?? "" } : {}) });
+  const isSelected = (curve: Curve): boolean =>
+    selected !== undefined &&
+    (selected.site !== undefined || selected.layer !== undefined) &&
+    samePlace(curve.series.place, { ...selected, ...(selected.site === undefined ? { site: curve.series.place.site ?? "" } : {}) });
   const curves = [...plot.facet.curves].sort((a, b) => Number(isSelected(a)) - Number(isSelected(b)));
   const drawable = curves.filter(({ values }) => values.some(isDrawable));
   if (drawable.length === 0) {
-    group.append("rect").attr("class", "pending").attr("x", round(plot.left)).attr("y", round(plot.top)).attr("width", round(plot.right - plot.left)).attr("height", height).attr("fill", hatchFill(frame));
+    group
+      .append("rect")
+      .attr("class", "pending")
+      .attr("x", round(plot.left))
+      .attr("y", round(plot.top))
+      .attr("width", round(plot.right - plot.left))
+      .attr("height", height)
+      .attr("fill", hatchFill(frame));
     return;
   }
   const path = line<number>()
@@ -150,9 +193,23 @@ function drawCurves(group: Group, frame: Frame, plot: Plot, scale: (value: numbe
   const ends: CurveEnd[] = [];
   for (const curve of drawable) {
     const strong = isSelected(curve);
-    group.append("path").attr("class", "curve").attr("d", path(Array.from(curve.values)) ?? "").attr("fill", "none").attr("stroke", strong ? frame.theme.ink : curve.colour).attr("stroke-width", (strong ? 2 : drawable.length > 12 ? 1 : 1.5) * (frame.preset === "print" ? 0.75 : 1)).attr("stroke-linejoin", "round");
+    group
+      .append("path")
+      .attr("class", "curve")
+      .attr("d", path(Array.from(curve.values)) ?? "")
+      .attr("fill", "none")
+      .attr("stroke", strong ? frame.theme.ink : curve.colour)
+      .attr("stroke-width", (strong ? 2 : drawable.length > 12 ? 1 : 1.5) * (frame.preset === "print" ? 0.75 : 1))
+      .attr("stroke-linejoin", "round");
     const last = curve.values.findLastIndex((value) => isDrawable(value) && value >= floor);
-    if (last >= 0) ends.push({ text: curveLabel(curve, faceted), colour: strong ? frame.theme.ink : curve.colour, isStrong: strong, x: plot.x(last), y: plot.top + scale(curve.values[last]!) });
+    if (last >= 0)
+      ends.push({
+        text: curveLabel(curve, faceted),
+        colour: strong ? frame.theme.ink : curve.colour,
+        isStrong: strong,
+        x: plot.x(last),
+        y: plot.top + scale(curve.values[last]!),
+      });
   }
   drawCurveEnds(group, frame, ends, plot.top, height);
 }
@@ -163,12 +220,20 @@ function drawKey(root: Group, figure: SpectrumFigure, frame: Frame, left: number
   const baseline = top + size + 2;
   if (layers.length > 0) {
     const words: [string, string] = [`layer ${layers[0]!}`, String(layers.at(-1)!)];
-    x += drawRampKey(root, frame, "layers", adapterRamp(frame, figure.series[0]!.place.adapter ?? ""), words, x, baseline, [textWidth(words[0], size), textWidth(words[1], size)]) + 20;
+    x +=
+      drawRampKey(root, frame, "layers", adapterRamp(frame, figure.series[0]!.place.adapter ?? ""), words, x, baseline, [
+        textWidth(words[0], size),
+        textWidth(words[1], size),
+      ]) + 20;
   }
   const adapters = [...new Set(figure.series.flatMap(({ place }) => place.adapter ?? []))];
   if (layers.length === 0 && adapters.length > 1) {
     for (const adapter of adapters) {
-      root.append("path").attr("d", `M${round(x)},${round(baseline - 4)}h16`).attr("stroke", frame.adapterColours[adapter] ?? frame.theme.ink).attr("stroke-width", 2);
+      root
+        .append("path")
+        .attr("d", `M${round(x)},${round(baseline - 4)}h16`)
+        .attr("stroke", frame.adapterColours[adapter] ?? frame.theme.ink)
+        .attr("stroke-width", 2);
       drawText(root, frame, adapter, x + 22, baseline, { fill: frame.theme.ink });
       x += 22 + textWidth(adapter, size) + 16;
     }
@@ -195,7 +260,9 @@ export const spectrum: FigureModule<SpectrumFigure> = {
     const { right, up } = arrowStep[key];
     const component = (place.component ?? 0) + right;
     if (up === 0) return component >= 0 && component < valuesOf(series, arrays).length ? { ...series.place, component } : null;
-    const sameSite = figure.series.filter((each) => siteKind(each.place.site ?? each.label) === siteKind(series.place.site ?? series.label) && each.place.adapter === series.place.adapter).sort((a, b) => (a.place.layer ?? 0) - (b.place.layer ?? 0));
+    const sameSite = figure.series
+      .filter((each) => siteKind(each.place.site ?? each.label) === siteKind(series.place.site ?? series.label) && each.place.adapter === series.place.adapter)
+      .sort((a, b) => (a.place.layer ?? 0) - (b.place.layer ?? 0));
     const next = sameSite[sameSite.indexOf(series) + up];
     return next ? { ...next.place, ...(place.component === undefined ? {} : { component: place.component }) } : null;
   },
@@ -206,7 +273,16 @@ export const spectrum: FigureModule<SpectrumFigure> = {
   table(figure, arrays) {
     return {
       columns: ["series", "layer", "site", "adapter", "component", "singular_value"],
-      rows: figure.series.flatMap((series) => Array.from(valuesOf(series, arrays), (value, component) => [series.label, series.place.layer ?? null, series.place.site ?? null, series.place.adapter ?? null, component, value])),
+      rows: figure.series.flatMap((series) =>
+        Array.from(valuesOf(series, arrays), (value, component) => [
+          series.label,
+          series.place.layer ?? null,
+          series.place.site ?? null,
+          series.place.adapter ?? null,
+          component,
+          value,
+        ]),
+      ),
     };
   },
 };

@@ -32,15 +32,29 @@ function widestThatFits(widths: readonly number[], room: number): number {
 function layOut(figure: TableFigure, frame: Frame, gap: number): { widths: number[]; headings: string[][] } {
   const { axis: size } = frame.type;
   const room = frame.width - gap * (figure.columns.length - 1);
-  const bodies = figure.columns.map((column) => Math.max(0, ...figure.rows.map((row) => textWidth(written(row, column), size, column.numeric ? "mono" : "sans"))));
+  const bodies = figure.columns.map((column) =>
+    Math.max(0, ...figure.rows.map((row) => textWidth(written(row, column), size, column.numeric ? "mono" : "sans"))),
+  );
   const oneLine = figure.columns.map((column, index) => Math.max(bodies[index]!, textWidth(heading(column), size, "bold")));
   const isWide = oneLine.reduce((sum, width) => sum + width, 0) > room;
   // In a wide table headings break at spaces; words give way before numbers, the widest of them first.
-  const natural = isWide ? figure.columns.map((column, index) => Math.max(bodies[index]!, ...heading(column).split(" ").map((word) => textWidth(word, size, "bold")))) : oneLine;
+  const natural = isWide
+    ? figure.columns.map((column, index) =>
+        Math.max(
+          bodies[index]!,
+          ...heading(column)
+            .split(" ")
+            .map((word) => textWidth(word, size, "bold")),
+        ),
+      )
+    : oneLine;
   // The first column says which row it is, so it stays whole like the numbers.
   const stays = (index: number): boolean => index === 0 || figure.columns[index]!.numeric;
   const fixed = natural.reduce((sum, width, index) => sum + (stays(index) ? width : 0), 0);
-  const cap = widestThatFits(natural.filter((_, index) => !stays(index)), room - fixed);
+  const cap = widestThatFits(
+    natural.filter((_, index) => !stays(index)),
+    room - fixed,
+  );
   const widths = natural.map((width, index) => (stays(index) ? width : Math.min(width, cap)));
   return { widths, headings: figure.columns.map((column, index) => wrapText(heading(column), widths[index]! + 1, size, "bold")) };
 }
@@ -57,12 +71,21 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
   const root: Group = outer.append("g");
   if (shrink < 1) root.attr("transform", `translate(0 ${round(top)}) scale(${round(shrink)}) translate(0 ${round(-top)})`);
 
-  const line = (y: number, strong: boolean) => root.append("path").attr("d", `M0,${round(y)}H${round(right)}`).attr("stroke", strong ? frame.theme.muted : frame.theme.rule).attr("stroke-width", frame.type.thin);
+  const line = (y: number, strong: boolean) =>
+    root
+      .append("path")
+      .attr("d", `M0,${round(y)}H${round(right)}`)
+      .attr("stroke", strong ? frame.theme.muted : frame.theme.rule)
+      .attr("stroke-width", frame.type.thin);
   const headLines = Math.max(...headings.map((lines) => lines.length));
   figure.columns.forEach((column, index) => {
     headings[index]!.forEach((words, at) => {
       const baseline = top + size + 2 + (headLines - headings[index]!.length + at) * (size + 3);
-      drawText(root, frame, words, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, baseline, { bold: true, fill: frame.theme.muted, anchor: column.numeric ? "end" : "start" });
+      drawText(root, frame, words, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, baseline, {
+        bold: true,
+        fill: frame.theme.muted,
+        anchor: column.numeric ? "end" : "start",
+      });
     });
   });
   const body = top + size + 9 + (headLines - 1) * (size + 3);
@@ -72,8 +95,13 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
     figure.columns.forEach((column, index) => {
       const words = written(row, column);
       // Of a name both ends tell it apart, a sentence is cut at its end.
-      const value = words.includes(" ") ? fitText(words, widths[index]! + 1, size) : fitMiddle(words, widths[index]! + 1, size, column.numeric ? "mono" : "sans");
-      drawText(root, frame, value, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, middle + baselineShift(size), { mono: column.numeric, anchor: column.numeric ? "end" : "start" });
+      const value = words.includes(" ")
+        ? fitText(words, widths[index]! + 1, size)
+        : fitMiddle(words, widths[index]! + 1, size, column.numeric ? "mono" : "sans");
+      drawText(root, frame, value, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, middle + baselineShift(size), {
+        mono: column.numeric,
+        anchor: column.numeric ? "end" : "start",
+      });
     });
     line(body + (at + 1) * pitch, at === figure.rows.length - 1);
   });
@@ -93,9 +121,18 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
       if (!row?.place) return null;
       const firstNumber = figure.columns.map(({ id }) => row.cells[id]).find((value) => typeof value === "number");
       const first = figure.columns[0];
-      return { place: row.place, label: first ? written(row, first) : "", value: typeof firstNumber === "number" ? firstNumber : NaN, lines: figure.columns.slice(1).map((column) => ({ label: heading(column), value: written(row, column) })), box: rowBoxes[at]! };
+      return {
+        place: row.place,
+        label: first ? written(row, first) : "",
+        value: typeof firstNumber === "number" ? firstNumber : NaN,
+        lines: figure.columns.slice(1).map((column) => ({ label: heading(column), value: written(row, column) })),
+        box: rowBoxes[at]!,
+      };
     },
-    marks: (place) => figure.rows.flatMap((row, at) => (row.place && samePlace(row.place, place) ? [{ box: { ...rowBoxes[at]!, x: -5, width: rowBoxes[at]!.width + 10 }, strength: "cell" as const }] : [])),
+    marks: (place) =>
+      figure.rows.flatMap((row, at) =>
+        row.place && samePlace(row.place, place) ? [{ box: { ...rowBoxes[at]!, x: -5, width: rowBoxes[at]!.width + 10 }, strength: "cell" as const }] : [],
+      ),
   };
 }
 

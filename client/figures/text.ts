@@ -13,7 +13,14 @@ export interface TextStyle {
 }
 
 /** `y` is the baseline. */
-export function drawText(group: Group, frame: Frame, text: string, x: number, y: number, style: TextStyle = {}): Selection<SVGTextElement, unknown, null, undefined> {
+export function drawText(
+  group: Group,
+  frame: Frame,
+  text: string,
+  x: number,
+  y: number,
+  style: TextStyle = {},
+): Selection<SVGTextElement, unknown, null, undefined> {
   const node = group
     .append("text")
     .attr("x", round(x))

@@ -26,9 +26,16 @@ export interface Theme {
 
 /** `#rrggbb` between two colours, `share` of the second. */
 export const mix = (a: string, b: string, share: number): string => {
-  const channels = (colour: string) => (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number));
+  const channels = (colour: string) =>
+    colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number);
   const [from, to] = [channels(a), channels(b)];
-  return `#${from.map((channel, index) => Math.round(channel + (to[index]! - channel) * share).toString(16).padStart(2, "0")).join("")}`;
+  return `#${from
+    .map((channel, index) =>
+      Math.round(channel + (to[index]! - channel) * share)
+        .toString(16)
+        .padStart(2, "0"),
+    )
+    .join("")}`;
 };
 
 /** Viridis whose zero end fades into the panel; luminance stays monotonic. */
@@ -108,7 +115,9 @@ const linear = (channel: number): number => (channel <= 0.04045 ? channel / 12.9
 
 /** Relative luminance of `#rrggbb` or `rgb(r, g, b)`, 0 to 1. @see WCAG 2.2, "relative luminance" */
 export function luminance(colour: string): number {
-  const [red, green, blue] = (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/[\d.]+/g) ?? []).map(Number)).map((channel) => linear(channel / 255));
+  const [red, green, blue] = (
+    colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/[\d.]+/g) ?? []).map(Number)
+  ).map((channel) => linear(channel / 255));
   return 0.2126 * red! + 0.7152 * green! + 0.0722 * blue!;
 }
 /** WCAG contrast ratio, 1 to 21. */

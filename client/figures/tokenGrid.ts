@@ -36,10 +36,12 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
   // Panels of one metric share its colours, so that base and adapted can be compared by eye.
   const metricIds = [...new Set(figure.panels.map(({ metric }) => metric.id))];
   const valuesOf = (panel: Panel) => numbersOf(frame.arrays, panel.values, cellCount(figure));
-  const scales = new Map<string, ColourScale>(metricIds.map((id) => {
-    const panels = figure.panels.filter(({ metric }) => metric.id === id);
-    return [id, colourScale(panels[0]!.metric, panels.map(valuesOf), frame.theme)];
-  }));
+  const scales = new Map<string, ColourScale>(
+    metricIds.map((id) => {
+      const panels = figure.panels.filter(({ metric }) => metric.id === id);
+      return [id, colourScale(panels[0]!.metric, panels.map(valuesOf), frame.theme)];
+    }),
+  );
   const gutter = rowGutter(figure.rows, frame);
   const gap = frame.preset === "print" ? 12 : 22;
   const readable = size * 0.6 * 5 + 6;
@@ -69,14 +71,32 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
   });
   y += titleHeight(frame) + rows * cellHeight + plan.height + 10;
   metricIds.forEach((id, index) => {
-    y += drawLegend(root, frame, scales.get(id)!, gutter, y, index === 0 ? `${figure.rows.name}${rowsGoUp(figure.rows) ? " ↑" : ""} · token` : "", figure.nulls?.find((band) => band.metric === id), lowRoom(frame, scales.values()));
+    y += drawLegend(
+      root,
+      frame,
+      scales.get(id)!,
+      gutter,
+      y,
+      index === 0 ? `${figure.rows.name}${rowsGoUp(figure.rows) ? " ↑" : ""} · token` : "",
+      figure.nulls?.find((band) => band.metric === id),
+      lowRoom(frame, scales.values()),
+    );
   });
 
   const describe = (panel: Panel, grid: Grid, row: number, col: number): Cell => {
     const at = row * cols + col;
     const value = valuesOf(panel)[at]!;
-    const lines = [{ label: panel.metric.label, value: formatValue(value) }, ...topTokens(figure, frame.arrays, panel, at).map((token) => ({ label: tokenLabel(token.text), value: formatValue(token.value) }))];
-    return { place: { ...axisPlace(figure.rows, row), ...axisPlace(figure.cols, col) }, label: [splitTitle(panel.title).name, axisWords(figure.rows, row), axisWords(figure.cols, col)].join(", "), value, lines, box: cellBox(grid, row, col) };
+    const lines = [
+      { label: panel.metric.label, value: formatValue(value) },
+      ...topTokens(figure, frame.arrays, panel, at).map((token) => ({ label: tokenLabel(token.text), value: formatValue(token.value) })),
+    ];
+    return {
+      place: { ...axisPlace(figure.rows, row), ...axisPlace(figure.cols, col) },
+      label: [splitTitle(panel.title).name, axisWords(figure.rows, row), axisWords(figure.cols, col)].join(", "),
+      value,
+      lines,
+      box: cellBox(grid, row, col),
+    };
   };
   return {
     height: y,
@@ -98,7 +118,16 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
   };
 }
 
-function drawTokens(root: Group, figure: TokenGridFigure, frame: Frame, panel: Panel, grid: Grid, values: Float32Array, scale: ColourScale, size: number): void {
+function drawTokens(
+  root: Group,
+  figure: TokenGridFigure,
+  frame: Frame,
+  panel: Panel,
+  grid: Grid,
+  values: Float32Array,
+  scale: ColourScale,
+  size: number,
+): void {
   const group = root.append("g").attr("class", "tokens").attr("pointer-events", "none");
   const k = topCount(frame.arrays, panel);
   if (k === 0) return;
@@ -108,11 +137,18 @@ function drawTokens(root: Group, figure: TokenGridFigure, frame: Frame, panel: P
     if (Number.isNaN(value) || Number.isNaN(id)) return;
     const box = cellBox(grid, Math.floor(index / grid.cols), index % grid.cols);
     const text = fitText(tokenLabel(tokenText(figure, id)), box.width - 4, size, "mono");
-    if (text !== "") drawText(group, frame, text, box.x + (box.width - 1) / 2, box.y + box.height / 2 - 0.5 + baselineShift(size), { size, mono: true, anchor: "middle", fill: inkOn(scale.colour(value)) });
+    if (text !== "")
+      drawText(group, frame, text, box.x + (box.width - 1) / 2, box.y + box.height / 2 - 0.5 + baselineShift(size), {
+        size,
+        mono: true,
+        anchor: "middle",
+        fill: inkOn(scale.colour(value)),
+      });
   });
 }
 
-const panelNamed = (figure: TokenGridFigure, name: string | undefined): Panel | undefined => figure.panels.find((panel) => panel.id === name) ?? figure.panels.find((panel) => panel.metric.id === name) ?? figure.panels[0];
+const panelNamed = (figure: TokenGridFigure, name: string | undefined): Panel | undefined =>
+  figure.panels.find((panel) => panel.id === name) ?? figure.panels.find((panel) => panel.metric.id === name) ?? figure.panels[0];
 
 export const tokenGrid: FigureModule<TokenGridFigure> = {
   draw,
@@ -132,11 +168,30 @@ export const tokenGrid: FigureModule<TokenGridFigure> = {
   table(figure, arrays) {
     const cols = figure.cols.labels.length;
     return {
-      columns: ["panel", figure.rows.name, `${figure.rows.name}_label`, figure.cols.name, `${figure.cols.name}_label`, "metric", "value", "rank", "token", "token_value"],
+      columns: [
+        "panel",
+        figure.rows.name,
+        `${figure.rows.name}_label`,
+        figure.cols.name,
+        `${figure.cols.name}_label`,
+        "metric",
+        "value",
+        "rank",
+        "token",
+        "token_value",
+      ],
       rows: figure.panels.flatMap((panel) => {
         const values = numbersOf(arrays, panel.values, cellCount(figure));
         return Array.from(values, (value, at) => {
-          const head = [panel.id, Math.floor(at / cols), figure.rows.labels[Math.floor(at / cols)]!, at % cols, figure.cols.labels[at % cols]!, panel.metric.id, value];
+          const head = [
+            panel.id,
+            Math.floor(at / cols),
+            figure.rows.labels[Math.floor(at / cols)]!,
+            at % cols,
+            figure.cols.labels[at % cols]!,
+            panel.metric.id,
+            value,
+          ];
           const tokens = topTokens(figure, arrays, panel, at);
           return tokens.length === 0 ? [[...head, null, null, null]] : tokens.map((token, rank) => [...head, rank, token.text, token.value]);
         }).flat();

@@ -27,7 +27,11 @@ const finite = (value: unknown): number | null => (typeof value === "number" && 
 export const sharedFields: ReadonlySet<string> = new Set([...promptNames, "prompt"]);
 
 /** "nullSamples" → "null samples" */
-export const fieldLabel = (name: string): string => name.replace(/([a-z])([A-Z])/g, "$1 $2").replaceAll("_", " ").toLowerCase();
+export const fieldLabel = (name: string): string =>
+  name
+    .replace(/([a-z])([A-Z])/g, "$1 $2")
+    .replaceAll("_", " ")
+    .toLowerCase();
 
 export function schemaProperties(schema: Schema): Readonly<Record<string, Schema>> {
   const { properties } = schema;
@@ -65,7 +69,8 @@ function paramField(name: string, property: Schema, isRequired: boolean): ParamF
     if (itemOptions) return { ...about, kind: "choices", options: itemOptions };
     if (items["type"] === "string" || items["type"] === "integer") return { ...about, kind: "list", items: items["type"], hasWord };
   }
-  if (type === "integer" || type === "number") return { ...about, kind: "number", min: finite(schema["minimum"]), max: finite(schema["maximum"]), step: type === "integer" ? 1 : null };
+  if (type === "integer" || type === "number")
+    return { ...about, kind: "number", min: finite(schema["minimum"]), max: finite(schema["maximum"]), step: type === "integer" ? 1 : null };
   if (type === "boolean") return { ...about, kind: "boolean" };
   if (type === "string") return { ...about, kind: "text" };
   return { ...about, kind: "json" };
@@ -73,7 +78,9 @@ function paramField(name: string, property: Schema, isRequired: boolean): ParamF
 
 export function paramFields(schema: Schema): ParamField[] {
   const required = requiredFields(schema);
-  return Object.entries(schemaProperties(schema)).filter(([name]) => !sharedFields.has(name)).map(([name, property]) => paramField(name, property, required.includes(name)));
+  return Object.entries(schemaProperties(schema))
+    .filter(([name]) => !sharedFields.has(name))
+    .map(([name, property]) => paramField(name, property, required.includes(name)));
 }
 
 /** Fields of a schema with parts inside parts, each under its whole path. */

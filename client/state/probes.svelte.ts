@@ -43,12 +43,19 @@ class ProbesState {
   setAll(probe: string, params: Readonly<Record<string, unknown>>): void {
     const card = this.cards.find(({ name }) => name === probe);
     const fields = card ? paramFields(card.params) : [];
-    const own = Object.fromEntries(Object.entries(params).filter(([name, value]) => fields.some((field) => field.name === name && JSON.stringify(field.default) !== JSON.stringify(value))));
+    const own = Object.fromEntries(
+      Object.entries(params).filter(([name, value]) => fields.some((field) => field.name === name && JSON.stringify(field.default) !== JSON.stringify(value))),
+    );
     this.changed = { ...this.changed, [probe]: own };
   }
 }
 
-export const promptWords: Record<PromptName, string> = { clean: "the clean prompt", corrupted: "the corrupted prompt", answer: "the answer", counterAnswer: "the counter-answer" };
+export const promptWords: Record<PromptName, string> = {
+  clean: "the clean prompt",
+  corrupted: "the corrupted prompt",
+  answer: "the answer",
+  counterAnswer: "the counter-answer",
+};
 
 /** A probe that reads one prompt gets the clean one. */
 function promptNameOf(field: string): PromptName | null {

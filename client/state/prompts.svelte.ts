@@ -59,4 +59,3 @@ class PromptsState {
   }
 }
 export const prompts = new PromptsState();
-

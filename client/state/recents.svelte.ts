@@ -7,7 +7,12 @@ export interface Recent {
   readonly path: string;
 }
 const isRecent = (value: unknown): value is Recent =>
-  typeof value === "object" && value !== null && "path" in value && typeof value.path === "string" && "kind" in value && (value.kind === "model" || value.kind === "adapter");
+  typeof value === "object" &&
+  value !== null &&
+  "path" in value &&
+  typeof value.path === "string" &&
+  "kind" in value &&
+  (value.kind === "model" || value.kind === "adapter");
 
 function stored(): Recent[] {
   try {
@@ -31,7 +36,10 @@ class Recents {
   }
 
   of(kind: Recent["kind"]): readonly string[] {
-    return this.list.filter((recent) => recent.kind === kind).slice(0, longest).map(({ path }) => path);
+    return this.list
+      .filter((recent) => recent.kind === kind)
+      .slice(0, longest)
+      .map(({ path }) => path);
   }
 }
 export const recents = new Recents();

@@ -16,10 +16,17 @@ class SubjectState {
   adapterError = $state<string | null>(null);
   isOpening = $state(false);
 
-  readonly names: readonly string[] = $derived(this.adapters.map((adapter, index) => this.card?.adapters[index]?.name ?? adapter.name ?? lastPart(adapter.path)));
+  readonly names: readonly string[] = $derived(
+    this.adapters.map((adapter, index) => this.card?.adapters[index]?.name ?? adapter.name ?? lastPart(adapter.path)),
+  );
   readonly colours: Readonly<Record<string, string>> = $derived(adapterPalette(this.names, theme.colours));
   /** Adapters that are off are left out: base and adapted then differ by the others alone. */
-  readonly request: SubjectRequest = $derived(subjectRequest(this.model, this.adapters.filter(({ isOn }) => isOn)));
+  readonly request: SubjectRequest = $derived(
+    subjectRequest(
+      this.model,
+      this.adapters.filter(({ isOn }) => isOn),
+    ),
+  );
 
   /** @returns whether the server could open it; if not, everything stays as it was */
   async open(model: string | null, adapters: readonly AdapterView[], blame: "model" | "adapter"): Promise<boolean> {

@@ -39,7 +39,12 @@ class TrainingState {
   readonly params: Record<string, unknown> = $derived(nested(this.changes));
   /** Every setting, defaults written out: a branch takes what it is not told from the run it leaves. */
   readonly wholeParams: Record<string, unknown> = $derived(
-    nested({ ...Object.fromEntries((this.form?.fields ?? []).flatMap(({ name, default: value }) => (value === undefined || name === "startFrom" ? [] : [[name, value] as const]))), ...this.changes }),
+    nested({
+      ...Object.fromEntries(
+        (this.form?.fields ?? []).flatMap(({ name, default: value }) => (value === undefined || name === "startFrom" ? [] : [[name, value] as const])),
+      ),
+      ...this.changes,
+    }),
   );
   /** The settings cannot be used as they are. */
   readonly isRefused: boolean = $derived(this.error !== null && !this.error.isOurs);

@@ -29,7 +29,9 @@ export function flattened(params: Readonly<Record<string, unknown>>, leaves: Rea
   return Object.fromEntries(
     Object.entries(params).flatMap(([name, value]) => {
       const whole = path + name;
-      return isRecord(value) && Object.keys(value).length > 0 && !leaves.has(whole) ? Object.entries(flattened(value, leaves, `${whole}.`)) : [[whole, value] as const];
+      return isRecord(value) && Object.keys(value).length > 0 && !leaves.has(whole)
+        ? Object.entries(flattened(value, leaves, `${whole}.`))
+        : [[whole, value] as const];
     }),
   );
 }
@@ -49,7 +51,13 @@ export interface PinnedPrompt {
 /** The value of `probes.prompts`; what is no pinned prompt is left out. */
 export function pinnedPrompts(value: unknown): readonly PinnedPrompt[] {
   const text = (each: unknown): string | null => (typeof each === "string" ? each : null);
-  return Array.isArray(value) ? value.flatMap((item: unknown) => (isRecord(item) && typeof item["prompt"] === "string" ? [{ prompt: item["prompt"], answer: text(item["answer"]), counterAnswer: text(item["counterAnswer"]) }] : [])) : [];
+  return Array.isArray(value)
+    ? value.flatMap((item: unknown) =>
+        isRecord(item) && typeof item["prompt"] === "string"
+          ? [{ prompt: item["prompt"], answer: text(item["answer"]), counterAnswer: text(item["counterAnswer"]) }]
+          : [],
+      )
+    : [];
 }
 
 export interface FieldGroup {
@@ -66,7 +74,14 @@ const plainPaths: Readonly<Record<string, readonly string[]>> = {
 };
 /** Fields with a place of their own in the form. */
 const ownPaths: ReadonlySet<string> = new Set(["name", "method", "options", "startFrom", "probes.prompts"]);
-const titles: Readonly<Record<string, string>> = { data: "Data", sites: "Where", schedule: "How long and how fast", optimizer: "Optimizer", probes: "What is looked at", run: "Run" };
+const titles: Readonly<Record<string, string>> = {
+  data: "Data",
+  sites: "Where",
+  schedule: "How long and how fast",
+  optimizer: "Optimizer",
+  probes: "What is looked at",
+  run: "Run",
+};
 
 /** Columns that a kind of task reads. */
 const taskColumns: Readonly<Record<string, readonly string[]>> = { text: ["text"], completion: ["prompt", "completion"], classification: ["text", "label"] };
@@ -97,14 +112,17 @@ export function changesFrom(params: Readonly<Record<string, unknown>>, fields: r
   const leaves = new Set(fields.map(({ name }) => name).filter((name) => name !== "options"));
   const known = new Map(fields.map((field) => [field.name, field]));
   return Object.fromEntries(
-    Object.entries(flattened(params, leaves)).filter(([path, value]) => path.startsWith("options.") || (path !== "options" && path !== "startFrom" && !same(known.get(path)?.default, value))),
+    Object.entries(flattened(params, leaves)).filter(
+      ([path, value]) => path.startsWith("options.") || (path !== "options" && path !== "startFrom" && !same(known.get(path)?.default, value)),
+    ),
   );
 }
 
 /** The field an error speaks of, from its place ("data.path: …", "→ at params.data.path") or from a value that only that field has. */
 export function fieldOfError(message: string, values: Changes, paths: readonly string[]): string | null {
   const named = [...message.matchAll(/(?:^|at |")(?:params\.)?([A-Za-z][\w.]*)/gm)].map((match) => match[1]!.replace(/\.$/, ""));
-  const exact = named.find((name) => paths.includes(name)) ?? named.map((name) => paths.find((path) => path.endsWith(`.${name}`))).find((path) => path !== undefined);
+  const exact =
+    named.find((name) => paths.includes(name)) ?? named.map((name) => paths.find((path) => path.endsWith(`.${name}`))).find((path) => path !== undefined);
   if (exact !== undefined) return exact;
   const file = ["data.path", "data.validationPath"].find((path) => typeof values[path] === "string" && values[path] !== "" && message.includes(values[path]));
   if (file !== undefined) return file;

@@ -50,7 +50,8 @@ function adapterView(text: string, isOn: boolean): AdapterView | null {
   return path === undefined || !Number.isFinite(value) ? null : { path, name: name ?? null, strength: value, isOn };
 }
 
-export const adapterText = ({ name, path, strength }: Omit<AdapterView, "isOn">): string => `${name === null ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`;
+export const adapterText = ({ name, path, strength }: Omit<AdapterView, "isOn">): string =>
+  `${name === null ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`;
 
 const placeKeys = ["layer", "position", "head", "component", "site", "adapter"] as const;
 
@@ -100,11 +101,19 @@ export function viewFromQuery(text: string): View {
   return {
     model: query.get("model"),
     adapters: query.getAll("adapter").flatMap((adapter, index) => adapterView(adapter, !off.has(String(index))) ?? []),
-    prompts: { clean: query.get("clean") ?? "", corrupted: query.get("corrupted") ?? "", answer: query.get("answer") ?? "", counterAnswer: query.get("counterAnswer") ?? "" },
+    prompts: {
+      clean: query.get("clean") ?? "",
+      corrupted: query.get("corrupted") ?? "",
+      answer: query.get("answer") ?? "",
+      counterAnswer: query.get("counterAnswer") ?? "",
+    },
     probe: query.get("probe"),
     params: record(query.get("params")),
     metric: query.get("metric"),
-    pins: query.getAll("pin").flatMap((pin) => pinFrom(pin) ?? []).slice(0, 2),
+    pins: query
+      .getAll("pin")
+      .flatMap((pin) => pinFrom(pin) ?? [])
+      .slice(0, 2),
     run: query.get("run"),
     step: /^\d+$/.test(query.get("step") ?? "") ? Number(query.get("step")) : null,
     looks: byFigure(query.getAll("look")),

@@ -34,7 +34,9 @@ class Workbench {
     return { subject: subject.request, probe: probes.active, params: { ...probes.params } };
   });
   /** The run on screen was made with other settings than those now shown. */
-  readonly isStale: boolean = $derived(runs.current !== null && !isTraining(runs.current) && this.request !== null && !isSameRequest(runs.current.request, this.request));
+  readonly isStale: boolean = $derived(
+    runs.current !== null && !isTraining(runs.current) && this.request !== null && !isSameRequest(runs.current.request, this.request),
+  );
   readonly finding: string | null = $derived(runs.currentId !== null && runs.currentId === this.demoRun ? (this.demo?.finding ?? null) : runs.result.finding);
   readonly view: View = $derived({
     model: subject.model,
@@ -70,7 +72,11 @@ class Workbench {
 
   async openDemo(demo: DemoCard, history: "push" | "replace"): Promise<void> {
     const { model, adapters } = demo.subject;
-    const isOpen = await subject.open(model, adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength: strength > 0 ? strength : 1, isOn: strength > 0 })), "model");
+    const isOpen = await subject.open(
+      model,
+      adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength: strength > 0 ? strength : 1, isOn: strength > 0 })),
+      "model",
+    );
     if (!isOpen) return;
     prompts.setAll(textsFrom(demo.params) ?? demo.prompts[0] ?? noPrompts);
     probes.active = probes.cards.some(({ name }) => name === demo.probe) ? demo.probe : (probes.cards[0]?.name ?? null);
@@ -242,7 +248,8 @@ class Workbench {
 
   /** Brings back a view from its address. */
   async show(view: View): Promise<void> {
-    const isSameSubject = view.model === subject.model && JSON.stringify(view.adapters.map(({ path }) => path)) === JSON.stringify(subject.adapters.map(({ path }) => path));
+    const isSameSubject =
+      view.model === subject.model && JSON.stringify(view.adapters.map(({ path }) => path)) === JSON.stringify(subject.adapters.map(({ path }) => path));
     if (isSameSubject) subject.adapters = view.adapters;
     else if (view.model !== null || view.adapters.length > 0) await subject.open(view.model, view.adapters, "model");
     prompts.setAll(view.prompts);
@@ -297,9 +304,18 @@ function textsFrom(params: Readonly<Record<string, unknown>>): PromptTexts | nul
 /** Equal in everything that changes a number; defaults may be written out or not. */
 function isSameRequest(a: RunRequest, b: RunRequest): boolean {
   const card = probes.cards.find(({ name }) => name === a.probe);
-  const defaults = card ? Object.fromEntries(Object.entries(schemaProperties(card.params)).flatMap(([name, { default: value }]) => (value === undefined ? [] : [[name, value] as const]))) : {};
+  const defaults = card
+    ? Object.fromEntries(
+        Object.entries(schemaProperties(card.params)).flatMap(([name, { default: value }]) => (value === undefined ? [] : [[name, value] as const])),
+      )
+    : {};
   const plain = ({ subject: of, probe, params }: RunRequest): string =>
-    JSON.stringify([of.model, of.adapters.map(({ path, strength }) => [path, strength]), probe, Object.entries({ ...defaults, ...params }).toSorted(([x], [y]) => (x < y ? -1 : 1))]);
+    JSON.stringify([
+      of.model,
+      of.adapters.map(({ path, strength }) => [path, strength]),
+      probe,
+      Object.entries({ ...defaults, ...params }).toSorted(([x], [y]) => (x < y ? -1 : 1)),
+    ]);
   return plain(a) === plain(b);
 }
 

@@ -1,5 +1,9 @@
 /** Counts, bytes and times in few characters. */
-const steps = [[1e9, "B"], [1e6, "M"], [1e3, "k"]] as const;
+const steps = [
+  [1e9, "B"],
+  [1e6, "M"],
+  [1e3, "k"],
+] as const;
 
 /** 124439808 → "124 M" */
 export function countWords(count: number): string {

@@ -45,7 +45,17 @@ function curvesOf({ figures, arrays }: ComparedRun): Curve[] {
     const shown = figure.series.filter(({ id }) => !ids.has(`${id}_smoothed`));
     return shown.flatMap((series): Curve[] => {
       const numbers = read(series);
-      return numbers ? [{ figure, key: `${figure.id}.${series.id}`, title: shown.length > 1 ? `${figure.title}, ${series.label}` : figure.title, subtitle: figure.subtitle, ...numbers }] : [];
+      return numbers
+        ? [
+            {
+              figure,
+              key: `${figure.id}.${series.id}`,
+              title: shown.length > 1 ? `${figure.title}, ${series.label}` : figure.title,
+              subtitle: figure.subtitle,
+              ...numbers,
+            },
+          ]
+        : [];
     });
   });
 }
@@ -60,10 +70,19 @@ export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] 
     const found = curves.flatMap((each, index) => each.filter((curve) => curve.key === key).map((curve) => ({ curve, name: names[index]! })));
     const first = found[0]?.curve;
     if (!first || found.length < 2) return [];
-    const arrays = Object.fromEntries(found.flatMap(({ curve, name }) => [[`${name}.x`, array(curve.x)], [`${name}.y`, array(curve.y)]]));
+    const arrays = Object.fromEntries(
+      found.flatMap(({ curve, name }) => [
+        [`${name}.x`, array(curve.x)],
+        [`${name}.y`, array(curve.y)],
+      ]),
+    );
     const figure: LinesFigure = {
-      kind: "lines", id: key, title: first.title, subtitle: first.subtitle,
-      x: { ...first.figure.x, values: { array: `${found[0]!.name}.x` } }, y: first.figure.y,
+      kind: "lines",
+      id: key,
+      title: first.title,
+      subtitle: first.subtitle,
+      x: { ...first.figure.x, values: { array: `${found[0]!.name}.x` } },
+      y: first.figure.y,
       series: found.map(({ name }) => ({ id: name, label: name, place: { adapter: name }, values: { array: `${name}.y` }, x: { array: `${name}.x` } })),
     };
     return [{ figure, arrays }];
@@ -82,7 +101,12 @@ export interface ComparedRow {
 export function lastNumbers(compared: readonly ComparedFigure[], names: readonly string[]): ComparedRow[] {
   return compared.map(({ figure, arrays }) => {
     const cells = names.map((name) => arrays[`${name}.y`]?.data.findLast(Number.isFinite) ?? null);
-    return { label: figure.title, note: [figure.y.label, figure.y.unit].filter((word) => word !== "" && !figure.title.toLowerCase().includes(word)).join(", "), cells, differs: false };
+    return {
+      label: figure.title,
+      note: [figure.y.label, figure.y.unit].filter((word) => word !== "" && !figure.title.toLowerCase().includes(word)).join(", "),
+      cells,
+      differs: false,
+    };
   });
 }
 
@@ -90,7 +114,8 @@ function plain(value: unknown): string | number | null {
   if (typeof value === "number" || typeof value === "string") return value;
   if (value === undefined || value === null || (Array.isArray(value) && value.length === 0)) return null;
   // Pinned prompts are told apart by their words.
-  if (Array.isArray(value)) return value.map((item: unknown) => (typeof item === "object" && item !== null && "prompt" in item ? String(item.prompt) : String(item))).join(", ");
+  if (Array.isArray(value))
+    return value.map((item: unknown) => (typeof item === "object" && item !== null && "prompt" in item ? String(item.prompt) : String(item))).join(", ");
   return JSON.stringify(value);
 }
 
@@ -103,6 +128,11 @@ export function comparedSettings(runs: readonly ComparedRun[], defaults: Changes
   const paths = [...new Set(all.flatMap((settings) => Object.keys(settings)))].filter((path) => path !== "options");
   return paths.map((path) => {
     const cells = all.map((settings) => plain(settings[path]));
-    return { label: path, note: "", cells: cells.map((cell) => (/path$/i.test(path) && typeof cell === "string" ? (cell.split(/[\\/]/).at(-1) ?? cell) : cell)), differs: new Set(cells).size > 1 };
+    return {
+      label: path,
+      note: "",
+      cells: cells.map((cell) => (/path$/i.test(path) && typeof cell === "string" ? (cell.split(/[\\/]/).at(-1) ?? cell) : cell)),
+      differs: new Set(cells).size > 1,
+    };
   });
 }

@@ -17,7 +17,8 @@ const shortNames: Readonly<Record<string, string>> = { normalized: "normalised",
 /** Short enough for a switch: the field's own short names, else the metric's id. */
 export const metricName = ({ id }: Metric): string => shortNames[id] ?? id.replaceAll("_", " ");
 
-export const chosenMetric = (figure: Figure, id: string | null): Metric | null => metricsOf(figure).find((metric) => metric.id === id) ?? metricsOf(figure)[0] ?? null;
+export const chosenMetric = (figure: Figure, id: string | null): Metric | null =>
+  metricsOf(figure).find((metric) => metric.id === id) ?? metricsOf(figure)[0] ?? null;
 
 /** The tokens that a figure's positions are. */
 export function tokensOf(figure: Figure): readonly string[] {
@@ -77,13 +78,19 @@ export function strongestInLayer(figure: Figure, result: ProbeResult, place: Pla
     if (!ref || panel.rows.name !== "layer" || !result.arrays[ref.array]) return [];
     const { data } = slice(result.arrays, ref);
     const columns = panel.cols.labels.length;
-    return panel.cols.labels.map((label, column) => ({ label: columnWords(panel.cols.name, label, layer, column), value: data[layer * columns + column] ?? NaN }));
+    return panel.cols.labels.map((label, column) => ({
+      label: columnWords(panel.cols.name, label, layer, column),
+      value: data[layer * columns + column] ?? NaN,
+    }));
   });
   return largest(numbers);
 }
 
 const largest = (numbers: readonly RowNumber[]): RowNumber[] =>
-  numbers.filter(({ value }) => Number.isFinite(value)).toSorted((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 5);
+  numbers
+    .filter(({ value }) => Number.isFinite(value))
+    .toSorted((a, b) => Math.abs(b.value) - Math.abs(a.value))
+    .slice(0, 5);
 
 function columnWords(axis: string, label: string, layer: number, column: number): string {
   if (axis === "head") return `head L${layer}H${label}`;

@@ -15,7 +15,8 @@ import { defineTraining, savedKey, type PenaltySite, type SiteState, type StepCh
 const about = {
   title: "AdaLoRA",
   source: "Zhang et al. 2023, arXiv 2303.10512",
-  exactness: "as in PEFT: the penalty takes norms, not their squares, and the scale stays that of the initial rank; importance is measured with gradients before clipping",
+  exactness:
+    "as in PEFT: the penalty takes norms, not their squares, and the scale stays that of the initial rank; importance is measured with gradients before clipping",
 };
 
 /** As PEFT divides: the rank and a guard against 0. */
@@ -38,14 +39,20 @@ export const adalora: AdapterMethod = {
   loadSite(config, parsed) {
     const { modulePath, own, site } = parsed;
     const found = fields.safeParse(config.raw);
-    if (!found.success) throw new WorkbenchError("adapter.malformed", `${config.dir}: ${z.prettifyError(found.error)}; expected an AdaLoRA config that PEFT saved`);
+    if (!found.success)
+      throw new WorkbenchError("adapter.malformed", `${config.dir}: ${z.prettifyError(found.error)}; expected an AdaLoRA config that PEFT saved`);
     const { init_r: initRank, lora_alpha: alpha } = found.data;
     const [a, b, e] = [own["lora_A"]?.entry, own["lora_B"]?.entry, own["lora_E"]?.entry];
-    if (!a || !b || !e) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has no ${!a ? "lora_A" : !b ? "lora_B" : "lora_E"}; expected lora_A, lora_B and lora_E`);
+    if (!a || !b || !e)
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `adapter: module "${modulePath}" has no ${!a ? "lora_A" : !b ? "lora_B" : "lora_E"}; expected lora_A, lora_B and lora_E`,
+      );
     const rank = e.shape[0] ?? 0;
     const dIn = site?.dIn ?? a.shape[1]!;
     const dOut = site?.dOut ?? b.shape[0]!;
-    if (rank > initRank) throw new WorkbenchError("adapter.shapeMismatch", `lora_E of "${modulePath}" is [${e.shape.join(", ")}]; expected at most ${initRank} rows (init_r)`);
+    if (rank > initRank)
+      throw new WorkbenchError("adapter.shapeMismatch", `lora_E of "${modulePath}" is [${e.shape.join(", ")}]; expected at most ${initRank} rows (init_r)`);
     expectShape(`lora_A of "${modulePath}"`, a.shape, [rank, dIn], "rank × dIn");
     expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     expectShape(`lora_E of "${modulePath}"`, e.shape, [rank, 1], "rank × 1");
@@ -103,7 +110,13 @@ function afterStep(context: StepContext<AdaloraOptions>): StepChange {
   if (masks && step <= last) keepBest(sites, budget);
   if (masks) sites.forEach(maskEnergies);
   const kept = sites.map(({ memory }) => rankOf(memory));
-  return { reshaped: [], note: step === last ? `ranks fixed: ${kept.reduce((sum, rank) => sum + rank, 0)} of ${chosen.initRank * sites.length} stay, ${Math.min(...kept)} to ${Math.max(...kept)} at a site` : null };
+  return {
+    reshaped: [],
+    note:
+      step === last
+        ? `ranks fixed: ${kept.reduce((sum, rank) => sum + rank, 0)} of ${chosen.initRank * sites.length} stay, ${Math.min(...kept)} to ${Math.max(...kept)} at a site`
+        : null,
+  };
 }
 
 function rankOf(memory: SiteState["memory"]): number {
@@ -128,7 +141,13 @@ function storedTensors(state: SiteState): (readonly [string, FloatTensor])[] {
   return [
     [savedKey(site, "lora_A"), float32(right, [rows.length, dIn])],
     [savedKey(site, "lora_B"), float32(left, [dOut, rows.length])],
-    [savedKey(site, "lora_E"), float32(Float32Array.from(rows, (k) => e[k]!), [rows.length, 1])],
+    [
+      savedKey(site, "lora_E"),
+      float32(
+        Float32Array.from(rows, (k) => e[k]!),
+        [rows.length, 1],
+      ),
+    ],
   ];
 }
 
@@ -143,12 +162,31 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
   },
   /** E = 0; A, B ~ N(0, 0.02²). */
   start({ name, dIn, dOut }, { options: { initRank: rank }, random }) {
-    const [shapeA, shapeB, shapeE] = [[rank, dIn], [dOut, rank], [rank, 1]] as const;
+    const [shapeA, shapeB, shapeE] = [
+      [rank, dIn],
+      [dOut, rank],
+      [rank, 1],
+    ] as const;
     return {
-      trained: { loraA: float32(gaussians(rank * dIn, 0.02, random("loraA", name)), shapeA), loraB: float32(gaussians(dOut * rank, 0.02, random("loraB", name)), shapeB), loraE: zeros(shapeE) },
+      trained: {
+        loraA: float32(gaussians(rank * dIn, 0.02, random("loraA", name)), shapeA),
+        loraB: float32(gaussians(dOut * rank, 0.02, random("loraB", name)), shapeB),
+        loraE: zeros(shapeE),
+      },
       frozen: {},
       memory: {
-        ...Object.fromEntries(([["loraA", shapeA], ["loraB", shapeB], ["loraE", shapeE]] as const).flatMap(([parameter, shape]) => [[meanOf(parameter), zeros(shape)], [deviationOf(parameter), zeros(shape)]])),
+        ...Object.fromEntries(
+          (
+            [
+              ["loraA", shapeA],
+              ["loraB", shapeB],
+              ["loraE", shapeE],
+            ] as const
+          ).flatMap(([parameter, shape]) => [
+            [meanOf(parameter), zeros(shape)],
+            [deviationOf(parameter), zeros(shape)],
+          ]),
+        ),
         kept: float32(new Float32Array(rank).fill(1), [rank]),
         totalSteps: zeros([1]),
       },
@@ -162,7 +200,14 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
   penalty: orthogonality,
   afterStep,
   deltaWeight({ site: { dIn, dOut }, trained }, { alpha, initRank }): FactoredMatrix {
-    return { left: trained["loraB"]!.data, right: weighted(trained["loraA"]!.data, trained["loraE"]!.data), dOut, dIn, rank: initRank, scale: scalingOf(alpha, initRank) };
+    return {
+      left: trained["loraB"]!.data,
+      right: weighted(trained["loraA"]!.data, trained["loraE"]!.data),
+      dOut,
+      dIn,
+      rank: initRank,
+      scale: scalingOf(alpha, initRank),
+    };
   },
   gauges: ({ initRank }) => [
     { id: "rank", label: "Rank", unit: "triplets kept", length: 1, values: ({ memory }) => Float32Array.of(rankOf(memory)) },
@@ -175,8 +220,18 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
     const totalSteps = sites[0]!.memory["totalSteps"]!.data[0]! || tinit + tfinal + 1;
     return {
       config: {
-        peft_type: "ADALORA", init_r: initRank, target_r: targetRank, lora_alpha: alpha, tinit, tfinal, deltaT, beta1, beta2,
-        orth_reg_weight: orthWeight, total_step: totalSteps, rank_pattern: isPruned ? Object.fromEntries(patterns) : null,
+        peft_type: "ADALORA",
+        init_r: initRank,
+        target_r: targetRank,
+        lora_alpha: alpha,
+        tinit,
+        tfinal,
+        deltaT,
+        beta1,
+        beta2,
+        orth_reg_weight: orthWeight,
+        total_step: totalSteps,
+        rank_pattern: isPruned ? Object.fromEntries(patterns) : null,
       },
       tensors: new Map(sites.flatMap(storedTensors)),
     };

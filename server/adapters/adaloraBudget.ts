@@ -26,7 +26,12 @@ export const deviationOf = (parameter: Parameter): string => `${parameter}Uncert
  * @returns `masks`: whether the budget acts at this step
  * @see peft tuners/adalora/layer.py, budget_schedule
  */
-export function budgetAt(step: number, totalSteps: number, sites: number, { initRank, targetRank, tinit, tfinal, deltaT }: BudgetOptions): { budget: number; masks: boolean } {
+export function budgetAt(
+  step: number,
+  totalSteps: number,
+  sites: number,
+  { initRank, targetRank, tinit, tfinal, deltaT }: BudgetOptions,
+): { budget: number; masks: boolean } {
   const [initial, target] = [initRank * sites, targetRank * sites];
   const last = totalSteps - tfinal;
   if (step <= tinit) return { budget: initial, masks: false };
@@ -38,7 +43,10 @@ export function budgetAt(step: number, totalSteps: number, sites: number, { init
 /** @throws "training.badOptions" when no step is left between `tinit` and `tfinal` */
 export function checkSchedule(totalSteps: number, { tinit, tfinal }: BudgetOptions): void {
   if (tinit < totalSteps - tfinal) return;
-  throw new WorkbenchError("training.badOptions", `tinit is ${tinit} and tfinal ${tfinal} in a run of ${totalSteps} steps; expected their sum below ${totalSteps}, so that the budget can shrink between them`);
+  throw new WorkbenchError(
+    "training.badOptions",
+    `tinit is ${tinit} and tfinal ${tfinal} in a run of ${totalSteps} steps; expected their sum below ${totalSteps}, so that the budget can shrink between them`,
+  );
 }
 
 /**

@@ -86,5 +86,10 @@ export function skewOf(triangle: Float32Array, n: number): Float64Array {
 /** G − I = −2 (I + K)⁻¹ K in float64, `[n, n]` row-major: the small difference itself, not two numbers near 1. */
 export function cayleyDifference(k: Float64Array, n: number): Float64Array {
   const skewMatrix = Matrix.from1DArray(n, n, k);
-  return Float64Array.from(inverse(Matrix.add(Matrix.eye(n), skewMatrix)).mmul(skewMatrix).mul(-2).to1DArray());
+  return Float64Array.from(
+    inverse(Matrix.add(Matrix.eye(n), skewMatrix))
+      .mmul(skewMatrix)
+      .mul(-2)
+      .to1DArray(),
+  );
 }

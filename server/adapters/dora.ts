@@ -43,7 +43,12 @@ export const dora: AdapterMethod = {
     const low = loadLowRank(config, parsed);
     const magnitude = parsed.keys.magnitude;
     if (!magnitude) throw new WorkbenchError("adapter.malformed", `adapter: DoRA module "${parsed.modulePath}" has no lora_magnitude_vector`);
-    expectShape(`lora_magnitude_vector of "${parsed.modulePath}"`, magnitude.entry.shape.length === 2 ? [Math.max(...magnitude.entry.shape)] : magnitude.entry.shape, [low.dOut], "dOut");
+    expectShape(
+      `lora_magnitude_vector of "${parsed.modulePath}"`,
+      magnitude.entry.shape.length === 2 ? [Math.max(...magnitude.entry.shape)] : magnitude.entry.shape,
+      [low.dOut],
+      "dOut",
+    );
     if (parsed.isEmbedding) throw new WorkbenchError("adapter.unsupported", `adapter: DoRA on the embedding "${parsed.modulePath}" is not supported`);
     const site = parsed.site;
     let cached: Readonly<Record<string, Weight>> | null = null;

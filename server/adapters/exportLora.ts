@@ -33,22 +33,39 @@ export interface ExportOptions {
  * Scale is 1 everywhere (alpha equals rank), so B·A is ΔW; parameters that replace the base's are passed on.
  * @throws "adapter.wrongBase" when the method needs its base and there is none; "job.cancelled"
  */
-export async function exportLora(adapter: LoadedAdapter, { model, rank, engine, signal, onSite }: ExportOptions): Promise<SavedAdapter & { readonly sites: readonly ExportedSite[] }> {
+export async function exportLora(
+  adapter: LoadedAdapter,
+  { model, rank, engine, signal, onSite }: ExportOptions,
+): Promise<SavedAdapter & { readonly sites: readonly ExportedSite[] }> {
   const { config, method } = adapter;
   const keys = parseAdapterKeys(openCheckpoint(adapter.path).entries.values(), config, undefined, method.ownTensors ?? []);
   const embeddings = new Set(keys.filter(({ role }) => role === "embeddingA").map(({ modulePath }) => modulePath));
-  const bases = new Map(model ? modelSites(model.family, model.config).map((site): [string, SiteBase] => [site.fullName, { weight: baseWeight(model, site), stored: site.stored }]) : []);
+  const bases = new Map(
+    model
+      ? modelSites(model.family, model.config).map((site): [string, SiteBase] => [site.fullName, { weight: baseWeight(model, site), stored: site.stored }])
+      : [],
+  );
 
   const found: { readonly modulePath: string; readonly site: string; readonly nearest: NearestLora }[] = [];
   for (const site of adapter.sites.values()) {
     if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-    found.push({ modulePath: site.modulePath, site: site.site, nearest: await nearestLora({ method, site, base: bases.get(site.site) ?? null, rank, engine }) });
+    found.push({
+      modulePath: site.modulePath,
+      site: site.site,
+      nearest: await nearestLora({ method, site, base: bases.get(site.site) ?? null, rank, engine }),
+    });
     onSite?.(found.length, adapter.sites.size);
   }
 
   const hasBias = found.some(({ nearest }) => nearest.bias !== null);
   const tensors = new Map<string, FloatTensor>();
-  for (const { modulePath, nearest: { factors: { left, right, dOut, dIn, rank: kept }, bias } } of found) {
+  for (const {
+    modulePath,
+    nearest: {
+      factors: { left, right, dOut, dIn, rank: kept },
+      bias,
+    },
+  } of found) {
     const [a, b] = embeddings.has(modulePath) ? ["lora_embedding_A", "lora_embedding_B"] : ["lora_A.weight", "lora_B.weight"];
     tensors.set(savedKey({ modulePath }, a), float32(right, [kept, dIn]));
     tensors.set(savedKey({ modulePath }, b), float32(left, [dOut, kept]));
@@ -58,7 +75,9 @@ export async function exportLora(adapter: LoadedAdapter, { model, rank, engine, 
   for (const { role, entry } of keys) if (role === "saved" || role === "bias") tensors.set(entry.name, float32(floatValues(entry).slice(), entry.shape));
 
   const largest = found.reduce((most, { nearest }) => Math.max(most, nearest.factors.rank), 1);
-  const pattern = Object.fromEntries(found.filter(({ nearest }) => nearest.factors.rank !== largest).map(({ modulePath, nearest }) => [modulePath, nearest.factors.rank]));
+  const pattern = Object.fromEntries(
+    found.filter(({ nearest }) => nearest.factors.rank !== largest).map(({ modulePath, nearest }) => [modulePath, nearest.factors.rank]),
+  );
   return {
     config: {
       peft_type: "LORA",

@@ -118,12 +118,17 @@ export class HebbianLearner implements DirectionLearner {
       }
     }
     const next = this.#rows.slice();
-    for (let j = 0; j < r; j++) for (let c = 0; c < d; c++) {
-      let lower = 0;
-      for (let k = 0; k <= j; k++) lower += own[j * r + k]! * this.#rows[k * d + c]!;
-      next[j * d + c]! += this.#rate * (joint[j * d + c]! - lower);
-    }
-    if (!next.every((value) => Math.abs(value) < 1e6)) throw new WorkbenchError("training.diverged", `the Hebbian rule diverged at rate ${this.#rate}, for the inputs vary too much; use a smaller ghaRate, or orthonormalise`);
+    for (let j = 0; j < r; j++)
+      for (let c = 0; c < d; c++) {
+        let lower = 0;
+        for (let k = 0; k <= j; k++) lower += own[j * r + k]! * this.#rows[k * d + c]!;
+        next[j * d + c]! += this.#rate * (joint[j * d + c]! - lower);
+      }
+    if (!next.every((value) => Math.abs(value) < 1e6))
+      throw new WorkbenchError(
+        "training.diverged",
+        `the Hebbian rule diverged at rate ${this.#rate}, for the inputs vary too much; use a smaller ghaRate, or orthonormalise`,
+      );
     this.#rows = this.#orthonormalises ? orthonormalRows(next, r, d) : next;
   }
 
@@ -151,7 +156,13 @@ export class MovingAverageLearner implements DirectionLearner {
     // A batch with fewer vectors than directions says nothing of the rest.
     if (b < this.#r) return;
     const { vt } = leadingSvd(x.data, b, d, this.#r);
-    this.#rows = this.#isFirst ? vt : orthonormalRows(this.#rows.map((value, at) => (1 - this.#share) * value + this.#share * vt[at]!), this.#r, d);
+    this.#rows = this.#isFirst
+      ? vt
+      : orthonormalRows(
+          this.#rows.map((value, at) => (1 - this.#share) * value + this.#share * vt[at]!),
+          this.#r,
+          d,
+        );
     this.#isFirst = false;
   }
 

@@ -13,12 +13,18 @@ import { defineTraining, savedKey, type InputsContext, type RandomSource, type S
 const modes = ["pre_ipca", "pre_gha", "moving_avg", "rand_ortho"] as const;
 
 const source = "Yin, Venkataramanan, Vu, Bursuc & Cord 2025, arXiv 2509.04398; valeoai/peft-ipa";
-const exactness = "as in the authors' code, with these differences: each merge of the incremental PCA is an exact SVD in float64 where theirs is randomised, padding is left out, the Hebbian rule sees flat rows, and moving_avg runs before training; the modes that learn during training (online_ipca, online_gha) and the DoRA form are not offered";
+const exactness =
+  "as in the authors' code, with these differences: each merge of the incremental PCA is an exact SVD in float64 where theirs is randomised, padding is left out, the Hebbian rule sees flat rows, and moving_avg runs before training; the modes that learn during training (online_ipca, online_gha) and the DoRA form are not offered";
 
 const options = z.strictObject({
   rank: rankOption.default(8),
   scaling: z.number().positive().default(0.25).describe("What B·P is multiplied by; not divided by the rank"),
-  mode: z.enum(modes).default("pre_ipca").describe("How P is found: pre_ipca, incremental PCA of the inputs; pre_gha, Sanger's Hebbian rule; moving_avg, average of the batches' principal directions; rand_ortho, random directions, the control"),
+  mode: z
+    .enum(modes)
+    .default("pre_ipca")
+    .describe(
+      "How P is found: pre_ipca, incremental PCA of the inputs; pre_gha, Sanger's Hebbian rule; moving_avg, average of the batches' principal directions; rand_ortho, random directions, the control",
+    ),
   trainProjection: z.boolean().default(false).describe("Train P too, from where it was learned (the modes that end in _requires_grad)"),
   fraction: z.number().gt(0).max(1).default(0.1).describe("Share of the training batches that P is learned from, between 0 and 1"),
   ghaRate: z.number().positive().default(1e-3).describe("Step of the Hebbian rule; must be well below 1 over the largest variance of the inputs"),
@@ -30,22 +36,34 @@ type IpaOptions = z.infer<typeof options>;
 /** Orthonormal rows `[rank, dIn]`, uniformly random. */
 function randomRows({ name, dIn }: TrainingSite, rank: number, random: RandomSource): Float64Array {
   const stream = random("ipaP", name);
-  return orthonormalRows(Float64Array.from({ length: rank * dIn }, () => stream.gaussian()), rank, dIn);
+  return orthonormalRows(
+    Float64Array.from({ length: rank * dIn }, () => stream.gaussian()),
+    rank,
+    dIn,
+  );
 }
 
 function learnerOf(start: Float64Array, { mode, rank, ghaRate, orthonormalise, averageRate }: IpaOptions): DirectionLearner | null {
   switch (mode) {
-    case "pre_ipca": return new IncrementalPca(start, rank);
-    case "pre_gha": return new HebbianLearner(start, rank, ghaRate, orthonormalise);
-    case "moving_avg": return new MovingAverageLearner(start, rank, averageRate);
-    case "rand_ortho": return null;
+    case "pre_ipca":
+      return new IncrementalPca(start, rank);
+    case "pre_gha":
+      return new HebbianLearner(start, rank, ghaRate, orthonormalise);
+    case "moving_avg":
+      return new MovingAverageLearner(start, rank, averageRate);
+    case "rand_ortho":
+      return null;
   }
 }
 
 const projectionOf = ({ trained, frozen }: SiteState): Float32Array => trained["ipaP"]?.data ?? frozen["ipaP"]!.data();
 
 /** Sites that read one tensor (q, k and v of a layer) learn once: those whose first batches are equal, each with its learner. */
-function learners(first: ReadonlyMap<string, FloatTensor>, sites: readonly SiteState[], chosen: IpaOptions): Map<string, { leader: string; learner: DirectionLearner }> {
+function learners(
+  first: ReadonlyMap<string, FloatTensor>,
+  sites: readonly SiteState[],
+  chosen: IpaOptions,
+): Map<string, { leader: string; learner: DirectionLearner }> {
   const found = new Map<string, { leader: string; learner: DirectionLearner }>();
   for (const state of sites) {
     const { name } = state.site;
@@ -115,14 +133,31 @@ export const ipaTraining = defineTraining<IpaOptions>({
   learnInputs: learnProjections,
   rules: () => ({ ipaB: { decays: true }, ipaP: { decays: true } }),
   delta: ({ x, trained, frozen, options: { scaling } }) => lowRankProduct(x, trained["ipaP"] ?? frozen["ipaP"]!, trained["ipaB"]!, scaling),
-  deltaWeight: (state, { rank, scaling }) => ({ left: state.trained["ipaB"]!.data, right: projectionOf(state), dOut: state.site.dOut, dIn: state.site.dIn, rank, scale: scaling }),
-  gauges: () => [{ id: "kept", label: "Share of the inputs' variance that P keeps (last batch it learned from)", unit: "", length: 1, values: ({ memory }) => memory["kept"]!.data }],
+  deltaWeight: (state, { rank, scaling }) => ({
+    left: state.trained["ipaB"]!.data,
+    right: projectionOf(state),
+    dOut: state.site.dOut,
+    dIn: state.site.dIn,
+    rank,
+    scale: scaling,
+  }),
+  gauges: () => [
+    {
+      id: "kept",
+      label: "Share of the inputs' variance that P keeps (last batch it learned from)",
+      unit: "",
+      length: 1,
+      values: ({ memory }) => memory["kept"]!.data,
+    },
+  ],
   save: (sites, { rank, scaling, mode, trainProjection }) => ({
     config: { peft_type: "IPA", r: rank, scaling, ipa_mode: trainProjection ? `${mode}_requires_grad` : mode, ipa_dropout: 0 },
-    tensors: new Map(sites.flatMap((state) => [
-      [savedKey(state.site, "ipa_P.basis"), float32(projectionOf(state), [rank, state.site.dIn])] as const,
-      [savedKey(state.site, "ipa_B.weight"), state.trained["ipaB"]!] as const,
-    ])),
+    tensors: new Map(
+      sites.flatMap((state) => [
+        [savedKey(state.site, "ipa_P.basis"), float32(projectionOf(state), [rank, state.site.dIn])] as const,
+        [savedKey(state.site, "ipa_B.weight"), state.trained["ipaB"]!] as const,
+      ]),
+    ),
   }),
 });
 
@@ -143,15 +178,21 @@ export const ipa: AdapterMethod = {
     const { modulePath, own, site } = parsed;
     const read = savedScaling.safeParse(config.raw);
     if (!read.success) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: ${z.prettifyError(read.error)}`);
-    if (config.useDora) throw new WorkbenchError("adapter.unsupported", `${config.dir}/adapter_config.json: "use_dora" is true; expected an IPA adapter without magnitudes`);
+    if (config.useDora)
+      throw new WorkbenchError("adapter.unsupported", `${config.dir}/adapter_config.json: "use_dora" is true; expected an IPA adapter without magnitudes`);
     const rank = patternValue(config.rankPattern, modulePath) ?? config.r;
     const [p, b] = [own["ipa_P.basis"]?.entry, own["ipa_B"]?.entry];
-    if (!p || !b) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has ${p ? "ipa_P.basis" : "ipa_B"} but no ${p ? "ipa_B" : "ipa_P.basis"}`);
+    if (!p || !b)
+      throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has ${p ? "ipa_P.basis" : "ipa_B"} but no ${p ? "ipa_B" : "ipa_P.basis"}`);
     const [dIn, dOut] = [site?.dIn ?? p.shape[1]!, site?.dOut ?? b.shape[0]!];
     expectShape(`ipa_P.basis of "${modulePath}"`, p.shape, [rank, dIn], "rank × dIn");
     expectShape(`ipa_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     const { scaling } = read.data;
-    return lowRankSite(parsed, { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling }, { key: `${p.file}:${p.begin}`, alpha: scaling * rank });
+    return lowRankSite(
+      parsed,
+      { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling },
+      { key: `${p.file}:${p.begin}`, alpha: scaling * rank },
+    );
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };

@@ -16,7 +16,8 @@ import { defineTraining, savedKey, type SiteState, type StepChange, type StepCon
 const about = {
   title: "L1RA",
   source: "Singh, Brunello, Scotti & Carman 2025, arXiv 2509.04884; code raul-singh/L1RA",
-  exactness: "as in the authors' code, but for the optimizer's L1 step, whose source is not public: reconstructed as c ← clip(c − η·m̂/(√v̂ + ε) − η·λ·sign(c)); files are of our own layout, as the authors' code cannot save",
+  exactness:
+    "as in the authors' code, but for the optimizer's L1 step, whose source is not public: reconstructed as c ← clip(c − η·m̂/(√v̂ + ε) − η·λ·sign(c)); files are of our own layout, as the authors' code cannot save",
 };
 
 /** B·diag(c): `[dOut, rank]` */
@@ -34,7 +35,11 @@ export const l1ra: AdapterMethod = {
   loadSite(config, parsed) {
     const { modulePath, keys, own, site } = parsed;
     const [a, b, c] = [keys.loraA?.entry, keys.loraB?.entry, own["lora_c"]?.entry];
-    if (!a || !b || !c) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : "lora_c"}; expected lora_A, lora_B and lora_c`);
+    if (!a || !b || !c)
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : "lora_c"}; expected lora_A, lora_B and lora_c`,
+      );
     const rank = patternValue(config.rankPattern, modulePath) ?? config.r;
     const dIn = site?.dIn ?? a.shape[1]!;
     const dOut = site?.dOut ?? b.shape[0]!;
@@ -42,7 +47,14 @@ export const l1ra: AdapterMethod = {
     expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     expectShape(`lora_c of "${modulePath}"`, c.shape, [rank], "rank");
     // The scale is that of the rank at the start, whatever the rank has become.
-    const factors: FactoredMatrix = { left: gatedLeft(floatValues(b), floatValues(c), dOut), right: floatValues(a), dOut, dIn, rank, scale: config.loraAlpha / config.r };
+    const factors: FactoredMatrix = {
+      left: gatedLeft(floatValues(b), floatValues(c), dOut),
+      right: floatValues(a),
+      dOut,
+      dIn,
+      rank,
+      scale: config.loraAlpha / config.r,
+    };
     return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}`, alpha: config.loraAlpha });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
@@ -100,7 +112,13 @@ export const l1raTraining = defineTraining<L1raOptions>({
   afterStep: moveRanks,
   gauges: ({ rank }) => [
     { id: "rank", label: "Rank", unit: "ranks", length: 1, values: ({ trained }) => Float32Array.of(trained["gates"]!.data.length) },
-    { id: "gates", label: `Gates, largest first (up to ${shownGates * rank})`, unit: "", length: shownGates * rank, values: ({ trained }) => largest(trained["gates"]!.data, shownGates * rank) },
+    {
+      id: "gates",
+      label: `Gates, largest first (up to ${shownGates * rank})`,
+      unit: "",
+      length: shownGates * rank,
+      values: ({ trained }) => largest(trained["gates"]!.data, shownGates * rank),
+    },
   ],
   save(sites, chosen) {
     const config = {
@@ -136,7 +154,10 @@ function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepCon
   const period = Math.max(1, Math.floor(chosen.rankUpdateRatio * totalSteps));
   const unchanged: StepChange = { reshaped: [], note: null };
   if (step % period !== 0 || step >= totalSteps) return unchanged;
-  const { kept, grown, freed, lost } = reallocation(sites.map(({ trained }) => trained["gates"]!.data), chosen);
+  const { kept, grown, freed, lost } = reallocation(
+    sites.map(({ trained }) => trained["gates"]!.data),
+    chosen,
+  );
   if (freed === 0) return unchanged;
   const reshaped: string[] = [];
   for (const [i, state] of sites.entries()) {

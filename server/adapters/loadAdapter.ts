@@ -81,14 +81,33 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   for (const [modulePath, group] of grouped) {
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
     const isEmbedding = group.keys.embeddingA !== undefined;
-    const loaded = withModule(path, () => method.loadSite(config, { modulePath, ...group, shared, isEmbedding, largest, site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null }));
+    const loaded = withModule(path, () =>
+      method.loadSite(config, {
+        modulePath,
+        ...group,
+        shared,
+        isEmbedding,
+        largest,
+        site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null,
+      }),
+    );
     loadedSites.push(loaded);
   }
   // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.
   const sites = new Map(loadedSites.sort((a, b) => a.layer - b.layer).map((site) => [site.site, site]));
-  if (sites.size === 0 && saved.length === 0) throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
+  if (sites.size === 0 && saved.length === 0)
+    throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
   if (model) warnOfMissing(targets, model, grouped, warnings);
-  return { name: name ?? hookSafeName(basename(path)), path, config, method, sites, saved, parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0), warnings };
+  return {
+    name: name ?? hookSafeName(basename(path)),
+    path,
+    config,
+    method,
+    sites,
+    saved,
+    parameters: [...checkpoint.entries.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0),
+    warnings,
+  };
 }
 
 /** A folder name as part of hook names, where dots separate. */
@@ -104,7 +123,10 @@ function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modul
   const bare = bareModulePath(model.family, modulePath);
   const site = known.get(bare);
   if (!site) {
-    throw new WorkbenchError("adapter.wrongBase", `${path}: module "${modulePath}" is not a linear map of ${model.name} (${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`);
+    throw new WorkbenchError(
+      "adapter.wrongBase",
+      `${path}: module "${modulePath}" is not a linear map of ${model.name} (${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`,
+    );
   }
   return site;
 }
@@ -114,7 +136,8 @@ function withModule<T>(path: string, load: () => T): T {
   try {
     return load();
   } catch (error) {
-    if (error instanceof WorkbenchError && error.code === "adapter.shapeMismatch") throw new WorkbenchError("adapter.wrongBase", `${path}: ${error.message}; the adapter seems to be for another base`, { cause: error });
+    if (error instanceof WorkbenchError && error.code === "adapter.shapeMismatch")
+      throw new WorkbenchError("adapter.wrongBase", `${path}: ${error.message}; the adapter seems to be for another base`, { cause: error });
     throw error;
   }
 }
@@ -128,7 +151,10 @@ function savedParam(model: LoadedModel, key: AdapterKey, path: string): SavedPar
       const param = spec?.name ?? (isTiedHead ? "W_U" : undefined);
       if (param === undefined) continue;
       if (model.config.tiedHead && (param === "W_E" || param === "W_U")) {
-        throw new WorkbenchError("adapter.unsupported", `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`);
+        throw new WorkbenchError(
+          "adapter.unsupported",
+          `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`,
+        );
       }
       const shape = model.weights(stage, layer)[param]!.shape;
       if (!sameShape(shape, key.entry.shape)) {
@@ -146,13 +172,17 @@ function savedWeight(entry: TensorEntry): Weight {
 
 function savedWarning(model: LoadedModel | null, key: AdapterKey): string {
   const tensor = `${key.modulePath}.${key.param ?? "weight"}`;
-  return model ? `"${tensor}" is not used: ${model.name} is opened as a language model and has no such parameter` : `"${tensor}" is not used: it replaces a parameter of the base, which is not open`;
+  return model
+    ? `"${tensor}" is not used: ${model.name} is opened as a language model and has no such parameter`
+    : `"${tensor}" is not used: it replaces a parameter of the base, which is not open`;
 }
 
 function targetsOf(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel): ModelSite[] {
   const prefix = model.family.prefixes[0] ?? "";
   const pathOf = (bare: string) => (bare.startsWith("/") ? bare.slice(1) : prefix + bare);
-  return [...known.values()].filter((site) => matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }));
+  return [...known.values()].filter((site) =>
+    matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }),
+  );
 }
 
 function largestTarget(targets: readonly ModelSite[]): { dIn: number; dOut: number } | null {
@@ -163,5 +193,11 @@ function largestTarget(targets: readonly ModelSite[]): { dIn: number; dOut: numb
 function warnOfMissing(expected: readonly ModelSite[], model: LoadedModel, grouped: ReadonlyMap<string, unknown>, warnings: string[]): void {
   const have = new Set([...grouped.keys()].map((path) => bareModulePath(model.family, path)));
   const missing = expected.filter((site) => !have.has(site.modulePath));
-  if (missing.length > 0) warnings.push(`target_modules names ${missing.length} modules that have no tensors in the file, so they stay as in the base: ${missing.slice(0, 3).map((site) => site.fullName).join(", ")}${missing.length > 3 ? ", …" : ""}`);
+  if (missing.length > 0)
+    warnings.push(
+      `target_modules names ${missing.length} modules that have no tensors in the file, so they stay as in the base: ${missing
+        .slice(0, 3)
+        .map((site) => site.fullName)
+        .join(", ")}${missing.length > 3 ? ", …" : ""}`,
+    );
 }

@@ -27,7 +27,8 @@ export function loadLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
   const { rank, alpha, scaling } = loraScaling(config, modulePath);
   const a = parsed.isEmbedding ? keys.embeddingA : keys.loraA;
   const b = parsed.isEmbedding ? keys.embeddingB : keys.loraB;
-  if (!a || !b) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has ${a ? "lora_A" : "lora_B"} but no ${a ? "lora_B" : "lora_A"}`);
+  if (!a || !b)
+    throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has ${a ? "lora_A" : "lora_B"} but no ${a ? "lora_B" : "lora_A"}`);
   const dIn = site?.dIn ?? a.entry.shape[1]!;
   const dOut = site?.dOut ?? b.entry.shape[0]!;
   expectShape(`lora_A of "${modulePath}"`, a.entry.shape, [rank, dIn], "rank × dIn");
@@ -42,7 +43,13 @@ export function loadLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
 
 function biasOf(entry: TensorEntry, dOut: number, scaling: number): Record<string, Weight> {
   expectShape("lora_B bias", entry.shape, [dOut], "dOut");
-  return { bias: weight(`${entry.file}:${entry.begin}:scaled`, [dOut], floatValues(entry).map((value) => value * scaling)) };
+  return {
+    bias: weight(
+      `${entry.file}:${entry.begin}:scaled`,
+      [dOut],
+      floatValues(entry).map((value) => value * scaling),
+    ),
+  };
 }
 
 export const lora: AdapterMethod = {
@@ -66,7 +73,8 @@ export type LoraOptions = z.infer<typeof loraOptions>;
 
 /** @throws "training.badOptions" naming the site */
 export function checkRank(rank: number, { name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">): void {
-  if (rank > Math.min(dIn, dOut)) throw new WorkbenchError("training.badOptions", `rank is ${rank}; "${name}" is [${dOut}, ${dIn}], so expected at most ${Math.min(dIn, dOut)}`);
+  if (rank > Math.min(dIn, dOut))
+    throw new WorkbenchError("training.badOptions", `rank is ${rank}; "${name}" is [${dOut}, ${dIn}], so expected at most ${Math.min(dIn, dOut)}`);
 }
 
 /** A ~ U(±1/√dIn) (kaiming_uniform with a = √5) or N(0, 1/r²); B = 0. */
@@ -90,7 +98,12 @@ export function loraFactors({ site: { dIn, dOut }, trained }: SiteState, scale: 
 
 /** lora_A and lora_B of every site, under PEFT's keys. */
 export function loraTensors(sites: readonly SiteState[]): Map<string, SiteState["trained"][string]> {
-  return new Map(sites.flatMap(({ site, trained }) => [[savedKey(site, "lora_A.weight"), trained["loraA"]!], [savedKey(site, "lora_B.weight"), trained["loraB"]!]]));
+  return new Map(
+    sites.flatMap(({ site, trained }) => [
+      [savedKey(site, "lora_A.weight"), trained["loraA"]!],
+      [savedKey(site, "lora_B.weight"), trained["loraB"]!],
+    ]),
+  );
 }
 
 const scalings = { lora: ({ rank, alpha }: LoraOptions) => alpha / rank, rslora: ({ rank, alpha }: LoraOptions) => alpha / Math.sqrt(rank) };
@@ -110,9 +123,20 @@ function loraSpec(rule: keyof typeof scalings, about: Pick<TrainingSpec<LoraOpti
     rules: () => ({ loraA: { decays: true }, loraB: { decays: true } }),
     delta: ({ x, trained, options: chosen }) => lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)),
     deltaWeight: (state, chosen) => loraFactors(state, scalingOf(chosen)),
-    save: (sites, { rank, alpha }) => ({ config: { peft_type: "LORA", r: rank, lora_alpha: alpha, use_rslora: rule === "rslora" }, tensors: loraTensors(sites) }),
+    save: (sites, { rank, alpha }) => ({
+      config: { peft_type: "LORA", r: rank, lora_alpha: alpha, use_rslora: rule === "rslora" },
+      tensors: loraTensors(sites),
+    }),
   };
 }
 
-export const loraTraining = defineTraining(loraSpec("lora", { title: "LoRA", summary: "A low-rank update B·A beside each weight, scaled by α/r.", source: "Hu et al. 2021, arXiv 2106.09685" }));
-export const rsloraTraining = defineTraining(loraSpec("rslora", { title: "rsLoRA", summary: "LoRA scaled by α/√r, so that the update does not shrink as the rank grows.", source: "Kalajdzievski 2023, arXiv 2312.03732" }));
+export const loraTraining = defineTraining(
+  loraSpec("lora", { title: "LoRA", summary: "A low-rank update B·A beside each weight, scaled by α/r.", source: "Hu et al. 2021, arXiv 2106.09685" }),
+);
+export const rsloraTraining = defineTraining(
+  loraSpec("rslora", {
+    title: "rsLoRA",
+    summary: "LoRA scaled by α/√r, so that the update does not shrink as the rank grows.",
+    source: "Kalajdzievski 2023, arXiv 2312.03732",
+  }),
+);

@@ -48,7 +48,14 @@ export interface ParsedSite {
   readonly own: Readonly<Record<string, AdapterKey>>;
   /** Those that all modules of the adapter share. */
   readonly shared: Readonly<Record<string, AdapterKey>>;
-  readonly site: { readonly fullName: string; readonly layer: number; readonly dIn: number; readonly dOut: number; readonly stored: "outIn" | "inOut"; readonly baseWeight: Weight } | null;
+  readonly site: {
+    readonly fullName: string;
+    readonly layer: number;
+    readonly dIn: number;
+    readonly dOut: number;
+    readonly stored: "outIn" | "inOut";
+    readonly baseWeight: Weight;
+  } | null;
   readonly isEmbedding: boolean;
   /** Largest sizes among the modules that the adapter's config names; null without the base. */
   readonly largest: { readonly dIn: number; readonly dOut: number } | null;

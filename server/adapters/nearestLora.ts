@@ -50,12 +50,21 @@ const rounding = 1e-6;
 /** @throws "adapter.wrongBase" when the method needs its base and there is none */
 export async function nearestLora({ method, site, base, rank, engine }: NearestRequest): Promise<NearestLora> {
   const least = Math.min(site.dOut, site.dIn);
-  if (site.beyondLowRank === null && (site.factors.rank <= wholeColumns || 2 * site.factors.rank <= least)) return { ...truncated(site.factors, rank), bias: null };
-  if (site.beyondLowRank === null) return { ...(await leading(await productOf(await engine(), site.factors), site, rank ?? denseRank, await engine())), bias: null };
-  if (!base) throw new WorkbenchError("adapter.wrongBase", `"${site.modulePath}" is ${method.title} with ${site.beyondLowRank}, so its ΔW depends on the base weight; expected a model`);
+  if (site.beyondLowRank === null && (site.factors.rank <= wholeColumns || 2 * site.factors.rank <= least))
+    return { ...truncated(site.factors, rank), bias: null };
+  if (site.beyondLowRank === null)
+    return { ...(await leading(await productOf(await engine(), site.factors), site, rank ?? denseRank, await engine())), bias: null };
+  if (!base)
+    throw new WorkbenchError(
+      "adapter.wrongBase",
+      `"${site.modulePath}" is ${method.title} with ${site.beyondLowRank}, so its ΔW depends on the base weight; expected a model`,
+    );
   const { delta, bias } = await imageOfIdentity(method, site, base, await engine());
   if (least > wholeColumns) return { ...(await leading(delta, site, rank ?? denseRank, await engine())), bias };
-  const dense: FactoredMatrix = site.dIn <= site.dOut ? { left: delta, right: identity(site.dIn), ...shapeOf(site), rank: site.dIn, scale: 1 } : { left: identity(site.dOut), right: delta, ...shapeOf(site), rank: site.dOut, scale: 1 };
+  const dense: FactoredMatrix =
+    site.dIn <= site.dOut
+      ? { left: delta, right: identity(site.dIn), ...shapeOf(site), rank: site.dIn, scale: 1 }
+      : { left: identity(site.dOut), right: delta, ...shapeOf(site), rank: site.dOut, scale: 1 };
   return { ...truncated(dense, rank, denseRank), bias };
 }
 
@@ -83,7 +92,11 @@ async function leading(delta: Float32Array, site: SiteAdapter, rank: number, eng
   const { dOut, dIn } = site;
   const kept = Math.min(rank, dOut, dIn);
   const random = randomStream(0, "nearest", site.site);
-  const { values, left: u, right: v } = await leadingDirections(engine, weight(`nearest:${site.loraA.key}`, [dOut, dIn], delta), "outIn", kept, () => random.uniform());
+  const {
+    values,
+    left: u,
+    right: v,
+  } = await leadingDirections(engine, weight(`nearest:${site.loraA.key}`, [dOut, dIn], delta), "outIn", kept, () => random.uniform());
   const left = Float32Array.from({ length: dOut * kept }, (_, i) => u[(i % kept) * dOut + Math.floor(i / kept)]! * Math.sqrt(values[i % kept]!));
   const right = Float32Array.from({ length: kept * dIn }, (_, i) => v[i]! * Math.sqrt(values[Math.floor(i / dIn)]!));
   let [missed, all] = [0, 0];
@@ -99,13 +112,21 @@ async function leading(delta: Float32Array, site: SiteAdapter, rank: number, eng
 
 /** scale · left · right, `[dOut, dIn]`. */
 async function productOf(engine: Engine, { left, right, dOut, dIn, rank, scale }: FactoredMatrix): Promise<Float32Array> {
-  const program = await engine.compile("product of factors", ({ b, a, s }) => ({ delta: tf.mul(tf.matMul(b!, a!), s!) }), { inputs: { b: { shape: [dOut, rank], dtype: "float32" }, a: { shape: [rank, dIn], dtype: "float32" }, s: { shape: [], dtype: "float32" } }, weights: {} });
+  const program = await engine.compile("product of factors", ({ b, a, s }) => ({ delta: tf.mul(tf.matMul(b!, a!), s!) }), {
+    inputs: { b: { shape: [dOut, rank], dtype: "float32" }, a: { shape: [rank, dIn], dtype: "float32" }, s: { shape: [], dtype: "float32" } },
+    weights: {},
+  });
   const { delta } = await program.run({ b: float32(left, [dOut, rank]), a: float32(right, [rank, dIn]), s: float32(Float32Array.of(scale), []) });
   return Float32Array.from(delta!.data);
 }
 
 /** ΔW and bias of any method that is linear in x: what it adds for each unit vector, and for 0. */
-async function imageOfIdentity(method: AdapterMethod, site: SiteAdapter, base: SiteBase, engine: Engine): Promise<{ delta: Float32Array; bias: Float32Array | null }> {
+async function imageOfIdentity(
+  method: AdapterMethod,
+  site: SiteAdapter,
+  base: SiteBase,
+  engine: Engine,
+): Promise<{ delta: Float32Array; bias: Float32Array | null }> {
   const { dIn, dOut, rank } = site;
   const rows = dIn + 1;
   const weights: Record<string, Weight> = { ...site.weights(), W: base.weight };
@@ -118,7 +139,11 @@ async function imageOfIdentity(method: AdapterMethod, site: SiteAdapter, base: S
       const gated = tf.reshape(tf.matMul(flat, own["read"]!, false, true), [1, rows, rank]);
       return { y: method.delta({ x: x!, base: ofBase, gated, strength: strength!, weights: own }) };
     },
-    { inputs: { x: { shape: [1, rows, dIn], dtype: "float32" }, strength: { shape: [1, 1, 1], dtype: "float32" } }, weights: Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape])), halves },
+    {
+      inputs: { x: { shape: [1, rows, dIn], dtype: "float32" }, strength: { shape: [1, 1, 1], dtype: "float32" } },
+      weights: Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape])),
+      halves,
+    },
   );
   const x = new Float32Array(rows * dIn);
   for (let i = 0; i < dIn; i++) x[i * dIn + i] = 1;

@@ -17,7 +17,8 @@ import { defineTraining, savedKey, type DeltaContext, type Gauge, type PenaltySi
 const about = {
   title: "OLieRA",
   source: "Cao & Wu 2025, arXiv 2509.06100; O-LoRA: Wang et al. 2023, arXiv 2310.14152",
-  exactness: "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's formulas; rank, scale, start (as O-LoRA), the strength of the term and its two other forms are ours",
+  exactness:
+    "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's formulas; rank, scale, start (as O-LoRA), the strength of the term and its two other forms are ours",
 };
 
 /** `[n, n]`, ones on the diagonal. */
@@ -41,7 +42,11 @@ export const oliera: AdapterMethod = {
   accepts: () => true,
   loadSite(config, parsed) {
     const { modulePath, keys, site } = parsed;
-    if (!site) throw new WorkbenchError("adapter.wrongBase", `adapter: OLieRA multiplies the base weight of "${modulePath}", so it opens only on its base; expected a model`);
+    if (!site)
+      throw new WorkbenchError(
+        "adapter.wrongBase",
+        `adapter: OLieRA multiplies the base weight of "${modulePath}", so it opens only on its base; expected a model`,
+      );
     const { oliera_order: order, oliera_ranks: ranks } = olieraConfig(config.raw, config.dir);
     const rank = (ranks ?? [config.r]).reduce((sum, value) => sum + value, 0);
     const [a, b] = [keys.loraA?.entry, keys.loraB?.entry];
@@ -59,9 +64,17 @@ const options = z.strictObject({
   rank: rankOption.default(8).describe("Rank of the exponent B·A; the update itself is of full rank"),
   alpha: alphaOption.default(8).describe("Scale of the exponent before it is divided by the rank; the paper has none, which is alpha = rank"),
   order: z.enum(orders).default("exact").describe("exp exactly, or its Taylor sum to this order"),
-  orthogonality: z.enum(orthogonalities).default("lie").describe("How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖²"),
+  orthogonality: z
+    .enum(orthogonalities)
+    .default("lie")
+    .describe(
+      "How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖²",
+    ),
   lambda: z.number().min(0).default(0.5).describe("Strength of the orthogonality term; 0.5 is O-LoRA's"),
-  earlier: z.array(z.string()).default([]).describe("Folders of OLieRA adapters of earlier tasks: part of the model from the start, frozen; a folder holds all tasks up to its own"),
+  earlier: z
+    .array(z.string())
+    .default([])
+    .describe("Folders of OLieRA adapters of earlier tasks: part of the model from the start, frozen; a folder holds all tasks up to its own"),
 });
 type OlieraOptions = z.infer<typeof options>;
 
@@ -88,7 +101,10 @@ export const olieraTraining = defineTraining<OlieraOptions>({
   start(site, { options: chosen, random, runKey }) {
     const { name, dIn, dOut } = site;
     const { rank } = chosen;
-    const trained = { loraA: float32(uniforms(rank * dIn, 1 / Math.sqrt(dIn), random("loraA", name)), [rank, dIn]), loraB: float32(new Float32Array(dOut * rank), [dOut, rank]) };
+    const trained = {
+      loraA: float32(uniforms(rank * dIn, 1 / Math.sqrt(dIn), random("loraA", name)), [rank, dIn]),
+      loraB: float32(new Float32Array(dOut * rank), [dOut, rank]),
+    };
     const frozen: Record<string, Weight> = {};
     earlierTasks(chosen.earlier, site, { scale: scaling(chosen), order: chosen.order, runKey }).forEach(({ a, b }, task) => {
       frozen[names(task).a] = a;
@@ -120,7 +136,10 @@ export const olieraTraining = defineTraining<OlieraOptions>({
     };
     const tensors = sites.flatMap((state): [string, FloatTensor][] => {
       const { left, right, dOut, dIn, rank } = exponent(state, chosen);
-      return [[savedKey(state.site, "lora_A.weight"), float32(right, [rank, dIn])], [savedKey(state.site, "lora_B.weight"), float32(left, [dOut, rank])]];
+      return [
+        [savedKey(state.site, "lora_A.weight"), float32(right, [rank, dIn])],
+        [savedKey(state.site, "lora_B.weight"), float32(left, [dOut, rank])],
+      ];
     });
     return { config, tensors: new Map(tensors) };
   },
@@ -128,9 +147,20 @@ export const olieraTraining = defineTraining<OlieraOptions>({
 
 /** Δ of all tasks: s · [B_1 … B_t] [A_1; …; A_t]. */
 function exponent(state: SiteState, chosen: OlieraOptions): FactoredMatrix {
-  const { site: { dIn, dOut }, trained, frozen } = state;
+  const {
+    site: { dIn, dOut },
+    trained,
+    frozen,
+  } = state;
   const scale = scaling(chosen);
-  const earlier = earlierRanks(state).map((rank, task): FactoredMatrix => ({ left: frozen[names(task).b]!.data(), right: frozen[names(task).a]!.data(), dOut, dIn, rank, scale }));
+  const earlier = earlierRanks(state).map((rank, task): FactoredMatrix => ({
+    left: frozen[names(task).b]!.data(),
+    right: frozen[names(task).a]!.data(),
+    dOut,
+    dIn,
+    rank,
+    scale,
+  }));
   return sumOf([...earlier, { left: trained["loraB"]!.data, right: trained["loraA"]!.data, dOut, dIn, rank: chosen.rank, scale }]);
 }
 
@@ -154,7 +184,13 @@ function rmsExponent(state: SiteState, chosen: OlieraOptions): number {
 }
 
 function factorGauge(chosen: OlieraOptions): Gauge {
-  return { id: "factor", label: "Smallest factor on a weight (0 or less: its sign is lost)", unit: "", length: 1, values: (state) => Float32Array.of(smallestFactor(exponent(state, chosen), chosen.order)) };
+  return {
+    id: "factor",
+    label: "Smallest factor on a weight (0 or less: its sign is lost)",
+    unit: "",
+    length: 1,
+    values: (state) => Float32Array.of(smallestFactor(exponent(state, chosen), chosen.order)),
+  };
 }
 
 /** s·B·A `[dOut, dIn]`, or its transpose for weights that are stored so. */
@@ -170,8 +206,20 @@ function exponentTensor(a: tf.Tensor, b: tf.Tensor, scale: number, stored: "outI
 function delta({ site: { stored }, x, weight, trained, frozen, options: chosen }: DeltaContext<OlieraOptions>): tf.Tensor {
   const scale = scaling(chosen);
   const earlier = Object.keys(frozen).length / 2;
-  const parts = [...Array.from({ length: earlier }, (_, task) => ({ a: frozen[names(task).a]!, b: frozen[names(task).b]! })), { a: trained["loraA"]!, b: trained["loraB"]! }];
-  const [a, b] = [tf.concat(parts.map((part) => part.a), 0), tf.concat(parts.map((part) => part.b), 1)];
+  const parts = [
+    ...Array.from({ length: earlier }, (_, task) => ({ a: frozen[names(task).a]!, b: frozen[names(task).b]! })),
+    { a: trained["loraA"]!, b: trained["loraB"]! },
+  ];
+  const [a, b] = [
+    tf.concat(
+      parts.map((part) => part.a),
+      0,
+    ),
+    tf.concat(
+      parts.map((part) => part.b),
+      1,
+    ),
+  ];
   const [rank, rows] = [a.shape[0], x.shape[0]];
   if (chosen.order === "first" && rank * rows < rank + rows) {
     const terms = Array.from({ length: rank }, (_, k) => {
@@ -188,7 +236,10 @@ function delta({ site: { stored }, x, weight, trained, frozen, options: chosen }
 /** λ Σ over sites and earlier tasks of their overlap with this one. */
 function penalty(sites: readonly PenaltySite[], chosen: OlieraOptions): tf.Tensor {
   const { orthogonality: form, order, lambda } = chosen;
-  checkEarlierSites(chosen.earlier, sites.map(({ site }) => site));
+  checkEarlierSites(
+    chosen.earlier,
+    sites.map(({ site }) => site),
+  );
   if (form === "none" || chosen.earlier.length === 0) return tf.zeros([]);
   const scale = scaling(chosen);
   const task = (a: tf.Tensor, b: tf.Tensor): TaskTensors => ({ a, exponent: () => exponentTensor(a, b, scale, "outIn") });

@@ -37,18 +37,27 @@ export interface EarlierTask {
  * @param scale α/r of the task in training: the factors b are scaled to it
  * @throws "training.badOptions" when a folder is no OLieRA adapter of this site and order; what reading a folder throws
  */
-export function earlierTasks(folders: readonly string[], site: TrainingSite, { scale, order, runKey }: { scale: number; order: Order; runKey: string }): EarlierTask[] {
+export function earlierTasks(
+  folders: readonly string[],
+  site: TrainingSite,
+  { scale, order, runKey }: { scale: number; order: Order; runKey: string },
+): EarlierTask[] {
   return folders.flatMap((folder) => {
     const config = readAdapterConfig(folder, { OLIERA: olieraFields });
     const { oliera_order: found, oliera_ranks: ranks } = olieraConfig(config.raw, folder);
-    if (found !== order) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
+    if (found !== order)
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
     const { entries } = openCheckpoint(folder);
     const [a, b] = [entries.get(savedKey(site, "lora_A.weight")), entries.get(savedKey(site, "lora_B.weight"))];
-    if (!a || !b) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`);
+    if (!a || !b)
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`);
     const tasks = ranks ?? [config.r];
     const total = tasks.reduce((sum, rank) => sum + rank, 0);
     if (!sameShape(a.shape, [total, site.dIn]) || !sameShape(b.shape, [site.dOut, total])) {
-      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and [${site.dOut}, ${total}]`);
+      throw new WorkbenchError(
+        "training.badOptions",
+        `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and [${site.dOut}, ${total}]`,
+      );
     }
     const [rows, columns] = [floatValues(a), floatValues(b)];
     const factor = config.loraAlpha / config.r / scale;
@@ -72,6 +81,7 @@ export function checkEarlierSites(folders: readonly string[], sites: readonly Tr
   const known = new Set(sites.map((site) => savedKey(site, "lora_A.weight")));
   for (const folder of folders) {
     const stray = [...openCheckpoint(folder).entries.keys()].find((name) => !known.has(name) && name.endsWith(".lora_A.weight"));
-    if (stray !== undefined) throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`);
+    if (stray !== undefined)
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`);
   }
 }

@@ -17,7 +17,11 @@ type PissaOptions = z.infer<typeof options>;
 const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
 
 /** W ≈ U S Vᵀ: A = √(S/s) Vᵀ `[rank, dIn]`, B = U √(S/s) `[dOut, rank]`, so that s·B·A is the best approximation of W of this rank. */
-export function principalFactors({ dIn, dOut, stored, baseWeight }: Pick<TrainingSite, "dIn" | "dOut" | "stored" | "baseWeight">, rank: number, scaling: number): { a: Float32Array; b: Float32Array } {
+export function principalFactors(
+  { dIn, dOut, stored, baseWeight }: Pick<TrainingSite, "dIn" | "dOut" | "stored" | "baseWeight">,
+  rank: number,
+  scaling: number,
+): { a: Float32Array; b: Float32Array } {
   const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
   const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank);
   const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
@@ -49,7 +53,8 @@ export const pissaTraining = defineTraining<PissaOptions>({
   title: "PiSSA",
   summary: "LoRA that starts at the leading singular directions of each weight, so that the first steps already move what matters most in it.",
   source: "Meng, Wang & Zhang 2024, arXiv 2404.02948",
-  exactness: "as in PEFT with the exact decomposition; W stays and s·(B·A − B₀·A₀) is added, which is the same function, and is what PEFT saves when it converts",
+  exactness:
+    "as in PEFT with the exact decomposition; W stays and s·(B·A − B₀·A₀) is added, which is the same function, and is what PEFT saves when it converts",
   isReconstructed: false,
   options,
   parameterCount(site, { rank }) {
@@ -59,7 +64,10 @@ export const pissaTraining = defineTraining<PissaOptions>({
   start(site, { options: chosen, runKey }) {
     const { rank } = chosen;
     const { a, b } = principalFactors(site, rank, scalingOf(chosen));
-    const [shapeA, shapeB] = [[rank, site.dIn], [site.dOut, rank]] as const;
+    const [shapeA, shapeB] = [
+      [rank, site.dIn],
+      [site.dOut, rank],
+    ] as const;
     return {
       trained: { loraA: float32(a, shapeA), loraB: float32(b, shapeB) },
       frozen: { startA: weight(`${runKey}:${site.name}:startA`, shapeA, a.slice()), startB: weight(`${runKey}:${site.name}:startB`, shapeB, b.slice()) },
@@ -68,7 +76,10 @@ export const pissaTraining = defineTraining<PissaOptions>({
   rules: () => ({ loraA: { decays: true }, loraB: { decays: true } }),
   // What the start held belongs to the base, so it sees the inputs without dropout.
   delta: ({ x, xClean, trained, frozen, options: chosen }) =>
-    tf.sub(lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)), lowRankProduct(xClean, frozen["startA"]!, frozen["startB"]!, scalingOf(chosen))),
+    tf.sub(
+      lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)),
+      lowRankProduct(xClean, frozen["startA"]!, frozen["startB"]!, scalingOf(chosen)),
+    ),
   deltaWeight(state, chosen): FactoredMatrix {
     const { dIn, dOut } = state.site;
     const { a, b } = converted(state);
@@ -80,7 +91,10 @@ export const pissaTraining = defineTraining<PissaOptions>({
     tensors: new Map(
       sites.flatMap((state) => {
         const { a, b } = converted(state);
-        return [[savedKey(state.site, "lora_A.weight"), a], [savedKey(state.site, "lora_B.weight"), b]] as const;
+        return [
+          [savedKey(state.site, "lora_A.weight"), a],
+          [savedKey(state.site, "lora_B.weight"), b],
+        ] as const;
       }),
     ),
   }),

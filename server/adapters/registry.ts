@@ -18,7 +18,12 @@ export const methods = { lora, dora, vera, adalora, l1ra, structure, oliera, ssv
 
 /** What adapter_config.json may hold, by `peft_type`. */
 export const ownFields: OwnFields = Object.fromEntries(
-  Object.values<AdapterMethod>(methods).map(({ peftType }) => [peftType, Object.values<AdapterMethod>(methods).filter((method) => method.peftType === peftType).flatMap((method) => method.ownFields ?? [])]),
+  Object.values<AdapterMethod>(methods).map(({ peftType }) => [
+    peftType,
+    Object.values<AdapterMethod>(methods)
+      .filter((method) => method.peftType === peftType)
+      .flatMap((method) => method.ownFields ?? []),
+  ]),
 );
 
 /** @throws "adapter.unknownMethod" listing near names */

@@ -18,12 +18,18 @@ const maps = ["firstOrder", "strict", "free"] as const;
 type RotationMap = (typeof maps)[number];
 
 const source = "Wang, Watanabe & Van hamme 2025, arXiv 2509.02830; ESPnet, espnet2/layers";
-const exactness = "equations 8 to 13 of the paper; started at K = 0 and dΣ = 0 as ESPnet does, which the paper does not state; the input side is rotated for every shape of W, as the paper's principle has it, unless ESPnet's orientation is asked for";
+const exactness =
+  "equations 8 to 13 of the paper; started at K = 0 and dΣ = 0 as ESPnet does, which the paper does not state; the input side is rotated for every shape of W, as the paper's principle has it, unless ESPnet's orientation is asked for";
 
 const options = z.strictObject({
   k: z.int().min(2).max(8192).nullable().default(null).describe("Leading singular directions that are adapted; without it the portion says how many"),
   portion: z.number().gt(0).max(1).default(0.25).describe("Share of the singular directions that is adapted, between 0 and 1, when k is not given"),
-  map: z.enum(maps).default("firstOrder").describe("G from the skew-symmetric K: firstOrder is I − 2K, the paper's default; strict is the Cayley map (I − K)(I + K)⁻¹, an exact rotation; free trains G itself"),
+  map: z
+    .enum(maps)
+    .default("firstOrder")
+    .describe(
+      "G from the skew-symmetric K: firstOrder is I − 2K, the paper's default; strict is the Cayley map (I − K)(I + K)⁻¹, an exact rotation; free trains G itself",
+    ),
   gate: z.boolean().default(false).describe("Multiply the shift of the singular values by a trained gate between 0 and 1, as ESPnet does; not in the paper"),
   espnetCompat: z.boolean().default(false).describe("Rotate the output side where a weight has fewer outputs than inputs, as ESPnet does"),
 });
@@ -49,7 +55,11 @@ interface SsvdNumbers {
 function directions({ name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">, { k, portion }: SsvdOptions): number {
   const most = Math.min(dIn, dOut);
   const found = k ?? Math.floor(portion * most);
-  if (found < 2 || found > most) throw new WorkbenchError("training.badOptions", `${k === null ? `portion ${portion} of` : `k is ${k};`} "${name}" [${dOut}, ${dIn}]${k === null ? ` is ${found} directions` : ""}; expected 2 to ${most}`);
+  if (found < 2 || found > most)
+    throw new WorkbenchError(
+      "training.badOptions",
+      `${k === null ? `portion ${portion} of` : `k is ${k};`} "${name}" [${dOut}, ${dIn}]${k === null ? ` is ${found} directions` : ""}; expected 2 to ${most}`,
+    );
   return found;
 }
 
@@ -60,14 +70,18 @@ const parametrisation = (site: TrainingSite, chosen: SsvdOptions): Parametrisati
 /** G − I of the numbers that are trained, in float64, `[k, k]`. */
 export function rotationDifference(rotation: Float32Array, k: number, map: RotationMap): Float64Array {
   switch (map) {
-    case "free": return Float64Array.from(rotation);
-    case "firstOrder": return skewOf(rotation, k).map((value) => -2 * value);
-    case "strict": return cayleyDifference(skewOf(rotation, k), k);
+    case "free":
+      return Float64Array.from(rotation);
+    case "firstOrder":
+      return skewOf(rotation, k).map((value) => -2 * value);
+    case "strict":
+      return cayleyDifference(skewOf(rotation, k), k);
   }
 }
 
 /** dΣ as it acts, `[k]`. */
-const actingShift = ({ shift, gate }: Pick<SsvdNumbers, "shift" | "gate">): Float64Array => Float64Array.from(shift, (value) => (gate === null ? value : value / (1 + Math.exp(-gate))));
+const actingShift = ({ shift, gate }: Pick<SsvdNumbers, "shift" | "gate">): Float64Array =>
+  Float64Array.from(shift, (value) => (gate === null ? value : value / (1 + Math.exp(-gate))));
 
 /** (Σ + dΣ) G − Σ = (Σ + dΣ)(G − I) + dΣ, the update between U and Vᵀ: `[k, k]`. */
 function core(numbers: SsvdNumbers, { map, rotatesOutput: output }: Parametrisation): Float64Array {
@@ -167,8 +181,21 @@ export const ssvdTraining = defineTraining<SsvdOptions>({
   },
   deltaWeight: (state, chosen) => factorsOf(numbersOf(state), parametrisation(state.site, chosen), state.frozen["u"]!.data(), state.frozen["v"]!.data()),
   gauges: ({ map }) => [
-    { id: "rotation", label: "Rotation ‖G − I‖ / √k", unit: "", length: 1, values: ({ trained }) => Float32Array.of(rms(rotationDifference(trained["rotation"]!.data, trained["shift"]!.data.length, map)) * Math.sqrt(trained["shift"]!.data.length)) },
-    { id: "shift", label: "Shift of the singular values ‖dσ‖ / ‖σ‖", unit: "", length: 1, values: (state) => Float32Array.of(rms(actingShift(numbersOf(state))) / rms(numbersOf(state).sigma)) },
+    {
+      id: "rotation",
+      label: "Rotation ‖G − I‖ / √k",
+      unit: "",
+      length: 1,
+      values: ({ trained }) =>
+        Float32Array.of(rms(rotationDifference(trained["rotation"]!.data, trained["shift"]!.data.length, map)) * Math.sqrt(trained["shift"]!.data.length)),
+    },
+    {
+      id: "shift",
+      label: "Shift of the singular values ‖dσ‖ / ‖σ‖",
+      unit: "",
+      length: 1,
+      values: (state) => Float32Array.of(rms(actingShift(numbersOf(state))) / rms(numbersOf(state).sigma)),
+    },
   ],
   save(sites, { map, espnetCompat }) {
     const tensors = new Map<string, FloatTensor>();
@@ -184,9 +211,12 @@ export const ssvdTraining = defineTraining<SsvdOptions>({
 /** G − I in tfjs operations, `[k, k]`. */
 function rotationDelta(rotation: Tensor, k: number, map: RotationMap): Tensor {
   switch (map) {
-    case "free": return rotation;
-    case "firstOrder": return tf.mul(skew(rotation, k), -2);
-    case "strict": return tf.sub(cayley(skew(rotation, k)), identity(k));
+    case "free":
+      return rotation;
+    case "firstOrder":
+      return tf.mul(skew(rotation, k), -2);
+    case "strict":
+      return tf.sub(cayley(skew(rotation, k)), identity(k));
   }
 }
 
@@ -205,7 +235,11 @@ export const ssvd: AdapterMethod = {
     const { modulePath, own, site } = parsed;
     const take = (name: string): AdapterKey["entry"] => {
       const found = own[name];
-      if (!found) throw new WorkbenchError("adapter.malformed", `adapter: SSVD module "${modulePath}" has no ${name}; it has ${Object.keys(own).join(", ") || "none of SSVD's tensors"}`);
+      if (!found)
+        throw new WorkbenchError(
+          "adapter.malformed",
+          `adapter: SSVD module "${modulePath}" has no ${name}; it has ${Object.keys(own).join(", ") || "none of SSVD's tensors"}`,
+        );
       return found.entry;
     };
     const [rotation, shift, sigma, u, v] = [take("ssvd_rotation"), take("ssvd_shift"), take("ssvd_sigma"), take("ssvd_u"), take("ssvd_v")];

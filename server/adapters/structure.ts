@@ -15,7 +15,8 @@ import { defineTraining, savedKey, type DeltaContext, type Gauge, type SiteState
 const about = {
   title: "Structure-learnable adapter",
   source: "Gong, Deng, Qi, Zou, Xue & Zi 2025, arXiv 2509.03057",
-  exactness: "reconstructed from reviews of the paper: its gate σ(α) per task is known; the pool (one a site, shared by tasks), its softmax mix, the regularisers and the closing of gates are ours. Mapped to LoRA: B·A beside W, no nonlinearity, not the paper's bottleneck behind a block",
+  exactness:
+    "reconstructed from reviews of the paper: its gate σ(α) per task is known; the pool (one a site, shared by tasks), its softmax mix, the regularisers and the closing of gates are ours. Mapped to LoRA: B·A beside W, no nonlinearity, not the paper's bottleneck behind a block",
 };
 
 /** What multiplies each column of B for one task: gate · mix of the module it belongs to. `[modules · rank]` */
@@ -53,9 +54,17 @@ export const structure: AdapterMethod = {
     if (!fields.success) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: ${z.prettifyError(fields.error)}`);
     const { structure_modules: modules, structure_tasks: tasks, structure_active_task: active, structure_regulariser: regulariser } = fields.data;
     const task = active === null || active === undefined ? 0 : tasks.indexOf(active);
-    if (task < 0) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: structure_active_task is "${active}"; expected one of ${tasks.join(", ")}`);
+    if (task < 0)
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `${config.dir}/adapter_config.json: structure_active_task is "${active}"; expected one of ${tasks.join(", ")}`,
+      );
     const [a, b, alpha, beta] = [keys.loraA?.entry, keys.loraB?.entry, own["structure_alpha"]?.entry, own["structure_beta"]?.entry];
-    if (!a || !b || !alpha || (modules > 1 && !beta)) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : !alpha ? "structure_alpha" : "structure_beta"}`);
+    if (!a || !b || !alpha || (modules > 1 && !beta))
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : !alpha ? "structure_alpha" : "structure_beta"}`,
+      );
     const columns = modules * config.r;
     const dIn = site?.dIn ?? a.shape[1]!;
     const dOut = site?.dOut ?? b.shape[0]!;
@@ -64,7 +73,14 @@ export const structure: AdapterMethod = {
     expectShape(`structure_alpha of "${modulePath}"`, alpha.shape, [tasks.length], "tasks");
     if (beta) expectShape(`structure_beta of "${modulePath}"`, beta.shape, [tasks.length, modules], "tasks × modules");
     const shares = columnShares(floatValues(alpha), beta && floatValues(beta), task, regulariser, columns);
-    const factors: FactoredMatrix = { left: sharedLeft(floatValues(b), shares, dOut), right: floatValues(a), dOut, dIn, rank: columns, scale: config.loraAlpha / config.r };
+    const factors: FactoredMatrix = {
+      left: sharedLeft(floatValues(b), shares, dOut),
+      right: floatValues(a),
+      dOut,
+      dIn,
+      rank: columns,
+      scale: config.loraAlpha / config.r,
+    };
     return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}:task${task}`, alpha: config.loraAlpha });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
@@ -75,7 +91,10 @@ const options = z.strictObject({
   alpha: alphaOption.default(8),
   modules: z.int().min(1).max(64).default(1).describe("Modules in each site's pool, which all tasks share"),
   lambda: z.number().min(0).default(1).describe("Strength of the sparsity term; the paper's best is 1, under a scale that it does not state"),
-  regulariser: z.enum(regularisers).default("mean").describe("Sparsity term over the gates: mean or sum of σ(α), Σ σ(1 − σ), or the expected number of open hard-concrete gates"),
+  regulariser: z
+    .enum(regularisers)
+    .default("mean")
+    .describe("Sparsity term over the gates: mean or sum of σ(α), Σ σ(1 − σ), or the expected number of open hard-concrete gates"),
   gateRate: z.number().positive().default(1e-2).describe("Constant learning rate of the gates and mixes"),
   searchShare: z.number().gt(0).max(1).default(1).describe("Share of the steps after which gates at or under one half close for good; 1 never"),
 });
@@ -108,13 +127,30 @@ export const structureTraining = defineTraining<StructureOptions>({
     mix: { decays: false, learningRate: gateRate },
   }),
   delta,
-  penalty: (sites, { lambda, regulariser }) => tf.mul(gatePenalty(sites.map(({ trained }) => trained["gate"]!), regulariser), lambda),
+  penalty: (sites, { lambda, regulariser }) =>
+    tf.mul(
+      gatePenalty(
+        sites.map(({ trained }) => trained["gate"]!),
+        regulariser,
+      ),
+      lambda,
+    ),
   afterStep: closeGates,
   deltaWeight(state, chosen, task = 0) {
-    const { site: { dIn, dOut }, trained } = state;
+    const {
+      site: { dIn, dOut },
+      trained,
+    } = state;
     const columns = chosen.modules * chosen.rank;
     const shares = columnShares(trained["gate"]!.data, trained["mix"]?.data, task, chosen.regulariser, columns);
-    return { left: sharedLeft(trained["loraB"]!.data, shares, dOut), right: trained["loraA"]!.data, dOut, dIn, rank: columns, scale: chosen.alpha / chosen.rank };
+    return {
+      left: sharedLeft(trained["loraB"]!.data, shares, dOut),
+      right: trained["loraA"]!.data,
+      dOut,
+      dIn,
+      rank: columns,
+      scale: chosen.alpha / chosen.rank,
+    };
   },
   gauges,
   save(sites, chosen, tasks) {
@@ -143,9 +179,8 @@ function delta({ x, trained, tasks, options: { rank, alpha, modules, regulariser
   const shares = modules > 1 ? tf.mul(tf.softmax(trained["mix"]!, -1), gate) : gate; // [tasks, modules]
   const ofRows = tasks ? tf.matMul(tasks, shares) : shares; // [rows or 1, modules]
   const rows = x.shape[0];
-  const mixed = modules > 1
-    ? tf.reshape(tf.mul(tf.reshape(inner, [rows, modules, rank]), tf.expandDims(ofRows, 2)), [rows, modules * rank])
-    : tf.mul(inner, ofRows);
+  const mixed =
+    modules > 1 ? tf.reshape(tf.mul(tf.reshape(inner, [rows, modules, rank]), tf.expandDims(ofRows, 2)), [rows, modules * rank]) : tf.mul(inner, ofRows);
   return tf.matMul(mixed, trained["loraB"]!, false, true);
 }
 

@@ -38,7 +38,10 @@ export function gateValues(alpha: Float32Array, regulariser: Regulariser): Float
  * @see Louizos, Welling & Kingma 2018, arXiv 1712.01312, equation 12, for the last
  */
 export function gatePenalty(alphas: readonly Tensor[], regulariser: Regulariser): Tensor {
-  const all = tf.concat(alphas.map((alpha) => tf.reshape(alpha, [-1])), 0);
+  const all = tf.concat(
+    alphas.map((alpha) => tf.reshape(alpha, [-1])),
+    0,
+  );
   switch (regulariser) {
     case "mean":
       return tf.mean(openShare(all));

@@ -13,11 +13,17 @@ import { expandModes, expandRows, modesOf, networkWeights, outerProduct, project
 import { defineTraining, savedKey, type SiteState, type TrainingSite } from "./training.ts";
 
 const source = "Gu, Zhou, Iacovides & Mandic 2025, arXiv 2509.03234 (ACL 2026)";
-const exactness = "reconstructed from the abstract: frozen random core and factors shared by all weights of one shape, with trained diagonals. The order of the modes, their ranks, the start and the scale are this workbench's; other readings of the abstract can be chosen";
+const exactness =
+  "reconstructed from the abstract: frozen random core and factors shared by all weights of one shape, with trained diagonals. The order of the modes, their ranks, the start and the scale are this workbench's; other readings of the abstract can be chosen";
 const mostModes = 4;
 
 const options = z.strictObject({
-  reading: z.enum(readings).default("diagonalFactors").describe("diagonalFactors: T = G ×ᵢ (Aᵢ Dᵢ), the reading closest to the abstract; gains: no factors, Dᵢ on a full random core; modeDiagonals: Dᵢ on the outer side, Dᵢ Aᵢ"),
+  reading: z
+    .enum(readings)
+    .default("diagonalFactors")
+    .describe(
+      "diagonalFactors: T = G ×ᵢ (Aᵢ Dᵢ), the reading closest to the abstract; gains: no factors, Dᵢ on a full random core; modeDiagonals: Dᵢ on the outer side, Dᵢ Aᵢ",
+    ),
   modes: z.int().min(1).max(mostModes).default(2).describe("Into how many modes each side of a weight is folded; fewer where a size has fewer factors"),
   factorisations: z
     .record(z.string().regex(/^\d+$/), z.array(z.int().min(2)).min(1).max(mostModes))
@@ -26,24 +32,39 @@ const options = z.strictObject({
   modeRank: z.int().min(1).nullable().default(16).describe("Rank of every mode, at most its size; null is the whole size, so that ΔW can have full rank"),
   scale: z.number().positive().default(1).describe("What ΔW is multiplied by"),
   initial: z.number().default(1).describe("Where the trained vectors start, all but the first of each weight, which starts at 0 so that ΔW does"),
-  largestCore: z.int().min(1).default(2 ** 24).describe("Most numbers that a frozen core may have; a larger one is refused"),
+  largestCore: z
+    .int()
+    .min(1)
+    .default(2 ** 24)
+    .describe("Most numbers that a frozen core may have; a larger one is refused"),
 });
 type TeraOptions = z.infer<typeof options>;
 
 const vectorNames = Array.from({ length: 2 * mostModes }, (_, i) => `d${i + 1}`);
 
 /** @throws "training.badOptions" naming the site when modes do not multiply to its sizes or the core is above the cap */
-function networkOf({ name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">, { reading, modes, factorisations, modeRank, largestCore }: TeraOptions): Network {
+function networkOf(
+  { name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">,
+  { reading, modes, factorisations, modeRank, largestCore }: TeraOptions,
+): Network {
   const side = (size: number): readonly number[] => {
     const given = factorisations[String(size)];
-    if (given && sizeOf(given) !== size) throw new WorkbenchError("training.badOptions", `factorisations: [${given.join(", ")}] multiply to ${sizeOf(given)}; expected ${size}, a side of "${name}"`);
+    if (given && sizeOf(given) !== size)
+      throw new WorkbenchError(
+        "training.badOptions",
+        `factorisations: [${given.join(", ")}] multiply to ${sizeOf(given)}; expected ${size}, a side of "${name}"`,
+      );
     return given ?? modesOf(size, modes);
   };
   const rankOf = (size: number): number => (reading === "gains" ? size : Math.min(size, modeRank ?? size));
   const [outModes, inModes] = [side(dOut), side(dIn)];
   const network: Network = { reading, dOut, dIn, outModes, inModes, outRanks: outModes.map(rankOf), inRanks: inModes.map(rankOf) };
   const core = sizeOf(network.outRanks) * sizeOf(network.inRanks);
-  if (core > largestCore) throw new WorkbenchError("training.badOptions", `the core of "${name}" [${dOut}, ${dIn}] with modes ${outModes.join("·")} | ${inModes.join("·")} has ${core.toLocaleString("en")} numbers; expected at most largestCore, ${largestCore.toLocaleString("en")}: ${reading === "gains" ? "raise it" : "give a smaller modeRank, or raise it"}`);
+  if (core > largestCore)
+    throw new WorkbenchError(
+      "training.badOptions",
+      `the core of "${name}" [${dOut}, ${dIn}] with modes ${outModes.join("·")} | ${inModes.join("·")} has ${core.toLocaleString("en")} numbers; expected at most largestCore, ${largestCore.toLocaleString("en")}: ${reading === "gains" ? "raise it" : "give a smaller modeRank, or raise it"}`,
+    );
   return network;
 }
 
@@ -65,12 +86,21 @@ const seedOf = (memory: Readonly<Record<string, FloatTensor>>): number => memory
  * ΔW = s · K_out diag(d_out) G diag(d_in) K_inᵀ, K the Kronecker products of the factors and d those of the vectors;
  * with modeDiagonals the diagonals stand outside of K. Cut beside the core, on its shorter side.
  */
-function factorsOf(network: Network, weights: Readonly<Record<string, Weight>>, vectors: { out: readonly Float32Array[]; in: readonly Float32Array[] }, scale: number): FactoredMatrix {
+function factorsOf(
+  network: Network,
+  weights: Readonly<Record<string, Weight>>,
+  vectors: { out: readonly Float32Array[]; in: readonly Float32Array[] },
+  scale: number,
+): FactoredMatrix {
   const { reading, dOut, dIn } = network;
   const isOuter = reading === "modeDiagonals";
   const [gainOut, gainIn] = [outerProduct(vectors.out), outerProduct(vectors.in)];
   const sideOf = (name: string, size: number, modes: readonly number[], ranks: readonly number[], gain: Float64Array): Side => ({
-    size, modes, ranks, rank: sizeOf(ranks), outerGain: isOuter ? gain : null,
+    size,
+    modes,
+    ranks,
+    rank: sizeOf(ranks),
+    outerGain: isOuter ? gain : null,
     factors: reading === "gains" ? null : modes.map((_, i) => weights[`${name}${i + 1}`]!.data()),
   });
   const out = sideOf("out", dOut, network.outModes, network.outRanks, gainOut);
@@ -78,10 +108,24 @@ function factorsOf(network: Network, weights: Readonly<Record<string, Weight>>, 
   const core = Float64Array.from(weights["core"]!.data());
   if (!isOuter) for (let i = 0; i < out.rank; i++) for (let j = 0; j < inner.rank; j++) core[i * inner.rank + j]! *= gainOut[i]! * gainIn[j]!;
   if (out.rank <= inner.rank) {
-    return { left: transposed(throughSide(identityRows(out.rank), out.rank, out), out.rank, dOut), right: Float32Array.from(throughSide(core, out.rank, inner)), dOut, dIn, rank: out.rank, scale };
+    return {
+      left: transposed(throughSide(identityRows(out.rank), out.rank, out), out.rank, dOut),
+      right: Float32Array.from(throughSide(core, out.rank, inner)),
+      dOut,
+      dIn,
+      rank: out.rank,
+      scale,
+    };
   }
   const turned = Float64Array.from(transposed(core, out.rank, inner.rank));
-  return { left: transposed(throughSide(turned, inner.rank, out), inner.rank, dOut), right: Float32Array.from(throughSide(identityRows(inner.rank), inner.rank, inner)), dOut, dIn, rank: inner.rank, scale };
+  return {
+    left: transposed(throughSide(turned, inner.rank, out), inner.rank, dOut),
+    right: Float32Array.from(throughSide(identityRows(inner.rank), inner.rank, inner)),
+    dOut,
+    dIn,
+    rank: inner.rank,
+    scale,
+  };
 }
 
 /** One side of the network: K `[size, rank]` by its factors, and what multiplies its rows. */
@@ -122,7 +166,9 @@ export const teraTraining = defineTraining<TeraOptions>({
     // 24 bits are a whole number in float32.
     const memory = { seed: float32(Float32Array.of(random("tera").below(2 ** 24)), [1]) };
     // Two vectors at 0 would leave every gradient 0, for ΔW is linear in each.
-    const trained = Object.fromEntries(vectorSizes(network).map((size, i) => [vectorNames[i]!, float32(new Float32Array(size).fill(i === 0 ? 0 : chosen.initial), [size])]));
+    const trained = Object.fromEntries(
+      vectorSizes(network).map((size, i) => [vectorNames[i]!, float32(new Float32Array(size).fill(i === 0 ? 0 : chosen.initial), [size])]),
+    );
     return { trained, memory, frozen: networkWeights(network, () => seedOf(memory)) };
   },
   rules: () => Object.fromEntries(vectorNames.map((name) => [name, { decays: true }])),
@@ -146,13 +192,16 @@ export const teraTraining = defineTraining<TeraOptions>({
     const { out, in: inner } = vectorsOf(network, state.trained);
     return factorsOf(network, state.frozen, { out: out.map(({ data }) => data), in: inner.map(({ data }) => data) }, chosen.scale);
   },
-  gauges: () => [
-    { id: "vectors", label: "Size of each trained vector (root mean square)", unit: "", length: 2 * mostModes, values: vectorSizesNow },
-  ],
+  gauges: () => [{ id: "vectors", label: "Size of each trained vector (root mean square)", unit: "", length: 2 * mostModes, values: vectorSizesNow }],
   save(sites, chosen) {
     const [first] = sites;
     const networks = sites.map(({ site }) => networkOf(site, chosen));
-    const factorisations = Object.fromEntries(networks.flatMap(({ dOut, dIn, outModes, inModes }) => [[dOut, outModes], [dIn, inModes]]));
+    const factorisations = Object.fromEntries(
+      networks.flatMap(({ dOut, dIn, outModes, inModes }) => [
+        [dOut, outModes],
+        [dIn, inModes],
+      ]),
+    );
     return {
       config: {
         peft_type: "TERA",
@@ -162,14 +211,18 @@ export const teraTraining = defineTraining<TeraOptions>({
         tera_mode_rank: chosen.modeRank,
         tera_scale: chosen.scale,
       },
-      tensors: new Map(sites.flatMap(({ site, trained }) => Object.entries(trained).map(([name, tensor]) => [savedKey(site, `tera_${name}`), tensor] as const))),
+      tensors: new Map(
+        sites.flatMap(({ site, trained }) => Object.entries(trained).map(([name, tensor]) => [savedKey(site, `tera_${name}`), tensor] as const)),
+      ),
     };
   },
 });
 
 /** [d₁ ⊗ … ⊗ d_N] as one vector, the first slowest. */
 function kroneckerVector(vectors: readonly Tensor[]): Tensor {
-  return vectors.reduce((total, vector) => tf.reshape(tf.mul(tf.reshape(total, [total.size, 1]), tf.reshape(vector, [1, vector.size])), [total.size * vector.size]));
+  return vectors.reduce((total, vector) =>
+    tf.reshape(tf.mul(tf.reshape(total, [total.size, 1]), tf.reshape(vector, [1, vector.size])), [total.size * vector.size]),
+  );
 }
 
 function vectorSizesNow({ trained }: SiteState): Float32Array {
@@ -180,7 +233,10 @@ function vectorSizesNow({ trained }: SiteState): Float32Array {
 }
 
 const savedConfig = z.looseObject({
-  tera_seed: z.int().min(0).max(2 ** 24 - 1),
+  tera_seed: z
+    .int()
+    .min(0)
+    .max(2 ** 24 - 1),
   tera_reading: z.enum(readings),
   tera_factorisations: z.record(z.string(), z.array(z.int().min(1)).min(1).max(mostModes)),
   tera_mode_rank: z.int().min(1).nullable(),
@@ -200,16 +256,34 @@ export const tera: AdapterMethod = {
     if (!found.success) throw new WorkbenchError("adapter.malformed", `${dir}/adapter_config.json: ${z.prettifyError(found.error)}`);
     const { tera_seed: seed, tera_reading: reading, tera_factorisations: factorisations, tera_mode_rank: modeRank, tera_scale: scale } = found.data;
     const { modulePath, own, site } = parsed;
-    if (!site) throw new WorkbenchError("adapter.wrongBase", `adapter: TeRA module "${modulePath}" holds vectors only; its base is needed for the sizes of the frozen part`);
-    const network = withSize(modulePath, () => networkOf({ name: modulePath, dIn: site.dIn, dOut: site.dOut }, options.parse({ reading, factorisations, modeRank, largestCore: Number.MAX_SAFE_INTEGER })));
+    if (!site)
+      throw new WorkbenchError(
+        "adapter.wrongBase",
+        `adapter: TeRA module "${modulePath}" holds vectors only; its base is needed for the sizes of the frozen part`,
+      );
+    const network = withSize(modulePath, () =>
+      networkOf(
+        { name: modulePath, dIn: site.dIn, dOut: site.dOut },
+        options.parse({ reading, factorisations, modeRank, largestCore: Number.MAX_SAFE_INTEGER }),
+      ),
+    );
     const vectors = vectorSizes(network).map((size, i) => {
       const entry = own[`tera_${vectorNames[i]!}`]?.entry;
-      if (!entry) throw new WorkbenchError("adapter.malformed", `adapter: TeRA module "${modulePath}" has no tera_${vectorNames[i]!}; expected ${vectorSizes(network).length} vectors`);
+      if (!entry)
+        throw new WorkbenchError(
+          "adapter.malformed",
+          `adapter: TeRA module "${modulePath}" has no tera_${vectorNames[i]!}; expected ${vectorSizes(network).length} vectors`,
+        );
       expectShape(`tera_${vectorNames[i]!} of "${modulePath}"`, entry.shape, [size], "rank of the mode");
       return entry;
     });
     const values = vectors.map((entry) => floatValues(entry));
-    const factors = factorsOf(network, networkWeights(network, () => seed), { out: values.slice(0, network.outModes.length), in: values.slice(network.outModes.length) }, scale);
+    const factors = factorsOf(
+      network,
+      networkWeights(network, () => seed),
+      { out: values.slice(0, network.outModes.length), in: values.slice(network.outModes.length) },
+      scale,
+    );
     return lowRankSite(parsed, factors, { key: `${vectors[0]!.file}:${vectors[0]!.begin}:tera`, alpha: scale });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),

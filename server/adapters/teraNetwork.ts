@@ -51,7 +51,9 @@ export function networkWeights({ reading, dIn, outModes, outRanks, inModes, inRa
   const weight = (name: string, shape: readonly number[], std: number): Weight => {
     const keyNow = () => `tera:${seed()}:${about}:${name}`;
     return {
-      get key() { return keyNow(); },
+      get key() {
+        return keyNow();
+      },
       shape,
       data() {
         const found = drawn.get(keyNow());
@@ -64,7 +66,11 @@ export function networkWeights({ reading, dIn, outModes, outRanks, inModes, inRa
   };
   const factors = (side: string, modes: readonly number[], ranks: readonly number[]): [string, Weight][] =>
     reading === "gains" ? [] : modes.map((mode, i) => [`${side}${i + 1}`, weight(`${side}${i + 1}`, [mode, ranks[i]!], 1 / Math.sqrt(ranks[i]!))]);
-  return Object.fromEntries([...factors("out", outModes, outRanks), ...factors("in", inModes, inRanks), ["core", weight("core", [sizeOf(outRanks), sizeOf(inRanks)], 1 / Math.sqrt(dIn))]]);
+  return Object.fromEntries([
+    ...factors("out", outModes, outRanks),
+    ...factors("in", inModes, inRanks),
+    ["core", weight("core", [sizeOf(outRanks), sizeOf(inRanks)], 1 / Math.sqrt(dIn))],
+  ]);
 }
 
 /** x `[rows, ∏ I]` → x (A₁ ⊗ … ⊗ A_N) `[rows, ∏ r]`, one small product a mode: from the last mode on, each result goes to the front. */
@@ -96,11 +102,13 @@ export function expandRows(z: Float64Array, rows: number, ranks: readonly number
     const [rank, mode, factor] = [ranks[i]!, modes[i]!, factors[i]!];
     const others = y.length / rows / rank;
     const next = new Float64Array(rows * others * mode);
-    for (let row = 0; row < rows; row++) for (let o = 0; o < others; o++) for (let m = 0; m < mode; m++) {
-      let sum = 0;
-      for (let r = 0, from = (row * others + o) * rank; r < rank; r++) sum += y[from + r]! * factor[m * rank + r]!;
-      next[(row * mode + m) * others + o] = sum;
-    }
+    for (let row = 0; row < rows; row++)
+      for (let o = 0; o < others; o++)
+        for (let m = 0; m < mode; m++) {
+          let sum = 0;
+          for (let r = 0, from = (row * others + o) * rank; r < rank; r++) sum += y[from + r]! * factor[m * rank + r]!;
+          next[(row * mode + m) * others + o] = sum;
+        }
     y = next;
   }
   return y;
@@ -108,5 +116,9 @@ export function expandRows(z: Float64Array, rows: number, ranks: readonly number
 
 /** d₁ ⊗ … ⊗ d_N, the first slowest. */
 export function outerProduct(vectors: readonly Float32Array[]): Float64Array {
-  return vectors.reduce((total, vector) => Float64Array.from({ length: total.length * vector.length }, (_, at) => total[Math.floor(at / vector.length)]! * vector[at % vector.length]!), Float64Array.of(1));
+  return vectors.reduce(
+    (total, vector) =>
+      Float64Array.from({ length: total.length * vector.length }, (_, at) => total[Math.floor(at / vector.length)]! * vector[at % vector.length]!),
+    Float64Array.of(1),
+  );
 }

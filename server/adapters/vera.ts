@@ -67,7 +67,11 @@ function madeOnce(owner: object, make: () => Pair): Pair {
 }
 
 /** A and B from the file, or from the key when the file leaves them out. */
-function projections(config: AdapterConfig, { shared, modulePath, largest }: ParsedSite, { r, projection_prng_key: key, save_projection: isSaved }: z.infer<typeof fields>): { pair: Pair; widest: number; tallest: number } {
+function projections(
+  config: AdapterConfig,
+  { shared, modulePath, largest }: ParsedSite,
+  { r, projection_prng_key: key, save_projection: isSaved }: z.infer<typeof fields>,
+): { pair: Pair; widest: number; tallest: number } {
   const [a, b] = [shared["vera_A"]?.entry, shared["vera_B"]?.entry];
   if (a && b) {
     const [widest, tallest] = [a.shape[1] ?? 0, b.shape[0] ?? 0];
@@ -75,8 +79,16 @@ function projections(config: AdapterConfig, { shared, modulePath, largest }: Par
     expectShape("vera_B", b.shape, [tallest, r], "largest dOut × rank");
     return { pair: { a: floatValues(a), b: floatValues(b) }, widest, tallest };
   }
-  if (isSaved) throw new WorkbenchError("adapter.malformed", `${config.dir}: save_projection is true, but there is no ${a ? "vera_B" : "vera_A"}; expected vera_A and vera_B in the file`);
-  if (!largest) throw new WorkbenchError("adapter.matchedNothing", `${config.dir}: target_modules names no module of the base, so the sizes of VeRA's projections for "${modulePath}" are not known`);
+  if (isSaved)
+    throw new WorkbenchError(
+      "adapter.malformed",
+      `${config.dir}: save_projection is true, but there is no ${a ? "vera_B" : "vera_A"}; expected vera_A and vera_B in the file`,
+    );
+  if (!largest)
+    throw new WorkbenchError(
+      "adapter.matchedNothing",
+      `${config.dir}: target_modules names no module of the base, so the sizes of VeRA's projections for "${modulePath}" are not known`,
+    );
   return { pair: madeOnce(config, () => veraProjections(key, r, largest.dIn, largest.dOut)), widest: largest.dIn, tallest: largest.dOut };
 }
 
@@ -91,15 +103,22 @@ export const vera: AdapterMethod = {
     const found = fields.safeParse(config.raw);
     if (!found.success) throw new WorkbenchError("adapter.malformed", `${config.dir}: ${z.prettifyError(found.error)}; expected a VeRA config that PEFT saved`);
     const { r, bias } = found.data;
-    if (bias !== "none") throw new WorkbenchError("adapter.unsupported", `${config.dir}: "bias" is "${bias}", which trains biases of the base; expected "none"`);
+    if (bias !== "none")
+      throw new WorkbenchError("adapter.unsupported", `${config.dir}: "bias" is "${bias}", which trains biases of the base; expected "none"`);
     const [b, d] = [own["vera_lambda_b"]?.entry, own["vera_lambda_d"]?.entry];
-    if (!b || !d) throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has no ${b ? "vera_lambda_d" : "vera_lambda_b"}; expected both vectors`);
-    if (!site) throw new WorkbenchError("adapter.wrongBase", `${config.dir}: VeRA module "${modulePath}" needs its base, whose width says how much of vera_A it uses`);
+    if (!b || !d)
+      throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has no ${b ? "vera_lambda_d" : "vera_lambda_b"}; expected both vectors`);
+    if (!site)
+      throw new WorkbenchError("adapter.wrongBase", `${config.dir}: VeRA module "${modulePath}" needs its base, whose width says how much of vera_A it uses`);
     const { pair, widest, tallest } = projections(config, parsed, found.data);
     const { dIn, dOut } = site;
     expectShape(`vera_lambda_b of "${modulePath}"`, b.shape, [dOut], "dOut");
     expectShape(`vera_lambda_d of "${modulePath}"`, d.shape, [r], "rank");
-    if (dIn > widest || dOut > tallest) throw new WorkbenchError("adapter.shapeMismatch", `vera_A and vera_B reach to [${tallest}, ${widest}]; "${modulePath}" is [${dOut}, ${dIn}], so expected at least that`);
+    if (dIn > widest || dOut > tallest)
+      throw new WorkbenchError(
+        "adapter.shapeMismatch",
+        `vera_A and vera_B reach to [${tallest}, ${widest}]; "${modulePath}" is [${dOut}, ${dIn}], so expected at least that`,
+      );
     return lowRankSite(parsed, factorsOf(pair, widest, floatValues(b), floatValues(d), dIn), { key: `${b.file}:${b.begin}`, alpha: r });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
@@ -145,9 +164,23 @@ export const veraTraining = defineTraining<VeraOptions>({
     return factorsOf({ a: veraA!.data(), b: veraB!.data() }, veraA!.shape[1]!, trained["lambdaB"]!.data, trained["lambdaD"]!.data, dIn);
   },
   save(sites, { rank, dInitial, projectionKey, saveProjection }) {
-    const vectors = sites.flatMap(({ site, trained }) => [[savedKey(site, "vera_lambda_b"), trained["lambdaB"]!], [savedKey(site, "vera_lambda_d"), trained["lambdaD"]!]] as const);
+    const vectors = sites.flatMap(
+      ({ site, trained }) =>
+        [
+          [savedKey(site, "vera_lambda_b"), trained["lambdaB"]!],
+          [savedKey(site, "vera_lambda_d"), trained["lambdaD"]!],
+        ] as const,
+    );
     const { veraA, veraB } = sites[0]!.frozen;
-    const shared = saveProjection ? ([["base_model.vera_A", float32(veraA!.data(), veraA!.shape)], ["base_model.vera_B", float32(veraB!.data(), veraB!.shape)]] as const) : [];
-    return { config: { peft_type: "VERA", r: rank, projection_prng_key: projectionKey, save_projection: saveProjection, d_initial: dInitial }, tensors: new Map([...vectors, ...shared]) };
+    const shared = saveProjection
+      ? ([
+          ["base_model.vera_A", float32(veraA!.data(), veraA!.shape)],
+          ["base_model.vera_B", float32(veraB!.data(), veraB!.shape)],
+        ] as const)
+      : [];
+    return {
+      config: { peft_type: "VERA", r: rank, projection_prng_key: projectionKey, save_projection: saveProjection, d_initial: dInitial },
+      tensors: new Map([...vectors, ...shared]),
+    };
   },
 });

@@ -27,24 +27,33 @@ export function activationsCommand(): Command {
     .requiredOption("-o, --out <file>", "the .safetensors file to write")
     .addOption(engineOption())
     .addOption(threadsOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope activations --model ./gpt2 --text "The cat" --hooks blocks.0.hook_resid_post,blocks.0.attn.hook_pattern --out cat.safetensors
-  deltascope activations --model ./gpt2 --adapter ./my-lora --tokens '[[464,3797]]' --hooks blocks.3.hook_resid_pre --out cat.safetensors`)
+  deltascope activations --model ./gpt2 --adapter ./my-lora --tokens '[[464,3797]]' --hooks blocks.3.hook_resid_pre --out cat.safetensors`,
+    )
     .action(run);
 }
 
 async function run(flags: Flags): Promise<void> {
   if ((flags.tokens === undefined) === (flags.text === undefined)) throw new WorkbenchError("usage.badFlag", "give either --tokens or --text");
   const given = flags.tokens === undefined ? null : tokensFlag(flags.tokens);
-  const hooks = flags.hooks.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const hooks = flags.hooks
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
   const signal = interruptSignal();
   const [{ activations }, { openSubject }] = await Promise.all([import("../runs/activations.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   try {
     const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });
     const file = resolve(flags.out);
-    writeSafetensors(file, Object.entries(found).map(([name, { shape, data }]) => ({ name, shape, data })));
+    writeSafetensors(
+      file,
+      Object.entries(found).map(([name, { shape, data }]) => ({ name, shape, data })),
+    );
     for (const [name, { shape }] of Object.entries(found)) process.stdout.write(`${name} [${shape.join(", ")}]\n`);
     process.stdout.write(`${file}\n`);
   } finally {

@@ -16,10 +16,13 @@ export function compareCommand(): Command {
     .argument("<runs...>", "folders of `deltascope train`, or .deltascope/runs/ID")
     .option("--json", "as JSON")
     .option("-o, --out <file>", "also write the table as CSV")
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope compare runs/lora runs/dora
-  deltascope compare runs/* --out table.csv`)
+  deltascope compare runs/* --out table.csv`,
+    )
     .action(run);
 }
 
@@ -37,7 +40,10 @@ async function run(paths: readonly string[], flags: Flags): Promise<void> {
     return;
   }
   const table = aligned([columns.map(({ title }) => title), ...runs.map((one) => columns.map(({ value }) => words(value(one))))]);
-  const settings = differing.length === 0 ? ["all settings are alike"] : ["settings that differ", ...aligned([["", ...runs.map((one) => one.run)], ...differing.map(({ name, values }) => [name, ...values.map(plain)])])];
+  const settings =
+    differing.length === 0
+      ? ["all settings are alike"]
+      : ["settings that differ", ...aligned([["", ...runs.map((one) => one.run)], ...differing.map(({ name, values }) => [name, ...values.map(plain)])])];
   process.stdout.write(`${[...table, "", ...settings].join("\n")}\n`);
 }
 
@@ -60,7 +66,12 @@ const columns: readonly { readonly title: string; readonly value: (run: RunSumma
 function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const isNumber = rows[0]!.map((_, column) => rows.slice(1).every((row) => /^[\d.,e+–-]*$/.test(row[column]!)));
-  return rows.map((row) => row.map((cell, column) => (isNumber[column] ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join("  ").trimEnd());
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (isNumber[column] ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .join("  ")
+      .trimEnd(),
+  );
 }
 
 function words(value: string | number | null): string {

@@ -7,10 +7,13 @@ export function doctorCommand(): Command {
     .description("engines, what was chosen and why, threads, memory, versions")
     .option("--json", "as JSON")
     .addOption(engineOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope doctor
-  deltascope doctor --json`)
+  deltascope doctor --json`,
+    )
     .action(async ({ json, engine }: { json?: boolean; engine?: string }) => {
       const { doctorReport, formatDoctor } = await import("../tensors/doctor.ts");
       const report = await doctorReport(engine);

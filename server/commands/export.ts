@@ -26,12 +26,15 @@ export function exportCommand(): Command {
     .requiredOption("-o, --out <folder>", "folder to write to; not there yet, or empty")
     .addOption(engineOption())
     .addOption(threadsOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 The residual of a site is ‖ΔW − B·A‖ / ‖ΔW‖ (Frobenius); 0 means that nothing is left out. nearest_lora.json in the folder has them all.
 
 Examples:
   deltascope export --adapter ./my-l1ra --out ./my-lora
-  deltascope export --adapter ./my-dora --model ./gpt2 --rank 32 --out ./my-lora`)
+  deltascope export --adapter ./my-dora --model ./gpt2 --rank 32 --out ./my-lora`,
+    )
     .action(run);
 }
 
@@ -42,9 +45,14 @@ function once(folder: string, before: string | undefined): string {
 
 async function run(flags: Flags): Promise<void> {
   const folder = resolve(flags.out);
-  if (existsSync(folder) && readdirSync(folder).length > 0) throw new WorkbenchError("usage.badFlag", `--out ${folder} holds files already; expected a folder that is empty or not there`);
+  if (existsSync(folder) && readdirSync(folder).length > 0)
+    throw new WorkbenchError("usage.badFlag", `--out ${folder} holds files already; expected a folder that is empty or not there`);
   const [{ exportLora }, { exactResidual }, { loadAdapter }, { loadModel }, { sharedEngine }] = await Promise.all([
-    import("../adapters/exportLora.ts"), import("../adapters/nearestLora.ts"), import("../adapters/loadAdapter.ts"), import("../models/loadModel.ts"), import("../runs/subject.ts"),
+    import("../adapters/exportLora.ts"),
+    import("../adapters/nearestLora.ts"),
+    import("../adapters/loadAdapter.ts"),
+    import("../models/loadModel.ts"),
+    import("../runs/subject.ts"),
   ]);
   const signal = interruptSignal();
   const model = flags.model === undefined ? null : loadModel(resolve(flags.model));
@@ -52,7 +60,13 @@ async function run(flags: Flags): Promise<void> {
   const progress = progressLine("export");
   let exported: Awaited<ReturnType<typeof exportLora>>;
   try {
-    exported = await exportLora(adapter, { model, rank: flags.rank ?? null, engine: () => sharedEngine(engineChoice(flags)), signal, onSite: (done, total) => progress.update(done, total, "sites") });
+    exported = await exportLora(adapter, {
+      model,
+      rank: flags.rank ?? null,
+      engine: () => sharedEngine(engineChoice(flags)),
+      signal,
+      onSite: (done, total) => progress.update(done, total, "sites"),
+    });
   } finally {
     progress.stop();
   }
@@ -69,7 +83,13 @@ function writeFolder(folder: string, { config, tensors }: SavedAdapter, about: {
   mkdirSync(temporary);
   try {
     writeFileSync(join(temporary, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);
-    writeFileSync(join(temporary, "adapter_model.safetensors"), encodeSafetensors([...tensors].map(([name, { shape, data }]) => ({ name, shape, data })), { format: "pt" }));
+    writeFileSync(
+      join(temporary, "adapter_model.safetensors"),
+      encodeSafetensors(
+        [...tensors].map(([name, { shape, data }]) => ({ name, shape, data })),
+        { format: "pt" },
+      ),
+    );
     const sites = about.sites.map(({ site, modulePath, rank, residual }) => ({ site, module: modulePath, rank, relativeResidual: residual }));
     writeFileSync(join(temporary, "nearest_lora.json"), `${JSON.stringify({ ...about, sites }, null, 1)}\n`);
     rmSync(folder, { recursive: true, force: true });
@@ -86,6 +106,8 @@ function report(sites: readonly ExportedSite[], exactResidual: number): string {
   const lines = sites.map(({ site, rank, residual }) => `${site.padEnd(width)}  rank ${String(rank).padStart(3)}  ${words(residual)}`);
   const rest = sites.filter(({ residual }) => residual > exactResidual);
   const worst = rest.toSorted((a, b) => b.residual - a.residual)[0];
-  const summary = worst ? `${sites.length - rest.length} of ${sites.length} sites exact; ${worst.site} is furthest, ${Number((100 * worst.residual).toPrecision(3))} % of ΔW left out` : `exact at all ${sites.length} sites`;
+  const summary = worst
+    ? `${sites.length - rest.length} of ${sites.length} sites exact; ${worst.site} is furthest, ${Number((100 * worst.residual).toPrecision(3))} % of ΔW left out`
+    : `exact at all ${sites.length} sites`;
   return `${lines.join("\n")}\n${summary}\n`;
 }

@@ -20,10 +20,13 @@ export function inspectCommand(): Command {
     .option("--json", "as JSON")
     .addOption(engineOption())
     .addOption(threadsOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope inspect --adapter ./my-lora
-  deltascope inspect --adapter ./my-lora --model ./gpt2 --json`)
+  deltascope inspect --adapter ./my-lora --model ./gpt2 --json`,
+    )
     .action(run);
 }
 
@@ -57,9 +60,12 @@ function plainNumbers(_key: string, value: unknown): unknown {
 
 function inWords({ model, adapters }: SubjectCard, results: Record<string, ProbeResult>): string {
   const lines: string[] = [];
-  if (model) lines.push(`model    ${model.name}: ${model.family}, ${model.nLayers} layers, ${model.parameters.toLocaleString("en")} parameters, ${model.dtype}`);
+  if (model)
+    lines.push(`model    ${model.name}: ${model.family}, ${model.nLayers} layers, ${model.parameters.toLocaleString("en")} parameters, ${model.dtype}`);
   for (const adapter of adapters) {
-    lines.push(`adapter  ${adapter.name}: ${adapter.method}, rank ${adapter.rank}, ${adapter.scaling}, ${adapter.sites} sites, ${adapter.parameters.toLocaleString("en")} parameters`);
+    lines.push(
+      `adapter  ${adapter.name}: ${adapter.method}, rank ${adapter.rank}, ${adapter.scaling}, ${adapter.sites} sites, ${adapter.parameters.toLocaleString("en")} parameters`,
+    );
     for (const warning of adapter.warnings) lines.push(`  warning: ${warning}`);
   }
   for (const { finding, figures, checks } of Object.values(results)) {
@@ -75,7 +81,11 @@ function tableText({ title, columns, rows }: TableFigure): string {
   const head = columns.map(({ label, unit }) => (unit === undefined ? label : `${label} (${unit})`));
   const body = rows.map(({ cells }) => columns.map(({ id }) => cellText(cells[id])));
   const widths = head.map((label, column) => Math.max(label.length, ...body.map((row) => row[column]!.length)));
-  const line = (cells: readonly string[]) => cells.map((cell, column) => (columns[column]!.numeric ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join("  ").trimEnd();
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, column) => (columns[column]!.numeric ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .join("  ")
+      .trimEnd();
   return [title, line(head), ...body.map((row, index) => line(row) + (rows[index]!.warning === undefined ? "" : `  ${rows[index]!.warning}`))].join("\n");
 }
 

@@ -11,13 +11,17 @@ const portsToTry = 50;
 export async function listen(server: Server, host: string, asked: number | undefined): Promise<number> {
   if (asked !== undefined) {
     if (!(await bind(server, host, asked))) {
-      throw new WorkbenchError("usage.portBusy", `port ${asked} on ${host} is taken; choose another --port, leave it out for the next free one, or see who has it: lsof -i :${asked}`);
+      throw new WorkbenchError(
+        "usage.portBusy",
+        `port ${asked} on ${host} is taken; choose another --port, leave it out for the next free one, or see who has it: lsof -i :${asked}`,
+      );
     }
   } else {
     let port = defaultPort;
     while (!(await bind(server, host, port))) {
       port++;
-      if (port >= defaultPort + portsToTry) throw new WorkbenchError("usage.portBusy", `ports ${defaultPort} to ${port - 1} on ${host} are all taken; choose one with --port`);
+      if (port >= defaultPort + portsToTry)
+        throw new WorkbenchError("usage.portBusy", `ports ${defaultPort} to ${port - 1} on ${host} are all taken; choose one with --port`);
     }
   }
   return (server.address() as AddressInfo).port;

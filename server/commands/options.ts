@@ -19,7 +19,9 @@ export const collect = (value: string, before: readonly string[]): string[] => [
 
 export const modelOption = (): Option => new Option("-m, --model <folder>", "base model: a folder with config.json and *.safetensors");
 export const adapterOption = (): Option =>
-  new Option("-a, --adapter <folder>", "PEFT adapter folder; repeatable; NAME=FOLDER names it, FOLDER@0.5 sets its strength").argParser(collect).default([], "none");
+  new Option("-a, --adapter <folder>", "PEFT adapter folder; repeatable; NAME=FOLDER names it, FOLDER@0.5 sets its strength")
+    .argParser(collect)
+    .default([], "none");
 export const engineOption = (): Option => new Option("--engine <name>", "tensor engine; `deltascope doctor` tells which work here").choices(engineNames);
 export const threadsOption = (): Option => new Option("--threads <n>", "threads inside one operation").argParser(positiveInteger);
 

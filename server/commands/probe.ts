@@ -29,10 +29,13 @@ export function probeCommand(): Command {
     .requiredOption("-o, --out <folder>", "folder to write to; made when it is not there")
     .addOption(engineOption())
     .addOption(threadsOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope probe deltaSpectrum --adapter ./my-lora --out spectrum
-  deltascope probe activationPatching --model ./gpt2 --adapter ./my-lora --params @patch.json --out patch`)
+  deltascope probe activationPatching --model ./gpt2 --adapter ./my-lora --params @patch.json --out patch`,
+    )
     .action(runProbeCommand);
 }
 
@@ -40,7 +43,8 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   // Loaded here, so that --help does not wait for the engines.
   const [{ probes }, { openSubject }] = await Promise.all([import("../../probes/registry.ts"), import("../runs/subject.ts")]);
   const probe = probeNamed(probes, name);
-  if (probe.needs === "training") throw new WorkbenchError("usage.badFlag", `${name} makes checkpoints and can be paused: use deltascope train --config FILE --out FOLDER`);
+  if (probe.needs === "training")
+    throw new WorkbenchError("usage.badFlag", `${name} makes checkpoints and can be paused: use deltascope train --config FILE --out FOLDER`);
   const params = paramsFlag(flags.params);
   const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params };
   const signal = interruptSignal();
@@ -61,8 +65,17 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: await provenanceHashes(request.subject), isPaused: false };
   const about = provenance(packageVersion, request, outcome, performance.now() - started);
   const record: RunRecord = {
-    id: name, request, state: "done", createdAt: createdAt.toISOString(), startedAt: createdAt.toISOString(), endedAt: new Date().toISOString(),
-    progress: result.progress, error: null, provenance: about, resumable: false, checkpoints: [],
+    id: name,
+    request,
+    state: "done",
+    createdAt: createdAt.toISOString(),
+    startedAt: createdAt.toISOString(),
+    endedAt: new Date().toISOString(),
+    progress: result.progress,
+    error: null,
+    provenance: about,
+    resumable: false,
+    checkpoints: [],
   };
   const folder = resolve(flags.out);
   await writeResult(folder, record, result);

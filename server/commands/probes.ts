@@ -10,10 +10,13 @@ export function probesCommand(): Command {
     .description("list the probes, or describe one probe's parameters")
     .argument("[name]", "a probe")
     .option("--json", "as JSON")
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope probes
-  deltascope probes activationPatching`)
+  deltascope probes activationPatching`,
+    )
     .action(async (name: string | undefined, { json }: { json?: boolean }) => {
       const { probes } = await import("../../probes/registry.ts");
       if (name !== undefined) probeNamed(probes, name);

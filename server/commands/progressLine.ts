@@ -12,7 +12,10 @@ export function progressLine(name: string, stream: NodeJS.WriteStream = process.
 }
 
 function bar(name: string, stream: NodeJS.WriteStream): ProgressLine {
-  const single = new SingleBar({ format: `${name} {bar} {value}/{total} {unit}, {eta_formatted} left`, stream, hideCursor: true, clearOnComplete: true }, Presets.shades_classic);
+  const single = new SingleBar(
+    { format: `${name} {bar} {value}/{total} {unit}, {eta_formatted} left`, stream, hideCursor: true, clearOnComplete: true },
+    Presets.shades_classic,
+  );
   let isStarted = false;
   return {
     update(done, total, unit) {

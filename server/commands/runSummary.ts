@@ -35,7 +35,11 @@ export interface RunSummary {
 const requestFile = z.object({ request: z.object({ subject: z.object({ model: z.string().nullable() }), params: z.unknown() }) });
 const configFile = z.looseObject({ model: z.string() });
 const resultFile = z.looseObject({
-  record: z.looseObject({ state: z.string(), progress: z.object({ done: z.number() }).nullable(), provenance: z.object({ durationMs: z.number() }).nullable() }),
+  record: z.looseObject({
+    state: z.string(),
+    progress: z.object({ done: z.number() }).nullable(),
+    provenance: z.object({ durationMs: z.number() }).nullable(),
+  }),
   arrays: z.record(z.string(), z.object({ shape: z.array(z.number()), axes: z.array(z.string()) })),
 });
 
@@ -109,10 +113,12 @@ function storedArrays(folder: string, about: Readonly<Record<string, { shape: re
   const file = join(folder, "arrays.safetensors");
   if (!existsSync(file)) return {};
   const { tensors } = parseSafetensors(readFileSync(file), file);
-  return Object.fromEntries(Object.entries(about).flatMap(([name, { shape, axes }]) => {
-    const data = tensors.get(name)?.data;
-    return data instanceof Float32Array ? [[name, { shape, axes, data }]] : [];
-  }));
+  return Object.fromEntries(
+    Object.entries(about).flatMap(([name, { shape, axes }]) => {
+      const data = tensors.get(name)?.data;
+      return data instanceof Float32Array ? [[name, { shape, axes, data }]] : [];
+    }),
+  );
 }
 
 /** What a checkpoint trains, from the names of its tensors: "trained:<site>/<parameter>". */
@@ -144,6 +150,9 @@ function median(values: readonly number[]): number | null {
 }
 
 function flat(value: Readonly<Record<string, unknown>>, prefix = ""): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).flatMap(([name, inner]) =>
-    typeof inner === "object" && inner !== null && !Array.isArray(inner) ? Object.entries(flat({ ...inner }, `${prefix}${name}.`)) : [[prefix + name, inner]]));
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, inner]) =>
+      typeof inner === "object" && inner !== null && !Array.isArray(inner) ? Object.entries(flat({ ...inner }, `${prefix}${name}.`)) : [[prefix + name, inner]],
+    ),
+  );
 }

@@ -5,7 +5,7 @@ export function parameterLines({ properties, required }: Readonly<Record<string,
   const needed: readonly unknown[] = Array.isArray(required) ? required : [];
   return Object.entries(isRecord(properties) ? properties : {}).map(([key, schema]) => {
     const field = isRecord(schema) ? schema : {};
-    const fallback = needed.includes(key) ? "required" : ("default" in field ? `default ${JSON.stringify(field["default"])}` : "optional");
+    const fallback = needed.includes(key) ? "required" : "default" in field ? `default ${JSON.stringify(field["default"])}` : "optional";
     return `  ${key} (${typeWords(field)}, ${fallback})${typeof field["description"] === "string" ? `: ${field["description"]}` : ""}`;
   });
 }

@@ -35,8 +35,13 @@ export function withServeFlags(command: Command): Command {
 }
 
 export function serveCommand(): Command {
-  return withServeFlags(new Command("serve")).description("serve the workbench and open it in the browser").addHelpText("after", `
+  return withServeFlags(new Command("serve"))
+    .description("serve the workbench and open it in the browser")
+    .addHelpText(
+      "after",
+      `
 Examples:
   deltascope serve ./gpt2 --adapter ./my-lora
-  deltascope serve ./gpt2 --adapter step100=./run/checkpoint-100 --adapter step900=./run/checkpoint-900 --no-open`);
+  deltascope serve ./gpt2 --adapter step100=./run/checkpoint-100 --adapter step900=./run/checkpoint-900 --no-open`,
+    );
 }

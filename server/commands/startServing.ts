@@ -29,8 +29,10 @@ import type { ServeFlags } from "./serve.ts";
 
 export async function startServing(model: string | undefined, flags: ServeFlags): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  if (model === undefined && flags.adapter.length === 0 && flags.root.length === 0 && demoCard() === null) say("no demo fixture in this installation; open a model from the page");
-  const opened = model === undefined && flags.adapter.length === 0 ? null : subjectFromFlags({ ...(model === undefined ? {} : { model }), adapter: flags.adapter });
+  if (model === undefined && flags.adapter.length === 0 && flags.root.length === 0 && demoCard() === null)
+    say("no demo fixture in this installation; open a model from the page");
+  const opened =
+    model === undefined && flags.adapter.length === 0 ? null : subjectFromFlags({ ...(model === undefined ? {} : { model }), adapter: flags.adapter });
   const roots = openedRoots(flags.root, opened);
   if (opened) await roots.checkSubject(opened);
 
@@ -46,7 +48,10 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   roots.allow(store.folder);
   const table: ProbeTable = probes;
   const board = new RunBoard({
-    jobs, store, records, version: packageVersion,
+    jobs,
+    store,
+    records,
+    version: packageVersion,
     trains: (name) => table[name]?.needs === "training",
     logError: (error, about) => {
       const requestId = randomBytes(4).toString("hex");
@@ -58,7 +63,14 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
     version: packageVersion,
     engine: () => board.lastEngine ?? choice.engine ?? "auto",
     guard: createGuard({ host: flags.host, allowedHosts: flags.allowHost, token }),
-    roots, jobs, board, probes, probeCards: probeCards(probes), demo: demoCard(), clientFolder, log,
+    roots,
+    jobs,
+    board,
+    probes,
+    probeCards: probeCards(probes),
+    demo: demoCard(),
+    clientFolder,
+    log,
   });
   jobs.warm();
   const url = address(flags.host, port, token, opened);
@@ -89,7 +101,8 @@ function address(host: string, port: number, token: string | null, opened: Subje
   const query = new URLSearchParams();
   if (token !== null) query.set("token", token);
   if (opened?.model) query.set("model", opened.model);
-  for (const { path, name: adapterName, strength } of opened?.adapters ?? []) query.append("adapter", `${adapterName === undefined ? "" : `${adapterName}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+  for (const { path, name: adapterName, strength } of opened?.adapters ?? [])
+    query.append("adapter", `${adapterName === undefined ? "" : `${adapterName}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
   const text = query.toString();
   return `http://${name}:${port}/${text === "" ? "" : `?${text}`}`;
 }

@@ -33,7 +33,9 @@ export function trainCommand(): Command {
     .option("--print-config", "print a configuration with every default and what it means")
     .addOption(engineOption())
     .addOption(threadsOption())
-    .addHelpText("after", `
+    .addHelpText(
+      "after",
+      `
 Writes run.json, checkpoints/, scalars.jsonl, arrays.safetensors, result.json, and adapter/ when it is done.
 Ctrl+C once finishes the step and writes a checkpoint; --resume goes on from there, as after a crash, to the same adapter, bit for bit.
 
@@ -41,7 +43,8 @@ Examples:
   deltascope train --print-config > run.json
   deltascope train --config run.json --out runs/first
   deltascope train --resume --out runs/first
-  deltascope compare runs/first runs/second`)
+  deltascope compare runs/first runs/second`,
+    )
     .action(run);
 }
 
@@ -59,7 +62,8 @@ async function run(flags: Flags): Promise<void> {
   const { openTrainFolder } = await import("./trainFolder.ts");
   const folder = resolve(flags.out);
   if (!flags.resume) mkdirSync(folder, { recursive: true });
-  else if (!existsSync(folder)) throw new WorkbenchError("usage.badFlag", `--resume: ${folder} is not there; expected the folder of a run that was started before`);
+  else if (!existsSync(folder))
+    throw new WorkbenchError("usage.badFlag", `--resume: ${folder} is not there; expected the folder of a run that was started before`);
   const lock = await RunLock.take(folder, lockPatienceMs);
   try {
     await trainIn(folder, openTrainFolder(folder, given, flags.resume === true), flags);
@@ -70,7 +74,11 @@ async function run(flags: Flags): Promise<void> {
 
 async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promise<void> {
   // Loaded here, so that --help does not wait for the engines.
-  const [{ train }, { openSubject }, { earlierRecord, trainRequest, writeTrainResult }] = await Promise.all([import("../../probes/train.ts"), import("../runs/subject.ts"), import("./trainFolder.ts")]);
+  const [{ train }, { openSubject }, { earlierRecord, trainRequest, writeTrainResult }] = await Promise.all([
+    import("../../probes/train.ts"),
+    import("../runs/subject.ts"),
+    import("./trainFolder.ts"),
+  ]);
   const request = trainRequest(config);
   const earlier = earlierRecord(folder);
   const startedAt = new Date().toISOString();
@@ -78,7 +86,14 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
   const pause = pauseOnInterrupt();
   const follower = new Follower();
   const ending = (state: RunRecord["state"], error: RunRecord["error"], about: RunRecord["provenance"]) => ({
-    request, state, error, createdAt: earlier.createdAt, startedAt, endedAt: new Date().toISOString(), progress: follower.result.progress, provenance: about,
+    request,
+    state,
+    error,
+    createdAt: earlier.createdAt,
+    startedAt,
+    endedAt: new Date().toISOString(),
+    progress: follower.result.progress,
+    provenance: about,
   });
   const subject = await openSubject(request.subject, engineChoice(flags));
   let isPaused = false;
@@ -98,9 +113,14 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
   const about = provenance(packageVersion, request, outcome, performance.now() - started + earlier.durationMs);
   const adapter = writeTrainResult(folder, ending(isPaused ? "paused" : "done", null, about), follower.result);
   const { progress, finding, checks } = follower.result;
-  if (isPaused) throw new WorkbenchError("job.cancelled", `paused at step ${progress?.done ?? 0} of ${progress?.total ?? 0}; go on with: deltascope train --resume --out ${flags.out}`);
+  if (isPaused)
+    throw new WorkbenchError(
+      "job.cancelled",
+      `paused at step ${progress?.done ?? 0} of ${progress?.total ?? 0}; go on with: deltascope train --resume --out ${flags.out}`,
+    );
   if (finding !== null) process.stdout.write(`${finding}\n`);
-  for (const check of checks) process.stdout.write(`${check.ok ? "ok    " : "FAILED"} ${check.name}: ${Number(check.value.toPrecision(4))} (expected ${check.expected})\n`);
+  for (const check of checks)
+    process.stdout.write(`${check.ok ? "ok    " : "FAILED"} ${check.name}: ${Number(check.value.toPrecision(4))} (expected ${check.expected})\n`);
   if (adapter) process.stdout.write(`${adapter.folder} (step ${adapter.step}, ${adapter.why === "best" ? "the best held-out loss" : "the last"})\n`);
 }
 
@@ -115,10 +135,14 @@ function saveWhatThereIs(write: () => unknown): void {
 
 function pauseOnInterrupt(): Pause {
   const pause = new Pause();
-  interruptSignal().addEventListener("abort", () => {
-    process.stderr.write("\nfinishing this step and writing a checkpoint (Ctrl+C again ends at once) …\n");
-    pause.ask();
-  }, { once: true });
+  interruptSignal().addEventListener(
+    "abort",
+    () => {
+      process.stderr.write("\nfinishing this step and writing a checkpoint (Ctrl+C again ends at once) …\n");
+      pause.ask();
+    },
+    { once: true },
+  );
   return pause;
 }
 
@@ -131,7 +155,8 @@ class Follower {
   take(event: ProbeEvent): void {
     this.result = applyEvent(this.result, event);
     if (event.type === "tile" && event.array === "loss") this.#loss = event.data.findLast((value) => !Number.isNaN(value)) ?? this.#loss;
-    if (event.type === "progress") this.#line.update(event.done, event.total, Number.isNaN(this.#loss) ? event.unit : `${event.unit}, loss ${this.#loss.toFixed(3)}`);
+    if (event.type === "progress")
+      this.#line.update(event.done, event.total, Number.isNaN(this.#loss) ? event.unit : `${event.unit}, loss ${this.#loss.toFixed(3)}`);
   }
 
   stop(): void {

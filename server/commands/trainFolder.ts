@@ -19,13 +19,19 @@ const runFile = "run.json";
 export function openTrainFolder(folder: string, given: TrainConfig | null, isResumed: boolean): TrainConfig {
   const file = join(folder, runFile);
   const hasRun = existsSync(file);
-  if (isResumed && !hasRun) throw new WorkbenchError("usage.badFlag", `--resume: ${folder} has no ${runFile}; expected the folder of a run that was started before`);
+  if (isResumed && !hasRun)
+    throw new WorkbenchError("usage.badFlag", `--resume: ${folder} has no ${runFile}; expected the folder of a run that was started before`);
   // A run that stopped before its first checkpoint left nothing to lose.
-  if (!isResumed && checkpointSteps(folder).length > 0) throw new WorkbenchError("usage.badFlag", `--out: ${folder} already holds a run; add --resume to go on with it, or name another folder`);
+  if (!isResumed && checkpointSteps(folder).length > 0)
+    throw new WorkbenchError("usage.badFlag", `--out: ${folder} already holds a run; add --resume to go on with it, or name another folder`);
   if (isResumed) {
     const stored = readTrainConfig(file);
     const differing = given ? differences(stored, given) : [];
-    if (differing.length > 0) throw new WorkbenchError("usage.badFlag", `--config: ${differing.join(", ")} ${differing.length === 1 ? "is" : "are"} not as in ${file}; a run goes on with the settings it began with: leave --config out, or branch with startFrom into another folder`);
+    if (differing.length > 0)
+      throw new WorkbenchError(
+        "usage.badFlag",
+        `--config: ${differing.join(", ")} ${differing.length === 1 ? "is" : "are"} not as in ${file}; a run goes on with the settings it began with: leave --config out, or branch with startFrom into another folder`,
+      );
     return stored;
   }
   if (!given) throw new WorkbenchError("usage.badFlag", "train needs --config FILE (deltascope train --print-config shows one)");
@@ -38,7 +44,10 @@ export function trainRequest({ model, params }: TrainConfig): RunRequest {
 }
 
 function differences(a: TrainConfig, b: TrainConfig): string[] {
-  const [left, right] = [{ model: a.model, ...a.params }, { model: b.model, ...b.params }].map((config) => new Map(Object.entries(config).map(([name, value]) => [name, JSON.stringify(value)])));
+  const [left, right] = [
+    { model: a.model, ...a.params },
+    { model: b.model, ...b.params },
+  ].map((config) => new Map(Object.entries(config).map(([name, value]) => [name, JSON.stringify(value)])));
   return [...left!.keys()].filter((name) => left!.get(name) !== right!.get(name));
 }
 
@@ -60,7 +69,11 @@ export interface Written {
 }
 
 /** Writes what there is; the adapter once the run is done. */
-export function writeTrainResult(folder: string, ending: Omit<RunRecord, "id" | "checkpoints" | "resumable">, result: ProbeResult = emptyResult): Written | null {
+export function writeTrainResult(
+  folder: string,
+  ending: Omit<RunRecord, "id" | "checkpoints" | "resumable">,
+  result: ProbeResult = emptyResult,
+): Written | null {
   const checkpoints = checkpointSteps(folder);
   const record: RunRecord = { id: basename(folder), ...ending, checkpoints, resumable: ending.state !== "done" && checkpoints.length > 0 };
   const adapter = record.state === "done" ? writeAdapter(folder) : null;

@@ -73,8 +73,19 @@ const onDisk = z.looseObject({
 
 /** Fields with no say in the forward pass of a saved adapter: training, initialisation, bookkeeping. */
 const withoutEffect = new Set([
-  "auto_mapping", "revision", "inference_mode", "lora_dropout", "megatron_core", "runtime_config", "qalora_group_size",
-  "eva_config", "corda_config", "lora_ga_config", "loftq_config", "modules_to_tie", "target_modules_to_tie",
+  "auto_mapping",
+  "revision",
+  "inference_mode",
+  "lora_dropout",
+  "megatron_core",
+  "runtime_config",
+  "qalora_group_size",
+  "eva_config",
+  "corda_config",
+  "lora_ga_config",
+  "loftq_config",
+  "modules_to_tie",
+  "target_modules_to_tie",
 ]);
 
 /** Fields that change what the adapter computes, with what they do. Neutral values (null, false, empty) pass. */
@@ -161,22 +172,32 @@ function refuseUnsupported(disk: OnDisk, where: string): void {
     if (Object.hasOwn(onDisk.shape, field) || withoutEffect.has(field) || isNeutral(value)) continue;
     const found = `${where}: "${field}" is ${JSON.stringify(value).slice(0, 80)}`;
     if (Object.hasOwn(unsupported, field)) throw new WorkbenchError("adapter.unsupported", `${found}, which ${unsupported[field]}; expected it unset`);
-    throw new WorkbenchError("adapter.unsupported", `${found}, a field that is not known here, so it may change what the adapter does; ${didYouMean(field, Object.keys(onDisk.shape))}`);
+    throw new WorkbenchError(
+      "adapter.unsupported",
+      `${found}, a field that is not known here, so it may change what the adapter does; ${didYouMean(field, Object.keys(onDisk.shape))}`,
+    );
   }
   if (disk.init_lora_weights === "loftq") {
-    throw new WorkbenchError("adapter.unsupported", `${where}: "init_lora_weights" is "loftq", which replaces the base by a quantised one; expected an adapter of an unquantised base`);
+    throw new WorkbenchError(
+      "adapter.unsupported",
+      `${where}: "init_lora_weights" is "loftq", which replaces the base by a quantised one; expected an adapter of an unquantised base`,
+    );
   }
 }
 
 /** What PEFT itself refuses. */
 function checkConsistency(disk: OnDisk, where: string): void {
   if (typeof disk.target_modules === "string" && (disk.layers_to_transform ?? null) !== null) {
-    throw new WorkbenchError("adapter.malformed", `${where}: "layers_to_transform" is set and "target_modules" is a pattern; expected a list of target modules`);
+    throw new WorkbenchError(
+      "adapter.malformed",
+      `${where}: "layers_to_transform" is set and "target_modules" is a pattern; expected a list of target modules`,
+    );
   }
   if (disk.layers_pattern.length > 0 && (disk.layers_to_transform ?? null) === null) {
     throw new WorkbenchError("adapter.malformed", `${where}: "layers_pattern" is set without "layers_to_transform"; expected both`);
   }
-  if (disk.lora_bias && disk.use_dora) throw new WorkbenchError("adapter.malformed", `${where}: "lora_bias" and "use_dora" are both true; expected one of them`);
+  if (disk.lora_bias && disk.use_dora)
+    throw new WorkbenchError("adapter.malformed", `${where}: "lora_bias" and "use_dora" are both true; expected one of them`);
 }
 
 function isNeutral(value: unknown): boolean {

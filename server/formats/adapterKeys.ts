@@ -81,7 +81,12 @@ export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig, ownTe
  * @param onUnknown collects unknown names instead of throwing
  * @throws "adapter.unknownTensor"; "adapter.malformed" when two tensors have the same place, or belong to several adapters
  */
-export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: NamingConfig, onUnknown?: (entry: TensorEntry) => void, ownTensors: readonly string[] = []): AdapterKey[] {
+export function parseAdapterKeys(
+  entries: Iterable<TensorEntry>,
+  config?: NamingConfig,
+  onUnknown?: (entry: TensorEntry) => void,
+  ownTensors: readonly string[] = [],
+): AdapterKey[] {
   const keys: AdapterKey[] = [];
   const byPlace = new Map<string, AdapterKey>();
   for (const entry of entries) {
@@ -96,7 +101,10 @@ export function parseAdapterKeys(entries: Iterable<TensorEntry>, config?: Naming
     const place = `${key.modulePath} ${key.role} ${key.param ?? ""} ${key.own ?? ""}`;
     const other = byPlace.get(place);
     if (other !== undefined) {
-      throw new WorkbenchError("adapter.malformed", `${entry.file}: "${other.entry.name}" and "${entry.name}" are the same tensor of one module; expected one adapter in the file`);
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `${entry.file}: "${other.entry.name}" and "${entry.name}" are the same tensor of one module; expected one adapter in the file`,
+      );
     }
     byPlace.set(place, key);
     keys.push(key);
@@ -130,7 +138,14 @@ function adapterKey(entry: TensorEntry, role: AdapterRole, modulePath: string, p
 /** PEFT wraps every module whose path ends with the name, dot or no dot; its children are saved with it. */
 function isUnderSaved(path: string, modulesToSave: readonly string[]): boolean {
   const parts = path.split(".");
-  return parts.some((_, i) => modulesToSave.some((name) => parts.slice(0, i + 1).join(".").endsWith(name)));
+  return parts.some((_, i) =>
+    modulesToSave.some((name) =>
+      parts
+        .slice(0, i + 1)
+        .join(".")
+        .endsWith(name),
+    ),
+  );
 }
 
 function unknownTensor({ file, name }: TensorEntry): WorkbenchError {

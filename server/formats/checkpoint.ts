@@ -42,7 +42,8 @@ export function openCheckpoint(dirOrFile: string): Checkpoint {
 
 function weightsFile(dirOrFile: string): string {
   const stat = statSync(dirOrFile, { throwIfNoEntry: false });
-  if (stat === undefined) throw new WorkbenchError("file.notFound", `${dirOrFile} does not exist; expected a folder with ${weightNames.join(", ")}, or such a file`);
+  if (stat === undefined)
+    throw new WorkbenchError("file.notFound", `${dirOrFile} does not exist; expected a folder with ${weightNames.join(", ")}, or such a file`);
   if (!stat.isDirectory()) {
     if (pickleName.test(dirOrFile)) throw pickle(dirOrFile);
     return dirOrFile;
@@ -50,32 +51,44 @@ function weightsFile(dirOrFile: string): string {
   const found = weightNames.find((name) => existsSync(join(dirOrFile, name)));
   if (found !== undefined) return join(dirOrFile, found);
   const names = readdirSync(dirOrFile);
-  const pickled = names.find((name) => pickleName.test(name) && /^(pytorch_model|adapter_model|model)/.test(name)) ?? names.find((name) => pickleName.test(name));
+  const pickled =
+    names.find((name) => pickleName.test(name) && /^(pytorch_model|adapter_model|model)/.test(name)) ?? names.find((name) => pickleName.test(name));
   if (pickled !== undefined) throw pickle(join(dirOrFile, pickled));
   throw new WorkbenchError("file.notFound", `${dirOrFile} holds ${names.length} files and no weights; expected ${weightNames.join(" or ")}`);
 }
 
 function pickle(file: string): WorkbenchError {
   const what = basename(file).startsWith("adapter_model") ? "PeftModel.from_pretrained(base, folder)" : "AutoModel.from_pretrained(folder)";
-  return new WorkbenchError("file.unreadable", `${file} is a pickle, which can run any code when it is opened, so it is never opened; expected safetensors. Convert it where you trust it: ${what}.save_pretrained(new_folder), which writes safetensors`);
+  return new WorkbenchError(
+    "file.unreadable",
+    `${file} is a pickle, which can run any code when it is opened, so it is never opened; expected safetensors. Convert it where you trust it: ${what}.save_pretrained(new_folder), which writes safetensors`,
+  );
 }
 
 const shardIndex = z.object({ metadata: z.record(z.string(), z.unknown()).optional(), weight_map: z.record(z.string(), z.string()) });
 
 function openShards(indexFile: string): Checkpoint {
   const parsed = shardIndex.safeParse(readJson(indexFile, { maxBytes: maxIndexBytes }));
-  if (!parsed.success) throw new WorkbenchError("config.malformed", `${indexFile}: ${z.prettifyError(parsed.error)}; expected { "weight_map": { tensor: file } }`);
+  if (!parsed.success)
+    throw new WorkbenchError("config.malformed", `${indexFile}: ${z.prettifyError(parsed.error)}; expected { "weight_map": { tensor: file } }`);
   const dir = dirname(indexFile);
   const shardOf = new Map(Object.entries(parsed.data.weight_map));
   const shards = [...new Set(shardOf.values())].toSorted();
   for (const shard of shards) {
     // A shard lies beside its index: a path in it could name any file of the machine.
-    if (/[\\/\0]/.test(shard) || shard === "" || shard === "..") throw new WorkbenchError("file.outsideRoots", `${indexFile}: shard "${shard}" is a path; expected the name of a file beside the index`);
-    if (!shard.endsWith(".safetensors")) throw pickleName.test(shard) ? pickle(join(dir, shard)) : new WorkbenchError("config.malformed", `${indexFile}: shard "${shard}"; expected a .safetensors file`);
+    if (/[\\/\0]/.test(shard) || shard === "" || shard === "..")
+      throw new WorkbenchError("file.outsideRoots", `${indexFile}: shard "${shard}" is a path; expected the name of a file beside the index`);
+    if (!shard.endsWith(".safetensors"))
+      throw pickleName.test(shard)
+        ? pickle(join(dir, shard))
+        : new WorkbenchError("config.malformed", `${indexFile}: shard "${shard}"; expected a .safetensors file`);
   }
   const missing = shards.filter((shard) => !existsSync(join(dir, shard)));
   if (missing.length > 0) {
-    throw new WorkbenchError("checkpoint.missingShard", `${dir}: ${missing.length} of ${shards.length} shards are missing: ${missing.join(", ")}; expected every file that ${basename(indexFile)} names`);
+    throw new WorkbenchError(
+      "checkpoint.missingShard",
+      `${dir}: ${missing.length} of ${shards.length} shards are missing: ${missing.join(", ")}; expected every file that ${basename(indexFile)} names`,
+    );
   }
 
   const entries = new Map<string, TensorEntry>();
@@ -87,18 +100,30 @@ function openShards(indexFile: string): Checkpoint {
       const owner = shardOf.get(name);
       if (owner !== undefined && owner !== shard) continue;
       if (owner === undefined && entries.has(name)) {
-        throw new WorkbenchError("config.malformed", `${dir}: tensor "${name}" is in ${basename(entries.get(name)!.file)} and in ${shard}; expected ${basename(indexFile)} to say which`);
+        throw new WorkbenchError(
+          "config.malformed",
+          `${dir}: tensor "${name}" is in ${basename(entries.get(name)!.file)} and in ${shard}; expected ${basename(indexFile)} to say which`,
+        );
       }
       entries.set(name, entry);
     }
   }
   for (const [name, shard] of shardOf) {
-    if (!entries.has(name)) throw new WorkbenchError("checkpoint.missingTensor", `${indexFile}: tensor "${name}" is not in ${shard}, where the index says it is`);
+    if (!entries.has(name))
+      throw new WorkbenchError("checkpoint.missingTensor", `${indexFile}: tensor "${name}" is not in ${shard}, where the index says it is`);
   }
-  return assembled(dir, shards.map((shard) => join(dir, shard)), { entries, metadata });
+  return assembled(
+    dir,
+    shards.map((shard) => join(dir, shard)),
+    { entries, metadata },
+  );
 }
 
-function assembled(dir: string, files: readonly string[], { entries, metadata }: { entries: ReadonlyMap<string, TensorEntry>; metadata: Record<string, string> }): Checkpoint {
+function assembled(
+  dir: string,
+  files: readonly string[],
+  { entries, metadata }: { entries: ReadonlyMap<string, TensorEntry>; metadata: Record<string, string> },
+): Checkpoint {
   const dtypes: Partial<Record<SafetensorsDtype, { tensors: number; bytes: number }>> = {};
   let bytes = 0;
   for (const { dtype, begin, end } of entries.values()) {
@@ -121,7 +146,8 @@ function refuseQuantizedConfig(dir: string): void {
 }
 
 /** Tensors beside the weight that bitsandbytes, GPTQ, AWQ, AQLM, HQQ and fp8 checkpoints carry. */
-const quantizationTensor = /\.(qweight|qzeros|g_idx|SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state\..+|weight_format|weight_scale|weight_scale_inv|weight_scale_2|input_scale|weight_packed|codebooks|W_q)$/;
+const quantizationTensor =
+  /\.(qweight|qzeros|g_idx|SCB|absmax|nested_absmax|quant_map|nested_quant_map|quant_state\..+|weight_format|weight_scale|weight_scale_inv|weight_scale_2|input_scale|weight_packed|codebooks|W_q)$/;
 
 function refuseQuantizedTensors({ entries }: Checkpoint): void {
   for (const { name, dtype, file } of entries.values()) {
@@ -131,5 +157,8 @@ function refuseQuantizedTensors({ entries }: Checkpoint): void {
 }
 
 function quantized(found: string): WorkbenchError {
-  return new WorkbenchError("config.unsupported", `${found}: quantised weights are not supported; expected F32, F16 or BF16. Load the model dequantised (model.dequantize()) and save it again`);
+  return new WorkbenchError(
+    "config.unsupported",
+    `${found}: quantised weights are not supported; expected F32, F16 or BF16. Load the model dequantised (model.dequantize()) and save it again`,
+  );
 }

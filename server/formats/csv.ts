@@ -47,11 +47,21 @@ function fieldsOf(record: string, line: number, file: string): string[] {
       if (close === -1) throw neverClosed(file, line);
       fields.push(record.slice(at + 1, close).replaceAll('""', '"'));
       at = close + 1;
-      if (at < record.length && record[at] !== ",") throw malformedLine(file, line, `found ${JSON.stringify(record[at])} after the quote that closes field ${fields.length}; expected a comma, or the quote inside the field doubled`);
+      if (at < record.length && record[at] !== ",")
+        throw malformedLine(
+          file,
+          line,
+          `found ${JSON.stringify(record[at])} after the quote that closes field ${fields.length}; expected a comma, or the quote inside the field doubled`,
+        );
     } else {
       const comma = record.indexOf(",", at);
       const field = record.slice(at, comma === -1 ? record.length : comma);
-      if (field.includes('"')) throw malformedLine(file, line, `found a quote inside field ${fields.length + 1}, which does not begin with one; expected the whole field in quotes and the quote inside it doubled`);
+      if (field.includes('"'))
+        throw malformedLine(
+          file,
+          line,
+          `found a quote inside field ${fields.length + 1}, which does not begin with one; expected the whole field in quotes and the quote inside it doubled`,
+        );
       fields.push(field);
       at += field.length;
     }

@@ -99,7 +99,8 @@ function withMapped<T>(path: string, use: (fd: number, mapped: MappedFile) => T)
     const identity = identityOf(stat);
     let mapped = mappedFiles.get(path);
     if (mapped?.identity !== identity) {
-      if (!stat.isFile() || stat.size === 0) throw new WorkbenchError("file.unreadable", `${path} is ${stat.isFile() ? "empty" : "not a regular file"}; expected a file to map`);
+      if (!stat.isFile() || stat.size === 0)
+        throw new WorkbenchError("file.unreadable", `${path} is ${stat.isFile() ? "empty" : "not a regular file"}; expected a file to map`);
       mapped = { identity, bytes: stat.size, windows: new Map() };
       mappedFiles.set(path, mapped);
     }
@@ -132,7 +133,7 @@ function checkRange(path: string, begin: number, end: number, bytes: number): vo
 
 function readRange(path: string, fd: number, begin: number, end: number): ArrayBuffer {
   const bytes = new Uint8Array(end - begin);
-  for (let done = 0; done < bytes.byteLength; ) {
+  for (let done = 0; done < bytes.byteLength;) {
     const got = readSync(fd, bytes, done, Math.min(readChunkBytes, bytes.byteLength - done), begin + done);
     if (got === 0) throw new WorkbenchError("file.unreadable", `${path} ended at byte ${begin + done} while being read; expected ${end} bytes`);
     done += got;

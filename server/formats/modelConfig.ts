@@ -87,7 +87,8 @@ export function oneOf<const Name extends string>(raw: RawConfig, key: string, wh
   const found = optionalString(raw, key, where) ?? absent;
   const value = required(raw, key, where, found, `one of ${names.join(", ")}`);
   const name = names.find((candidate) => candidate === value);
-  if (name === undefined) throw new WorkbenchError("config.unsupported", `${where}: "${key}" is "${value}", which is not supported; ${didYouMean(value, names)}`);
+  if (name === undefined)
+    throw new WorkbenchError("config.unsupported", `${where}: "${key}" is "${value}", which is not supported; ${didYouMean(value, names)}`);
   return name;
 }
 

@@ -55,7 +55,7 @@ export function translated(pattern: string): { source: string; flags: string } {
   }
   let source = "";
   let isInClass = false;
-  for (let i = 0; i < rest.length; ) {
+  for (let i = 0; i < rest.length;) {
     const char = rest[i]!;
     if (char === "\\") {
       const next = rest[i + 1];
@@ -115,5 +115,9 @@ function translatedEscape(pattern: string, next: string, isInClass: boolean): st
 }
 
 function refused(pattern: string, what: string, cause?: unknown): WorkbenchError {
-  return new WorkbenchError("adapter.unsupported", `regular expression ${JSON.stringify(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`, { cause });
+  return new WorkbenchError(
+    "adapter.unsupported",
+    `regular expression ${JSON.stringify(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
+    { cause },
+  );
 }

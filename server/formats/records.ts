@@ -18,7 +18,11 @@ export type RecordFormat = (typeof recordFormats)[number];
 export function recordFormat(file: string): RecordFormat {
   const found = extname(file).slice(1).toLowerCase();
   const format = recordFormats.find((name) => name === found);
-  if (format === undefined) throw new WorkbenchError("data.unsupported", `${file}: found ${found === "" ? "no extension" : `the extension ".${found}"`}; expected .jsonl, .csv or .txt`);
+  if (format === undefined)
+    throw new WorkbenchError(
+      "data.unsupported",
+      `${file}: found ${found === "" ? "no extension" : `the extension ".${found}"`}; expected .jsonl, .csv or .txt`,
+    );
   return format;
 }
 
@@ -56,7 +60,8 @@ const readers: Record<RecordFormat, Reader> = {
         checkColumns(columns, fields, line, file);
         header = fields;
       } else {
-        if (fields.length !== header.length) throw malformedLine(file, line, `found ${fields.length} field${fields.length === 1 ? "" : "s"}; expected ${header.length}, as the first line has`);
+        if (fields.length !== header.length)
+          throw malformedLine(file, line, `found ${fields.length} field${fields.length === 1 ? "" : "s"}; expected ${header.length}, as the first line has`);
         yield { line, fields: Object.fromEntries(header.map((name, i) => [name, fields[i]!])) };
       }
     }
@@ -65,7 +70,11 @@ const readers: Record<RecordFormat, Reader> = {
   /** Blocks between blank lines if there is any blank line between texts, else lines. */
   *txt(file, columns) {
     const missing = columns.find((name) => name !== "text");
-    if (missing !== undefined) throw new WorkbenchError("data.unsupported", `${file}: found plain text, which has no column ${JSON.stringify(missing)}; expected a .jsonl or .csv file for it, or the task "text"`);
+    if (missing !== undefined)
+      throw new WorkbenchError(
+        "data.unsupported",
+        `${file}: found plain text, which has no column ${JSON.stringify(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
+      );
     if (!hasBlankLine(file)) {
       for (const { number, text } of textLines(file)) yield { line: number, fields: { text } };
       return;

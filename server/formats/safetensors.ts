@@ -43,7 +43,7 @@ export function readHeader(file: string): SafetensorsHeader {
     if (!stat.isFile()) throw new WorkbenchError("file.unreadable", `${file} is not a regular file; expected a .safetensors file`);
     const read = (begin: number, bytes: number): Uint8Array => {
       const into = new Uint8Array(bytes);
-      for (let done = 0; done < bytes; ) {
+      for (let done = 0; done < bytes;) {
         const got = readSync(fd, into, done, bytes - done, begin + done);
         if (got === 0) throw malformed(file, "file", `the end at byte ${begin + done}`, `${bytes} bytes from byte ${begin}`);
         done += got;
@@ -99,7 +99,12 @@ function checkedHeader(file: string, fileBytes: number, read: (begin: number, by
   let expectedBegin = dataBegin;
   for (const entry of inOrder) {
     if (entry.begin !== expectedBegin) {
-      throw malformed(file, `tensor "${entry.name}"`, `begins at data byte ${entry.begin - dataBegin}`, `${expectedBegin - dataBegin}, where the tensor before it ends`);
+      throw malformed(
+        file,
+        `tensor "${entry.name}"`,
+        `begins at data byte ${entry.begin - dataBegin}`,
+        `${expectedBegin - dataBegin}, where the tensor before it ends`,
+      );
     }
     expectedBegin = entry.end;
   }

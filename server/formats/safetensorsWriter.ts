@@ -52,7 +52,7 @@ export function writeSafetensors(file: string, tensors: Iterable<WritableTensor>
 const writeChunkBytes = 2 ** 30;
 
 function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.byteLength; ) {
+  for (let done = 0; done < bytes.byteLength;) {
     done += writeSync(fd, bytes, done, Math.min(writeChunkBytes, bytes.byteLength - done));
   }
 }
@@ -95,7 +95,10 @@ function encoded({ name, dtype, shape, data, bytes }: Planned): Uint8Array {
   const values = typeof data === "function" ? data() : data;
   const typed = encodedValues(values, dtype);
   if (typed === undefined || typed.byteLength !== bytes) {
-    throw new WorkbenchError("internal", `internal: tensor "${name}" has ${values.length} values in a ${values.constructor.name}; expected ${dtype} [${shape.join(", ")}]`);
+    throw new WorkbenchError(
+      "internal",
+      `internal: tensor "${name}" has ${values.length} values in a ${values.constructor.name}; expected ${dtype} [${shape.join(", ")}]`,
+    );
   }
   return new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
 }
@@ -103,10 +106,14 @@ function encoded({ name, dtype, shape, data, bytes }: Planned): Uint8Array {
 function encodedValues(values: WritableData, dtype: Planned["dtype"]): Float32Array | Int32Array | Uint16Array | BigInt64Array | undefined {
   if (values instanceof Float32Array) {
     switch (dtype) {
-      case "F32": return values;
-      case "BF16": return bf16FromFloats(values);
-      case "F16": return f16FromFloats(values);
-      default: return undefined;
+      case "F32":
+        return values;
+      case "BF16":
+        return bf16FromFloats(values);
+      case "F16":
+        return f16FromFloats(values);
+      default:
+        return undefined;
     }
   }
   if (dtype === "I32") return values;

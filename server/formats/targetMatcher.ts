@@ -64,7 +64,8 @@ function isInLayers({ layersToTransform, layersPattern }: TargetConfig, modulePa
 
 /** The first index in the path, not the last: "…layers.1.experts.0…" is layer 1. */
 function layerIndex(layersPattern: readonly string[], modulePath: string): number | undefined {
-  const patterns = layersPattern.length === 0 ? [".*?\\.[^.]*\\.(?P<idx>\\d+)\\."] : layersPattern.map((pattern) => `(?:^|.*?\\.)${pattern}\\.(?P<idx>\\d+)\\.`);
+  const patterns =
+    layersPattern.length === 0 ? [".*?\\.[^.]*\\.(?P<idx>\\d+)\\."] : layersPattern.map((pattern) => `(?:^|.*?\\.)${pattern}\\.(?P<idx>\\d+)\\.`);
   for (const pattern of patterns) {
     const index = pythonMatch(pattern, modulePath)?.groups?.["idx"];
     if (index !== undefined) return Number(index);

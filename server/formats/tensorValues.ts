@@ -25,7 +25,10 @@ export function floatValues(entry: TensorEntry, { cache = false, into }: { cache
 export function floatRange(entry: TensorEntry, rowStart: number, rowEnd: number): Float32Array {
   const rows = entry.shape[0] ?? 1;
   if (!(Number.isInteger(rowStart) && Number.isInteger(rowEnd) && 0 <= rowStart && rowStart <= rowEnd && rowEnd <= rows)) {
-    throw new WorkbenchError("internal", `internal: rows ${rowStart} to ${rowEnd} of tensor "${entry.name}" [${entry.shape.join(", ")}]; expected a range inside 0 to ${rows}`);
+    throw new WorkbenchError(
+      "internal",
+      `internal: rows ${rowStart} to ${rowEnd} of tensor "${entry.name}" [${entry.shape.join(", ")}]; expected a range inside 0 to ${rows}`,
+    );
   }
   const rowBytes = rows === 0 ? 0 : (entry.end - entry.begin) / rows;
   return floats(entry, entry.begin + rowStart * rowBytes, entry.begin + rowEnd * rowBytes);

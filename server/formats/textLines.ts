@@ -58,7 +58,8 @@ function* allLines(file: string): Generator<TextLine> {
         start = end + 1;
       }
       rest = read.subarray(start);
-      if (rest.length > maxRecordBytes) throw malformedLine(file, number + 1, `found more than ${maxRecordBytes} bytes without a line end; expected one example or less on a line`);
+      if (rest.length > maxRecordBytes)
+        throw malformedLine(file, number + 1, `found more than ${maxRecordBytes} bytes without a line end; expected one example or less on a line`);
       if (isLast) {
         if (rest.length > 0) yield lineOf(rest, ++number, file);
         return;

@@ -40,7 +40,7 @@ function byteLevelText(piece: string): string {
 function textOfBytes(bytes: Uint8Array): string {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   let text = "";
-  for (let i = 0; i < bytes.length; ) {
+  for (let i = 0; i < bytes.length;) {
     const length = characterLength(bytes[i]!);
     try {
       text += decoder.decode(bytes.subarray(i, i + length));

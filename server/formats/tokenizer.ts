@@ -47,7 +47,8 @@ export function openTokenizer(dir: string): Tokenizer {
   const file = join(dir, "tokenizer.json");
   const raw = readJson(file, { maxBytes: maxTokenizerBytes, code: "tokenizer.malformed" });
   const parsed = tokenizerJson.safeParse(raw);
-  if (!parsed.success) throw new WorkbenchError("tokenizer.malformed", `${file}: ${z.prettifyError(parsed.error)}; expected a tokenizer.json of the tokenizers library`);
+  if (!parsed.success)
+    throw new WorkbenchError("tokenizer.malformed", `${file}: ${z.prettifyError(parsed.error)}; expected a tokenizer.json of the tokenizers library`);
   checkMerges(file, parsed.data.model);
   const settings = optionalJson(join(dir, "tokenizer_config.json"));
 
@@ -56,7 +57,11 @@ export function openTokenizer(dir: string): Tokenizer {
   try {
     inner = new HuggingFaceTokenizer({ ...parsed.data, model: { ...parsed.data.model, type } }, settings);
   } catch (cause) {
-    throw new WorkbenchError("tokenizer.malformed", `${file}: ${cause instanceof Error ? cause.message : String(cause)}; expected a tokenizer that @huggingface/tokenizers can run`, { cause });
+    throw new WorkbenchError(
+      "tokenizer.malformed",
+      `${file}: ${cause instanceof Error ? cause.message : String(cause)}; expected a tokenizer that @huggingface/tokenizers can run`,
+      { cause },
+    );
   }
   let vocabSize = 0;
   for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
@@ -107,7 +112,8 @@ type ModelJson = z.output<typeof tokenizerJson>["model"];
 /** Files from before 2020 have no type, and the library would take the words themselves for tokens. */
 function modelType(file: string, { type, vocab, merges }: ModelJson): string {
   const found = type ?? (Array.isArray(vocab) ? "Unigram" : merges ? "BPE" : null);
-  if (found === null) throw new WorkbenchError("tokenizer.malformed", `${file}: the model has no type and no merges; expected BPE, Unigram, WordPiece or WordLevel`);
+  if (found === null)
+    throw new WorkbenchError("tokenizer.malformed", `${file}: the model has no type and no merges; expected BPE, Unigram, WordPiece or WordLevel`);
   return found;
 }
 

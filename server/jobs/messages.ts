@@ -42,7 +42,8 @@ export interface TaskError {
   readonly stack: string | undefined;
 }
 
-export type ToWorker = { readonly type: "start"; readonly taskId: number; readonly task: Task } | { readonly type: "cancel" | "pause"; readonly taskId: number };
+export type ToWorker =
+  { readonly type: "start"; readonly taskId: number; readonly task: Task } | { readonly type: "cancel" | "pause"; readonly taskId: number };
 export type FromWorker =
   | { readonly type: "event"; readonly taskId: number; readonly event: ProbeEvent }
   | { readonly type: "done"; readonly taskId: number; readonly output: unknown }

@@ -14,7 +14,11 @@ export async function provenanceHashes(request: SubjectRequest): Promise<Record<
     const names = await readdir(folder).catch(() => []);
     for (const name of names.toSorted()) {
       const path = join(folder, name);
-      const bytes = configNames.has(name) ? await readFile(path).catch(() => null) : name.endsWith(".safetensors") ? await headerBytes(path).catch(() => null) : null;
+      const bytes = configNames.has(name)
+        ? await readFile(path).catch(() => null)
+        : name.endsWith(".safetensors")
+          ? await headerBytes(path).catch(() => null)
+          : null;
       if (bytes) hashes[path] = createHash("sha256").update(bytes).digest("hex");
     }
   }

@@ -67,7 +67,19 @@ export class RunBoard {
   async submit(request: RunRequest): Promise<RunRecord> {
     const createdAt = new Date().toISOString();
     const id = `${createdAt.replaceAll(/[-:]/g, "").replace("T", "-").slice(0, 15)}-${request.probe}-${randomBytes(3).toString("hex")}`;
-    const record: RunRecord = { id, request, state: "queued", createdAt, startedAt: null, endedAt: null, progress: null, error: null, provenance: null, resumable: false, checkpoints: [] };
+    const record: RunRecord = {
+      id,
+      request,
+      state: "queued",
+      createdAt,
+      startedAt: null,
+      endedAt: null,
+      progress: null,
+      error: null,
+      provenance: null,
+      resumable: false,
+      checkpoints: [],
+    };
     await this.#options.store.create(record);
     this.#hold(record, new RunFeed())();
     return record;
@@ -80,7 +92,8 @@ export class RunBoard {
   pause(id: string): RunRecord {
     const record = this.record(id);
     this.checkTrains(record);
-    if (record.state === "queued" && record.checkpoints.length === 0) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has not started and has nothing to go on from; cancel it instead`);
+    if (record.state === "queued" && record.checkpoints.length === 0)
+      throw new WorkbenchError("training.noCheckpoint", `run "${id}" has not started and has nothing to go on from; cancel it instead`);
     this.#live.get(id)?.pause.abort();
     return record;
   }
@@ -182,7 +195,8 @@ export class RunBoard {
 
   /** @throws "run.notTraining" */
   checkTrains({ id, request }: RunRecord): void {
-    if (!this.#options.trains(request.probe)) throw new WorkbenchError("run.notTraining", `run "${id}" is of the probe ${request.probe}; expected a training run`);
+    if (!this.#options.trains(request.probe))
+      throw new WorkbenchError("run.notTraining", `run "${id}" is of the probe ${request.probe}; expected a training run`);
   }
 
   /** Takes the run's place among the live ones. @returns starts it */
@@ -200,7 +214,6 @@ export class RunBoard {
     };
   }
 
-
   async #run(queued: RunRecord, live: LiveRun): Promise<void> {
     const { id, request } = queued;
     let started = performance.now();
@@ -208,29 +221,32 @@ export class RunBoard {
     let broken: unknown;
     try {
       const folder = this.#trains(id) ? this.#options.store.folderOf(id) : null;
-      const outcome = await this.#options.jobs.execute({ kind: "run", input: { request, folder } }, {
-        signal: live.controller.signal,
-        pause: live.pause.signal,
-        onStart: () => {
-          started = performance.now();
-          this.#change({ ...this.record(id), state: "running", startedAt: new Date().toISOString() });
+      const outcome = await this.#options.jobs.execute(
+        { kind: "run", input: { request, folder } },
+        {
+          signal: live.controller.signal,
+          pause: live.pause.signal,
+          onStart: () => {
+            started = performance.now();
+            this.#change({ ...this.record(id), state: "running", startedAt: new Date().toISOString() });
+          },
+          onEvent: (event) => {
+            if (broken !== undefined) return;
+            try {
+              live.feed.push(event);
+            } catch (error) {
+              broken = error;
+              live.controller.abort();
+              return;
+            }
+            if (event.type !== "progress") return;
+            this.#records.set(id, { ...this.record(id), progress: live.feed.result.progress });
+            if (performance.now() - lastProgress < progressRecordEveryMs) return;
+            lastProgress = performance.now();
+            this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
+          },
         },
-        onEvent: (event) => {
-          if (broken !== undefined) return;
-          try {
-            live.feed.push(event);
-          } catch (error) {
-            broken = error;
-            live.controller.abort();
-            return;
-          }
-          if (event.type !== "progress") return;
-          this.#records.set(id, { ...this.record(id), progress: live.feed.result.progress });
-          if (performance.now() - lastProgress < progressRecordEveryMs) return;
-          lastProgress = performance.now();
-          this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
-        },
-      });
+      );
       if (broken !== undefined) throw broken instanceof Error ? broken : new Error(String(broken));
       await this.#end(id, live, { state: outcome.isPaused ? "paused" : "done", error: null }, outcome, performance.now() - started);
     } catch (thrown) {
@@ -250,15 +266,24 @@ export class RunBoard {
     const about = outcome && provenance(this.#options.version, before.request, outcome, durationMs + (before.provenance?.durationMs ?? 0));
     const checkpoints = this.checkpoints(id);
     let record: RunRecord = {
-      ...before, ...ending, endedAt: new Date().toISOString(), progress: live.feed.result.progress, provenance: about ?? before.provenance,
-      checkpoints, resumable: ending.state !== "done" && checkpoints.length > 0,
+      ...before,
+      ...ending,
+      endedAt: new Date().toISOString(),
+      progress: live.feed.result.progress,
+      provenance: about ?? before.provenance,
+      checkpoints,
+      resumable: ending.state !== "done" && checkpoints.length > 0,
     };
     live.feed.flush();
     try {
       await this.#options.store.finish(record, live.feed.result, environment(about));
     } catch (thrown) {
       const requestId = this.#options.logError(thrown, { run: id });
-      record = { ...record, state: "failed", error: { code: "internal", message: `the result could not be written to ${this.#options.store.folder}: ${taskError(thrown).message}`, requestId } };
+      record = {
+        ...record,
+        state: "failed",
+        error: { code: "internal", message: `the result could not be written to ${this.#options.store.folder}: ${taskError(thrown).message}`, requestId },
+      };
     }
     this.#live.delete(id);
     this.#change(record);

@@ -37,7 +37,11 @@ export class RunLock {
         rmSync(path, { force: true });
         continue;
       }
-      if (performance.now() > end) throw new WorkbenchError("run.notFinished", `${folder} is being written by process ${pid}; expected it to have ended (if it is no run of yours, delete ${path})`);
+      if (performance.now() > end)
+        throw new WorkbenchError(
+          "run.notFinished",
+          `${folder} is being written by process ${pid}; expected it to have ended (if it is no run of yours, delete ${path})`,
+        );
       await delay(askEveryMs);
     }
   }

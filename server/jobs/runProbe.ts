@@ -22,7 +22,14 @@ const longestWithoutTurnMs = 8;
 const progressEveryMs = 15;
 
 /** @throws "job.cancelled" when the signal aborts, and whatever the probe throws */
-export async function runProbe(probe: Probe, subject: Subject, params: unknown, signal: AbortSignal, emit: (event: ProbeEvent) => void, workspace?: Workspace): Promise<void> {
+export async function runProbe(
+  probe: Probe,
+  subject: Subject,
+  params: unknown,
+  signal: AbortSignal,
+  emit: (event: ProbeEvent) => void,
+  workspace?: Workspace,
+): Promise<void> {
   let lastTurn = performance.now();
   let lastProgress = -Infinity;
   for await (const event of probe.run(subject, params, signal, workspace)) {

@@ -95,7 +95,10 @@ export class RunStore {
   }
 
   async #recover(id: string): Promise<RunRecord | null> {
-    const read = (name: string) => readFile(join(this.folder, id, name), "utf8").then((text): unknown => JSON.parse(text)).catch(() => null);
+    const read = (name: string) =>
+      readFile(join(this.folder, id, name), "utf8")
+        .then((text): unknown => JSON.parse(text))
+        .catch(() => null);
     const stored = resultFile.safeParse(await read("result.json"));
     if (stored.success && stored.data.record.id === id) return { ...withoutCheckpoints, ...(stored.data.record as RunRecord & typeof stored.data.record) };
     const request = requestFile.safeParse(await read("request.json"));
@@ -106,7 +109,13 @@ export class RunStore {
     const result = last === undefined ? emptyResult : checkpointResult(checkpointDir(this.folderOf(id), last));
     const record: RunRecord =
       last === undefined
-        ? { ...ended, ...withoutCheckpoints, state: "failed", progress: null, error: { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" } }
+        ? {
+            ...ended,
+            ...withoutCheckpoints,
+            state: "failed",
+            progress: null,
+            error: { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" },
+          }
         : { ...ended, state: "paused", progress: result.progress, error: null, resumable: true, checkpoints };
     await this.finish(record, result, {});
     return record;

@@ -36,7 +36,8 @@ export function runScalars(result: ProbeResult): Scalars {
   }
   for (const figure of result.figures) {
     if (figure.kind !== "lines") continue;
-    for (const { id, values, x } of figure.series) add(values.at || values.column !== undefined ? `${values.array}/${id}` : values.array, x ?? figure.x.values, values);
+    for (const { id, values, x } of figure.series)
+      add(values.at || values.column !== undefined ? `${values.array}/${id}` : values.array, x ?? figure.x.values, values);
   }
   const sorted = [...rows].toSorted(([a], [b]) => a - b).map(([step, values]) => ({ step, values }));
   return { names: [...names], rows: sorted };

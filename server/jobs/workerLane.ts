@@ -63,7 +63,9 @@ export class WorkerLane {
         return;
       }
       if (this.#waiting.length >= this.#options.maxWaiting) {
-        reject(new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`));
+        reject(
+          new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`),
+        );
         return;
       }
       const waiting: Waiting = { ...hooks, taskId: this.#nextId++, task, resolve: resolve as (output: unknown) => void, reject };
@@ -133,10 +135,17 @@ export class WorkerLane {
     });
     const onEnd = (why: string): void => {
       if (this.#worker !== worker) return;
-      this.#died(new WorkbenchError("job.workerDied", `the worker process died while it ran this job (${cause || why}); the server goes on and the next job gets a new one`));
+      this.#died(
+        new WorkbenchError(
+          "job.workerDied",
+          `the worker process died while it ran this job (${cause || why}); the server goes on and the next job gets a new one`,
+        ),
+      );
     };
     worker.on("error", (error) => onEnd(error.message));
-    worker.on("exit", (code, signal) => onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}, as when memory runs out`));
+    worker.on("exit", (code, signal) =>
+      onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}, as when memory runs out`),
+    );
     setHold(worker, this.#running !== null);
   }
 

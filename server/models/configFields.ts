@@ -46,7 +46,10 @@ export class ConfigFields {
     const value = this.value(key) ?? fallback;
     const known = activations.find((name) => name === value);
     if (!known) {
-      throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; supported: ${activations.join(", ")} (${didYouMean(String(value), activations)})`);
+      throw new WorkbenchError(
+        "config.unsupported",
+        `${this.where}: ${key} is ${JSON.stringify(value)}; supported: ${activations.join(", ")} (${didYouMean(String(value), activations)})`,
+      );
     }
     return known;
   }
@@ -54,7 +57,8 @@ export class ConfigFields {
   /** Refuses a setting that changes the forward pass in a way that is not implemented. */
   mustBe(key: string, expected: unknown, fallback: unknown = expected): void {
     const value = this.raw[key] ?? fallback;
-    if (value !== expected) throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; only ${JSON.stringify(expected)} is supported`);
+    if (value !== expected)
+      throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; only ${JSON.stringify(expected)} is supported`);
   }
 
   private malformed(key: string, found: unknown, expected: string): never {

@@ -32,7 +32,10 @@ export const gpt2: Family = {
       normEps: fields.positive("layer_norm_epsilon", 1e-5),
       activation: fields.activation("activation_function", "gelu_new"),
       tiedHead: fields.flag("tie_word_embeddings", true),
-      attnScale: attentionScales(nLayers, dHead, { scaled: fields.flag("scale_attn_weights", true), byInverseLayer: fields.flag("scale_attn_by_inverse_layer_idx", false) }),
+      attnScale: attentionScales(nLayers, dHead, {
+        scaled: fields.flag("scale_attn_weights", true),
+        byInverseLayer: fields.flag("scale_attn_by_inverse_layer_idx", false),
+      }),
       slidingWindow: Array.from({ length: nLayers }, () => null),
       rope: null,
       bias: { qkv: true, o: true, mlp: true },
@@ -84,7 +87,12 @@ export const gpt2: Family = {
       case "embed":
         return [{ name: "embed", dIn: dVocab, dOut: d, weight: "W_E", bias: null, stored: "inOut", modulePath: "wte" }];
       case "block":
-        return [conv("attn.qkv", "qkv", d, 3 * d, "attn.c_attn"), conv("attn.o", "O", d, d, "attn.c_proj"), conv("mlp.in", "in", d, dMlp, "mlp.c_fc"), conv("mlp.out", "out", dMlp, d, "mlp.c_proj")];
+        return [
+          conv("attn.qkv", "qkv", d, 3 * d, "attn.c_attn"),
+          conv("attn.o", "O", d, d, "attn.c_proj"),
+          conv("mlp.in", "in", d, dMlp, "mlp.c_fc"),
+          conv("mlp.out", "out", dMlp, d, "mlp.c_proj"),
+        ];
       case "unembed":
         return [{ name: "unembed", dIn: d, dOut: dVocab, weight: "W_U", bias: null, stored: "outIn", modulePath: "/lm_head" }];
     }

@@ -112,4 +112,3 @@ export function attentionScales(nLayers: number, dHead: number, options: { scale
   const base = options.scaled === false ? 1 : 1 / Math.sqrt(dHead);
   return Array.from({ length: nLayers }, (_, layer) => (options.byInverseLayer ? base / (layer + 1) : base));
 }
-

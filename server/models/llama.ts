@@ -9,10 +9,20 @@ import { parseRope } from "./rope.ts";
 
 /** Where the relatives differ, as far as the forward pass can tell. */
 const relatives = {
-  llama: { name: "Llama", qkNorm: false, qkvBias: (f: ConfigFields) => f.flag("attention_bias", false), oBias: (f: ConfigFields) => f.flag("attention_bias", false) },
+  llama: {
+    name: "Llama",
+    qkNorm: false,
+    qkvBias: (f: ConfigFields) => f.flag("attention_bias", false),
+    oBias: (f: ConfigFields) => f.flag("attention_bias", false),
+  },
   mistral: { name: "Mistral", qkNorm: false, qkvBias: () => false, oBias: () => false },
   qwen2: { name: "Qwen2", qkNorm: false, qkvBias: () => true, oBias: () => false },
-  qwen3: { name: "Qwen3", qkNorm: true, qkvBias: (f: ConfigFields) => f.flag("attention_bias", false), oBias: (f: ConfigFields) => f.flag("attention_bias", false) },
+  qwen3: {
+    name: "Qwen3",
+    qkNorm: true,
+    qkvBias: (f: ConfigFields) => f.flag("attention_bias", false),
+    oBias: (f: ConfigFields) => f.flag("attention_bias", false),
+  },
 } as const;
 type Relative = keyof typeof relatives;
 
@@ -26,7 +36,12 @@ function family(modelType: Relative): Family {
     parseConfig: (raw, where) => parseConfig(modelType, raw, where),
     params,
     sites,
-    hooks: (config, stage) => (stage === "block" ? [...blockHooks, ...llamaHooks(config)] : stage === "embed" ? [{ name: "hook_embed", axes: ["batch", "pos", "dModel"] }] : unembedHooks),
+    hooks: (config, stage) =>
+      stage === "block"
+        ? [...blockHooks, ...llamaHooks(config)]
+        : stage === "embed"
+          ? [{ name: "hook_embed", axes: ["batch", "pos", "dModel"] }]
+          : unembedHooks,
     embed: (frame, tokens) => frame.hook("hook_embed", frame.lookup("embed", tokens)),
     block,
     unembed: (frame, resid) => frame.linear("unembed", rmsNorm(frame, "ln_final", resid)),
@@ -40,7 +55,8 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
   const nHeads = fields.count("num_attention_heads");
   const nKvHeads = fields.count("num_key_value_heads", modelType === "mistral" ? 8 : modelType === "llama" ? nHeads : 32);
   const nLayers = fields.count("num_hidden_layers");
-  if (nHeads % nKvHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
+  if (nHeads % nKvHeads !== 0)
+    throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
   const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : Math.floor(dModel / nHeads));
   if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
   const maxPositions = fields.count("max_position_embeddings");
@@ -120,7 +136,15 @@ function blockSites(config: ModelConfig, layer: number): SiteSpec[] {
   const { dModel: d, dMlp, nHeads, nKvHeads, dHead, bias } = config;
   const site = (name: string, letter: string, dIn: number, dOut: number, hasBias: boolean, path: string): SiteSpec => {
     const part = name.split(".")[0]!;
-    return { name, dIn, dOut, weight: `${part}.W_${letter}`, bias: hasBias ? `${part}.b_${letter}` : null, stored: "outIn", modulePath: `layers.${layer}.${path}` };
+    return {
+      name,
+      dIn,
+      dOut,
+      weight: `${part}.W_${letter}`,
+      bias: hasBias ? `${part}.b_${letter}` : null,
+      stored: "outIn",
+      modulePath: `layers.${layer}.${path}`,
+    };
   };
   return [
     site("attn.q", "Q", d, nHeads * dHead, bias.qkv, "self_attn.q_proj"),
@@ -140,7 +164,10 @@ function llamaHooks(config: ModelConfig): readonly HookSpec[] {
     { name: "mlp.hook_pre_linear", axes: ["batch", "pos", "dMlp"] },
   ];
   if (config.qkNorm) {
-    hooks.push({ name: "attn.hook_q_normed", axes: ["batch", "head", "pos", "dHead"] }, { name: "attn.hook_k_normed", axes: ["batch", "kvHead", "pos", "dHead"] });
+    hooks.push(
+      { name: "attn.hook_q_normed", axes: ["batch", "head", "pos", "dHead"] },
+      { name: "attn.hook_k_normed", axes: ["batch", "kvHead", "pos", "dHead"] },
+    );
   }
   return hooks;
 }

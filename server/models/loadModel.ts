@@ -110,6 +110,9 @@ function refuseUnknown(family: Family, config: ModelConfig, prefix: string, unus
     return !family.ignoredKeys.some((pattern) => pattern.test(bare));
   });
   if (unknown.length > 0) {
-    throw new WorkbenchError("config.unsupported", `${path}: ${unknown.length} tensors are not part of ${family.name} as config.json describes it: ${unknown.slice(0, 4).join(", ")}${unknown.length > 4 ? ", …" : ""}`);
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${path}: ${unknown.length} tensors are not part of ${family.name} as config.json describes it: ${unknown.slice(0, 4).join(", ")}${unknown.length > 4 ? ", …" : ""}`,
+    );
   }
 }

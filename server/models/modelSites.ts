@@ -19,7 +19,9 @@ export function fullName(stage: Stage, layer: number, local: string): string {
 
 export function modelSites(family: Family, config: ModelConfig): ModelSite[] {
   return stages.flatMap((stage) =>
-    layersOf(config, stage).flatMap((layer) => family.sites(config, stage, layer).map((site) => ({ ...site, stage, layer, fullName: fullName(stage, layer, site.name) }))),
+    layersOf(config, stage).flatMap((layer) =>
+      family.sites(config, stage, layer).map((site) => ({ ...site, stage, layer, fullName: fullName(stage, layer, site.name) })),
+    ),
   );
 }
 

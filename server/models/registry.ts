@@ -10,6 +10,10 @@ export const families = { gpt2, llama, mistral, qwen2, qwen3 } satisfies Record<
 /** @throws "model.unknownFamily" listing near names */
 export function familyOf(modelType: string, where: string): Family {
   const found = Object.entries(families).find(([name]) => name === modelType);
-  if (!found) throw new WorkbenchError("model.unknownFamily", `${where}: model_type "${modelType}" is not supported; supported: ${Object.keys(families).join(", ")} (${didYouMean(modelType, Object.keys(families))})`);
+  if (!found)
+    throw new WorkbenchError(
+      "model.unknownFamily",
+      `${where}: model_type "${modelType}" is not supported; supported: ${Object.keys(families).join(", ")} (${didYouMean(modelType, Object.keys(families))})`,
+    );
   return found[1];
 }

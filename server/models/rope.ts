@@ -22,12 +22,16 @@ export function parseRope(raw: Readonly<Record<string, unknown>>, dHead: number,
   const scaling = asRecord(raw["rope_parameters"] ?? raw["rope_scaling"] ?? {}, `${where}: rope_scaling`);
   const type = scaling["rope_type"] ?? scaling["type"] ?? "default";
   if (!isRopeType(type)) {
-    throw new WorkbenchError("config.unsupported", `${where}: rope type ${JSON.stringify(type)} is not supported; expected one of ${ropeTypes.join(", ")} (${didYouMean(String(type), ropeTypes)})`);
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${where}: rope type ${JSON.stringify(type)} is not supported; expected one of ${ropeTypes.join(", ")} (${didYouMean(String(type), ropeTypes)})`,
+    );
   }
   const partial = scaling["partial_rotary_factor"] ?? raw["partial_rotary_factor"] ?? 1;
   if (partial !== 1) throw new WorkbenchError("config.unsupported", `${where}: partial_rotary_factor is ${String(partial)}; only 1 is supported`);
   const theta = scaling["rope_theta"] ?? raw["rope_theta"] ?? 10_000;
-  if (typeof theta !== "number" || !(theta > 0)) throw new WorkbenchError("config.malformed", `${where}: rope_theta is ${JSON.stringify(theta)}; expected a positive number`);
+  if (typeof theta !== "number" || !(theta > 0))
+    throw new WorkbenchError("config.malformed", `${where}: rope_theta is ${JSON.stringify(theta)}; expected a positive number`);
   const rope = { type, theta, dHead, maxPositions, scaling };
   inverseFrequencies(rope, 1); // reads every parameter the kind needs, so that a missing one is found at opening
   return rope;
@@ -137,11 +141,13 @@ function requiredNumber(rope: RopeConfig, key: string): number {
 function optionalNumber(rope: RopeConfig, key: string): number | undefined {
   const value = rope.scaling[key];
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new WorkbenchError("config.malformed", `config.json: rope "${key}" is ${JSON.stringify(value)}; expected a number`);
+  if (typeof value !== "number" || !Number.isFinite(value))
+    throw new WorkbenchError("config.malformed", `config.json: rope "${key}" is ${JSON.stringify(value)}; expected a number`);
   return value;
 }
 
 function asRecord(value: unknown, where: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new WorkbenchError("config.malformed", `${where} is ${JSON.stringify(value)}; expected an object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new WorkbenchError("config.malformed", `${where} is ${JSON.stringify(value)}; expected an object`);
   return Object.fromEntries(Object.entries(value));
 }

@@ -27,4 +27,13 @@ export function renderFigureFile(asked: FigureRequest): FigureFile {
 }
 
 const svg = ({ figure, arrays, theme, width, metric, step, look, panel, adapters, metadata }: FigureRequest): string =>
-  renderFigureSvg(figure, arrays, { theme, width, metric, step, look, panel, adapters, metadata: { command: metadata, ...(step === undefined ? {} : { step: String(step) }) } });
+  renderFigureSvg(figure, arrays, {
+    theme,
+    width,
+    metric,
+    step,
+    look,
+    panel,
+    adapters,
+    metadata: { command: metadata, ...(step === undefined ? {} : { step: String(step) }) },
+  });

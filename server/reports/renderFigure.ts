@@ -31,7 +31,16 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
   const theme = themes[options.theme];
   const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
   const svg = document.documentElement as unknown as SVGSVGElement;
-  drawFigure(svg, figure, arrays, { width: options.width ?? printWidths.page, theme, preset: "print", metric: options.metric, step: options.step, look: options.look, panel: options.panel, adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme) });
+  drawFigure(svg, figure, arrays, {
+    width: options.width ?? printWidths.page,
+    theme,
+    preset: "print",
+    metric: options.metric,
+    step: options.step,
+    look: options.look,
+    panel: options.panel,
+    adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme),
+  });
   const element = (name: string, text: string) => {
     const node = document.createElement(name);
     node.textContent = text;
@@ -49,14 +58,24 @@ const forRasteriser = (svg: string): string =>
     .replace(/<style>.*?<\/style>/s, "")
     .replaceAll('image-rendering="pixelated"', 'image-rendering="optimizeSpeed"')
     .replace(/<tspan ([^>]*font-weight="400")/g, '<tspan font-family="Inter" $1')
-    .replace(/<text [^>]*font-weight="600"[^>]*>/g, (tag) => (tag.includes('font-family="JetBrains Mono') ? tag.replace('font-family="JetBrains Mono', 'font-family="JetBrains Mono SemiBold') : tag.replace("<text ", '<text font-family="Inter SemiBold" ')));
+    .replace(/<text [^>]*font-weight="600"[^>]*>/g, (tag) =>
+      tag.includes('font-family="JetBrains Mono')
+        ? tag.replace('font-family="JetBrains Mono', 'font-family="JetBrains Mono SemiBold')
+        : tag.replace("<text ", '<text font-family="Inter SemiBold" '),
+    );
 
 /** @param scale pixels of the PNG for each CSS pixel; 3 is 288 dots an inch */
 export function renderFigurePng(svg: string, scale: number): Uint8Array {
   const text = svg.replace(/<style>.*?<\/style>|<metadata>.*?<\/metadata>/gs, "").replace(/href="data:[^"]*"/g, "");
   return new Resvg(forRasteriser(svg), {
     fitTo: { mode: "zoom", value: scale },
-    font: { fontFiles: fontFiles(), loadSystemFonts: !isBundled(text), defaultFontFamily: "Inter", sansSerifFamily: "Inter", monospaceFamily: "JetBrains Mono" },
+    font: {
+      fontFiles: fontFiles(),
+      loadSystemFonts: !isBundled(text),
+      defaultFontFamily: "Inter",
+      sansSerifFamily: "Inter",
+      monospaceFamily: "JetBrains Mono",
+    },
   })
     .render()
     .asPng();

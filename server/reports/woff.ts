@@ -15,7 +15,8 @@ const woffSignature = 0x774f4646;
  * @see W3C WOFF File Format 1.0, sections 3 to 5
  */
 export function sfntFromWoff(woff: Buffer, where: string): Buffer {
-  if (woff.length < 44 || woff.readUInt32BE(0) !== woffSignature) throw new WorkbenchError("file.unreadable", `${where} does not begin with "wOFF"; expected a WOFF 1.0 font`);
+  if (woff.length < 44 || woff.readUInt32BE(0) !== woffSignature)
+    throw new WorkbenchError("file.unreadable", `${where} does not begin with "wOFF"; expected a WOFF 1.0 font`);
   const count = woff.readUInt16BE(12);
   const tables = Array.from({ length: count }, (_, index) => {
     const entry = 44 + 20 * index;

@@ -17,8 +17,10 @@ export function wireError(thrown: unknown, requestId: string): WireError {
 /** What Express and its body parser throw for a request that is not well formed. */
 function bodyRefusal(thrown: unknown): { code: ErrorCode; message: string } | null {
   if (!(thrown instanceof Error) || !("status" in thrown) || typeof thrown.status !== "number" || thrown.status >= 500) return null;
-  if ("type" in thrown && thrown.type === "entity.too.large") return { code: "request.tooLarge", message: "the request body is larger than 1 MB; expected less" };
-  if ("type" in thrown && thrown.type === "entity.parse.failed") return { code: "request.malformed", message: `the request body is not JSON: ${thrown.message}` };
+  if ("type" in thrown && thrown.type === "entity.too.large")
+    return { code: "request.tooLarge", message: "the request body is larger than 1 MB; expected less" };
+  if ("type" in thrown && thrown.type === "entity.parse.failed")
+    return { code: "request.malformed", message: `the request body is not JSON: ${thrown.message}` };
   if (thrown.status === 404) return { code: "file.notFound", message: "no such file" };
   return { code: "request.malformed", message: thrown.message };
 }

@@ -32,7 +32,8 @@ export function createGuard({ host, allowedHosts = [], token }: GuardOptions) {
     const name = hostName(request.headers.host);
     // An address literal cannot be rebound; on an open bind it is how other machines call this one.
     const isAllowed = name !== null && (isLoopback(name) || names.has(name) || (isOpen && isIP(name.replace(/^\[|\]$/g, "")) !== 0));
-    if (!isAllowed) throw new WorkbenchError("request.wrongHost", `Host is ${quoted(request.headers.host)}; expected localhost, 127.0.0.1 or a name given with --allow-host`);
+    if (!isAllowed)
+      throw new WorkbenchError("request.wrongHost", `Host is ${quoted(request.headers.host)}; expected localhost, 127.0.0.1 or a name given with --allow-host`);
   }
 
   /** @throws "request.wrongOrigin" */

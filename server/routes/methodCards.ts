@@ -18,7 +18,12 @@ const full: TrainingMethodCard = {
 export function methodCards(): TrainingMethodCard[] {
   const table: Readonly<Record<string, TrainingMethod>> = trainings;
   const adapters = Object.entries(table).map(([name, { title, summary, source, exactness, isReconstructed, schema }]) => ({
-    name, title, summary, source, exactness, isReconstructed,
+    name,
+    title,
+    summary,
+    source,
+    exactness,
+    isReconstructed,
     options: z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }),
   }));
   return [...adapters, full];

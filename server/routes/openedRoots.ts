@@ -58,7 +58,10 @@ export class OpenedRoots {
   }
 
   #outside(path: string): WorkbenchError {
-    return new WorkbenchError("file.outsideRoots", `${path} is outside the opened folders (${this.folders.join(", ")}); to open it, start with --root ${dirname(path)}`);
+    return new WorkbenchError(
+      "file.outsideRoots",
+      `${path} is outside the opened folders (${this.folders.join(", ")}); to open it, start with --root ${dirname(path)}`,
+    );
   }
 }
 

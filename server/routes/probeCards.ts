@@ -5,7 +5,12 @@ import type { ProbeCard } from "../wire.ts";
 
 export function probeCards(probes: ProbeTable): ProbeCard[] {
   return Object.entries(probes).map(([name, { title, summary, source, needs, adapters, params }]) => ({
-    name, title, summary, source, needs, adapters,
+    name,
+    title,
+    summary,
+    source,
+    needs,
+    adapters,
     params: z.toJSONSchema(params, { io: "input", unrepresentable: "any" }),
   }));
 }

@@ -33,7 +33,10 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
   });
   router.get("/runs/:id/arrays.safetensors", async (request, response) => {
     const bytes = await board.arrays(request.params.id);
-    response.type("application/octet-stream").attachment("arrays.safetensors").send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    response
+      .type("application/octet-stream")
+      .attachment("arrays.safetensors")
+      .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   });
   router.post("/runs/:id/cancel", (request, response) => {
     response.json(board.cancel(request.params.id));
@@ -49,7 +52,14 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
     const record = board.record(id);
     const { figures, arrays } = await board.probeResult(id);
     const figure = figures.find((candidate) => candidate.id === figureId);
-    if (!figure) throw new WorkbenchError("figure.unknown", `run "${id}" has no figure "${figureId}"; ${didYouMean(figureId, figures.map((candidate) => candidate.id))}`);
+    if (!figure)
+      throw new WorkbenchError(
+        "figure.unknown",
+        `run "${id}" has no figure "${figureId}"; ${didYouMean(
+          figureId,
+          figures.map((candidate) => candidate.id),
+        )}`,
+      );
     const metadata = recomputeCommand(record.request);
     const file = await jobs.execute({
       kind: "figure",
@@ -62,7 +72,8 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
 }
 
 /** Without the fields that were left out. */
-const given = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+const given = <T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 
 function splitName(name: string): [id: string, format: (typeof figureFormats)[number]] {
   const dot = name.lastIndexOf(".");

@@ -58,7 +58,11 @@ export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router 
   /** The run's folder, once it is sure that the step has a checkpoint there. */
   function checkpointFolder(id: string, step: number): string {
     const there = board.checkpoints(id);
-    if (!there.includes(step)) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has no checkpoint of step ${step}; ${there.length === 0 ? "there is none yet" : `there are ${there.join(", ")}`}`);
+    if (!there.includes(step))
+      throw new WorkbenchError(
+        "training.noCheckpoint",
+        `run "${id}" has no checkpoint of step ${step}; ${there.length === 0 ? "there is none yet" : `there are ${there.join(", ")}`}`,
+      );
     return board.folderOf(id);
   }
   return router;

@@ -3,7 +3,12 @@ import { WorkbenchError } from "../errors.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
 
 /** By their place in the parameters. Options are a method's own; those that are paths are listed here. */
-const filePlaces = [["data", "path"], ["data", "validationPath"], ["startFrom", "folder"], ["options", "earlier"]] as const;
+const filePlaces = [
+  ["data", "path"],
+  ["data", "validationPath"],
+  ["startFrom", "folder"],
+  ["options", "earlier"],
+] as const;
 
 /**
  * The same parameters with real paths.

@@ -22,6 +22,12 @@ export async function activations(subject: Subject, request: ActivationsRequest)
   const budget = request.budgetBytes ?? 4 * 2 ** 30;
   const bytes = runner.tapBytes(request.hooks, request.tokens.length, request.tokens[0]?.length ?? 0);
   if (bytes > budget) throw new WorkbenchError("run.overBudget", `these hooks would hold ${bytes} bytes; the budget is ${budget}`);
-  const { taps, logits } = await runner.forward({ tokens: request.tokens, settings: [subject.setting], taps: request.hooks, logits: "all", ...(request.signal ? { signal: request.signal } : {}) });
+  const { taps, logits } = await runner.forward({
+    tokens: request.tokens,
+    settings: [subject.setting],
+    taps: request.hooks,
+    logits: "all",
+    ...(request.signal ? { signal: request.signal } : {}),
+  });
   return { ...taps, logits: logits! };
 }

@@ -27,7 +27,15 @@ export function allHooks(model: LoadedModel, adapters: readonly LoadedAdapter[])
   for (const stage of ["embed", "block", "unembed"] as const) {
     const specs = family.hooks(config, stage);
     for (const layer of layersOf(config, stage)) {
-      for (const spec of specs) add({ name: fullName(stage, layer, spec.name), stage, layer, local: spec.name, axes: spec.axes, sizes: spec.axes.map((axis) => axisSize(config, axis)) });
+      for (const spec of specs)
+        add({
+          name: fullName(stage, layer, spec.name),
+          stage,
+          layer,
+          local: spec.name,
+          axes: spec.axes,
+          sizes: spec.axes.map((axis) => axisSize(config, axis)),
+        });
       for (const site of family.sites(config, stage, layer)) {
         for (const adapter of adapters) {
           const found = adapter.sites.get(fullName(stage, layer, site.name));

@@ -82,7 +82,18 @@ export class Runner {
       resid = request.resid.value;
     } else {
       const ids = request.tokens!.flat();
-      resid = await stage("embed", 0, { tokens: int32(ids, [batch, positions]), positionIds: int32(Array.from({ length: positions }, (_, p) => p), [positions]) }, positions);
+      resid = await stage(
+        "embed",
+        0,
+        {
+          tokens: int32(ids, [batch, positions]),
+          positionIds: int32(
+            Array.from({ length: positions }, (_, p) => p),
+            [positions],
+          ),
+        },
+        positions,
+      );
     }
     const rotary = config.rope ? rotaryInputs(rotaryTables(config.rope, positions), positions, config.dHead) : {};
     const needsUnembed = request.logits !== "none" || taps.some((place) => place.stage === "unembed");
@@ -109,7 +120,16 @@ export class Runner {
     return asFloat(output["out"]!);
   }
 
-  private async runStage(stage: Stage, layer: number, input: Record<string, HostTensor>, batch: number, positions: number, settings: readonly AdapterSetting[], taps: readonly HookPlace[], edits: readonly { edit: BatchEdit; place: HookPlace }[]): Promise<Record<string, HostTensor>> {
+  private async runStage(
+    stage: Stage,
+    layer: number,
+    input: Record<string, HostTensor>,
+    batch: number,
+    positions: number,
+    settings: readonly AdapterSetting[],
+    taps: readonly HookPlace[],
+    edits: readonly { edit: BatchEdit; place: HookPlace }[],
+  ): Promise<Record<string, HostTensor>> {
     const forced = new Set(taps.concat(edits.map(({ place }) => place)).flatMap((place) => /\.lora\.([^.]+)\.hook_/.exec(place.local)?.[1] ?? []));
     const adapters = this.adapters.filter((adapter) => forced.has(adapter.name) || settings.some((setting) => (setting.strengths[adapter.name] ?? 0) !== 0));
     const plan = {
@@ -134,7 +154,11 @@ export class Runner {
         inputs[gateInput(adapter.name, siteName)] = gates(settings, adapter.name, fullName(stage, layer, siteName), site.rank);
       }
     }
-    for (const name of touching) inputs[strengthInput(name)] = float32(Float32Array.from(settings, (setting) => setting.strengths[name] ?? 0), [batch, 1, 1]);
+    for (const name of touching)
+      inputs[strengthInput(name)] = float32(
+        Float32Array.from(settings, (setting) => setting.strengths[name] ?? 0),
+        [batch, 1, 1],
+      );
     for (const { edit, place } of edits) {
       inputs[maskInput(place.local)] = edit.mask;
       inputs[valueInput(place.local)] = edit.value;
@@ -153,10 +177,15 @@ export class Runner {
     const tokens = request.tokens ?? [];
     const positions = tokens[0]?.length ?? 0;
     if (tokens.length === 0 || positions === 0) throw new WorkbenchError("prompt.empty", "the prompt has no tokens; at least one is needed");
-    if (tokens.some((row) => row.length !== positions)) throw new WorkbenchError("prompt.lengthMismatch", `prompts of one batch have ${[...new Set(tokens.map((row) => row.length))].join(" and ")} tokens; expected one length`);
+    if (tokens.some((row) => row.length !== positions))
+      throw new WorkbenchError(
+        "prompt.lengthMismatch",
+        `prompts of one batch have ${[...new Set(tokens.map((row) => row.length))].join(" and ")} tokens; expected one length`,
+      );
     if (positions > config.nCtx) throw new WorkbenchError("prompt.tooLong", `the prompt has ${positions} tokens; ${name} takes at most ${config.nCtx}`);
     for (const id of tokens.flat()) {
-      if (!Number.isInteger(id) || id < 0 || id >= config.dVocab) throw new WorkbenchError("prompt.unknownToken", `token id ${id} is outside the vocabulary of ${name} (0 to ${config.dVocab - 1})`);
+      if (!Number.isInteger(id) || id < 0 || id >= config.dVocab)
+        throw new WorkbenchError("prompt.unknownToken", `token id ${id} is outside the vocabulary of ${name} (0 to ${config.dVocab - 1})`);
     }
     return { batch: tokens.length, positions };
   }
@@ -166,7 +195,13 @@ export class Runner {
     for (const setting of given) {
       for (const name of [...Object.keys(setting.strengths), ...(setting.components ?? []).map((gate) => gate.adapter)]) {
         if (!this.adapters.some((adapter) => adapter.name === name)) {
-          throw new WorkbenchError("adapter.unknown", `adapter "${name}" is not open; ${didYouMean(name, this.adapters.map((adapter) => adapter.name))}`);
+          throw new WorkbenchError(
+            "adapter.unknown",
+            `adapter "${name}" is not open; ${didYouMean(
+              name,
+              this.adapters.map((adapter) => adapter.name),
+            )}`,
+          );
         }
       }
     }
@@ -194,8 +229,10 @@ function gates(settings: readonly AdapterSetting[], adapter: string, site: strin
 
 function checkEdit(edit: BatchEdit, shape: readonly number[]): void {
   const mask = [...shape.slice(0, -1), 1];
-  const same = (found: readonly number[], expected: readonly number[], from: number) => found.length === expected.length && found.slice(from).every((dim, i) => dim === expected[i + from]);
-  if (!same(edit.mask.shape, mask, 0)) throw new WorkbenchError("hook.badShape", `mask for "${edit.hook}" is [${edit.mask.shape.join(", ")}]; expected [${mask.join(", ")}]`);
+  const same = (found: readonly number[], expected: readonly number[], from: number) =>
+    found.length === expected.length && found.slice(from).every((dim, i) => dim === expected[i + from]);
+  if (!same(edit.mask.shape, mask, 0))
+    throw new WorkbenchError("hook.badShape", `mask for "${edit.hook}" is [${edit.mask.shape.join(", ")}]; expected [${mask.join(", ")}]`);
   if (!same(edit.value.shape, shape, 1) || (edit.value.shape[0] !== 1 && edit.value.shape[0] !== shape[0])) {
     throw new WorkbenchError("hook.badShape", `value for "${edit.hook}" is [${edit.value.shape.join(", ")}]; expected [${shape.join(", ")}], or 1 row for all`);
   }

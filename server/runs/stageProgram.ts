@@ -66,7 +66,9 @@ export function activeSites(plan: Pick<StagePlan, "model" | "stage" | "layer" | 
 }
 
 export function savedParams(plan: Pick<StagePlan, "stage" | "layer" | "adapters">): { adapter: LoadedAdapter; saved: SavedParam }[] {
-  return plan.adapters.flatMap((adapter) => adapter.saved.filter((saved) => saved.stage === plan.stage && saved.layer === plan.layer).map((saved) => ({ adapter, saved })));
+  return plan.adapters.flatMap((adapter) =>
+    adapter.saved.filter((saved) => saved.stage === plan.stage && saved.layer === plan.layer).map((saved) => ({ adapter, saved })),
+  );
 }
 
 /** Everything an engine needs to build (or find) and run the stage. */
@@ -101,7 +103,9 @@ export function stageProgram(plan: StagePlan): StageProgram {
     inputs[valueInput(edit.hook)] = { shape: edit.valueShape, dtype: "float32" };
   }
 
-  const described = [...sites].flatMap(([siteName, actives]) => actives.map(({ adapter, site }) => `${siteName}=${adapter.name}:${adapter.method.title}:${site.rank}`));
+  const described = [...sites].flatMap(([siteName, actives]) =>
+    actives.map(({ adapter, site }) => `${siteName}=${adapter.name}:${adapter.method.title}:${site.rank}`),
+  );
   const key = [
     family.name,
     stage,
@@ -154,7 +158,13 @@ class TracedFrame implements Frame {
   private readonly tapped: Tensors = {};
   private readonly fired = new Set<string>();
 
-  constructor(plan: StagePlan, sites: ReadonlyMap<string, readonly ActiveSite[]>, saved: readonly { adapter: LoadedAdapter; saved: SavedParam }[], inputs: Tensors, weights: Tensors) {
+  constructor(
+    plan: StagePlan,
+    sites: ReadonlyMap<string, readonly ActiveSite[]>,
+    saved: readonly { adapter: LoadedAdapter; saved: SavedParam }[],
+    inputs: Tensors,
+    weights: Tensors,
+  ) {
     this.plan = plan;
     this.config = plan.model.config;
     this.layer = plan.layer;
@@ -205,7 +215,8 @@ class TracedFrame implements Frame {
     let y = rows(this.weights[`W:${spec.weight}`]!);
     const base = y;
     for (const { adapter, saved } of this.saved) {
-      if (saved.param === spec.weight) y = tf.add(y, tf.mul(this.inputs[strengthInput(adapter.name)]!, tf.sub(rows(this.weights[`S:${adapter.name}:${spec.weight}`]!), base)));
+      if (saved.param === spec.weight)
+        y = tf.add(y, tf.mul(this.inputs[strengthInput(adapter.name)]!, tf.sub(rows(this.weights[`S:${adapter.name}:${spec.weight}`]!), base)));
     }
     for (const { adapter } of this.sites.get(siteName) ?? []) {
       const own = this.adapterWeights(adapter, siteName);

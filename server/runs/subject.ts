@@ -55,7 +55,11 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
   const setting: AdapterSetting = { strengths: Object.fromEntries(request.adapters.map((adapter, i) => [names[i]!, adapter.strength])) };
   const tokenText = (id: number) => tokenizer?.tokenText(id) ?? `#${id}`;
   return {
-    card: { request, model: model ? modelCard(model, tokenizer !== null) : null, adapters: adapters.map((adapter, i) => adapterCard(adapter, request.adapters[i]!.strength)) },
+    card: {
+      request,
+      model: model ? modelCard(model, tokenizer !== null) : null,
+      adapters: adapters.map((adapter, i) => adapterCard(adapter, request.adapters[i]!.strength)),
+    },
     model,
     adapters,
     tokenizer,

@@ -4,7 +4,11 @@ import * as z from "zod";
 export const adapterRequest = z.strictObject({
   path: z.string().min(1).describe("Folder with adapter_config.json and adapter_model.safetensors"),
   /** Its name in hook names and figures; the folder's name unless given. */
-  name: z.string().regex(/^[\w-]+$/).optional().describe("Name in hook names and figures"),
+  name: z
+    .string()
+    .regex(/^[\w-]+$/)
+    .optional()
+    .describe("Name in hook names and figures"),
   strength: z.number().min(0).max(4).default(1).describe("1 = as trained, 0 = off"),
 });
 export const subjectRequest = z.strictObject({

@@ -75,7 +75,8 @@ export function planSweep(request: SweepRequest): SweepPlan {
   const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
   const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
   const bytes = 4 * ((config.nLayers + 1) * tokens.length * config.dModel + rows * tokens.length * perToken + rows * config.dVocab);
-  if (bytes > budgetBytes) throw new WorkbenchError("run.overBudget", `this sweep would hold ${bytes} bytes; the budget is ${budgetBytes}. Use a shorter prompt or fewer worlds`);
+  if (bytes > budgetBytes)
+    throw new WorkbenchError("run.overBudget", `this sweep would hold ${bytes} bytes; the budget is ${budgetBytes}. Use a shorter prompt or fewer worlds`);
   return { tiles, bytes };
 }
 
@@ -84,13 +85,25 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
   const { runner, tokens, setting, position } = request;
   const { tiles } = planSweep(request);
   const lowest = Math.min(...tiles.map((tile) => tile.startLayer));
-  const names = runner.model.config.nLayers > 0 ? Array.from({ length: runner.model.config.nLayers }, (_, layer) => `blocks.${layer}.hook_resid_pre`).slice(Math.max(0, lowest)) : [];
+  const names =
+    runner.model.config.nLayers > 0
+      ? Array.from({ length: runner.model.config.nLayers }, (_, layer) => `blocks.${layer}.hook_resid_pre`).slice(Math.max(0, lowest))
+      : [];
   const cached = await runner.forward({ tokens: [tokens], settings: [setting], taps: names, logits: "none", ...signalOf(request) });
   for (const tile of tiles) {
     if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
     const members = Array.from({ length: tile.rows }, (_, row) => request.worlds[tile.worlds[Math.min(row, tile.worlds.length - 1)]!]!);
-    const start = tile.startLayer < 0 ? { tokens: members.map(() => tokens) } : { resid: { startLayer: tile.startLayer, value: repeatRow(cached.taps[`blocks.${tile.startLayer}.hook_resid_pre`]!, tile.rows) } };
-    const { logits } = await runner.forward({ ...start, settings: members.map((world) => world.setting), edits: batchEdits(request, members), logits: { position }, ...signalOf(request) });
+    const start =
+      tile.startLayer < 0
+        ? { tokens: members.map(() => tokens) }
+        : { resid: { startLayer: tile.startLayer, value: repeatRow(cached.taps[`blocks.${tile.startLayer}.hook_resid_pre`]!, tile.rows) } };
+    const { logits } = await runner.forward({
+      ...start,
+      settings: members.map((world) => world.setting),
+      edits: batchEdits(request, members),
+      logits: { position },
+      ...signalOf(request),
+    });
     const dVocab = runner.model.config.dVocab;
     yield { worlds: tile.worlds, logits: float32(logits!.data.subarray(0, tile.worlds.length * dVocab), [tile.worlds.length, dVocab]) };
   }
@@ -99,7 +112,13 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
 /** One whole forward pass a world: slow and obvious, the reference for `sweep`. */
 export async function* naiveSweep(request: SweepRequest): AsyncGenerator<SweepTile, void, void> {
   for (const [index, world] of request.worlds.entries()) {
-    const { logits } = await request.runner.forward({ tokens: [request.tokens], settings: [world.setting], edits: batchEdits(request, [world]), logits: "all", ...signalOf(request) });
+    const { logits } = await request.runner.forward({
+      tokens: [request.tokens],
+      settings: [world.setting],
+      edits: batchEdits(request, [world]),
+      logits: "all",
+      ...signalOf(request),
+    });
     const dVocab = request.runner.model.config.dVocab;
     const at = request.position * dVocab;
     yield { worlds: [index], logits: float32(logits!.data.slice(at, at + dVocab), [1, dVocab]) };
@@ -116,7 +135,8 @@ function firstLayer(request: SweepRequest, world: World): number {
   for (const adapter of runner.adapters) {
     const changed = (world.setting.strengths[adapter.name] ?? 0) !== (setting.strengths[adapter.name] ?? 0);
     if (changed) {
-      for (const site of adapter.sites.values()) layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
+      for (const site of adapter.sites.values())
+        layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
       for (const saved of adapter.saved) layers.push(saved.stage === "embed" ? -1 : saved.stage === "unembed" ? runner.model.config.nLayers - 1 : saved.layer);
     }
   }
@@ -142,7 +162,9 @@ function differingGates(one: AdapterSetting, other: AdapterSetting): ComponentGa
     return found;
   };
   const [ours, theirs] = [byPlace(one), byPlace(other)];
-  return [...[...ours].filter(([place, { value }]) => theirs.get(place)?.value !== value), ...[...theirs].filter(([place]) => !ours.has(place))].map(([, gate]) => gate);
+  return [...[...ours].filter(([place, { value }]) => theirs.get(place)?.value !== value), ...[...theirs].filter(([place]) => !ours.has(place))].map(
+    ([, gate]) => gate,
+  );
 }
 
 /** All worlds of a tile edit the same hooks from the same sources; only the masks differ. */
@@ -151,7 +173,15 @@ function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit
     const place = hookPlace(request.runner.hooks, hook);
     const value = request.sources[source]?.[hook];
     if (!value) throw new WorkbenchError("internal", `sweep: source "${source}" has no values for "${hook}"`);
-    return { hook, value, mask: editMask(place, members.map((world) => world.edits[i]!), request.tokens.length) };
+    return {
+      hook,
+      value,
+      mask: editMask(
+        place,
+        members.map((world) => world.edits[i]!),
+        request.tokens.length,
+      ),
+    };
   });
 }
 

@@ -32,7 +32,10 @@ export function watchRuns(socket: RunSocket, board: RunBoard, refuse: (thrown: u
       const record = board.record(runId);
       watches.get(runId)?.stop();
       reply({ ok: true, record });
-      watches.set(runId, watchRun(socket, board, runId, (thrown) => void refuse(thrown, { run: runId })));
+      watches.set(
+        runId,
+        watchRun(socket, board, runId, (thrown) => void refuse(thrown, { run: runId })),
+      );
     } catch (thrown) {
       reply({ ok: false, error: refuse(thrown, { watch: runId.slice(0, 80) }) });
     }

@@ -8,7 +8,7 @@ let registered: Promise<void> | undefined;
 
 /** Registers for `backend`, once, every kernel that only the "cpu" backend has, and the repairs. */
 export function registerCpuFallbacks(backend: string, repairs: Readonly<Record<string, Repair>>): Promise<void> {
-  return registered ??= register(backend, repairs);
+  return (registered ??= register(backend, repairs));
 }
 
 async function register(backend: string, repairs: Readonly<Record<string, Repair>>): Promise<void> {
@@ -40,7 +40,7 @@ function throughCpu(kernelFunc: KernelConfig["kernelFunc"]): KernelFunc {
       return { ...info, dataId };
     };
     const copied = Array.isArray(inputs)
-      ? (inputs as TensorInfo[]).map(copyIn) as unknown as NamedTensorInfoMap
+      ? ((inputs as TensorInfo[]).map(copyIn) as unknown as NamedTensorInfoMap)
       : Object.fromEntries(Object.entries(inputs).map(([name, info]) => [name, info && copyIn(info)]));
     const results = kernelFunc({ inputs: copied, backend: cpu, ...(attrs ? { attrs } : {}) });
     const outputs = (Array.isArray(results) ? results : [results]).map((info) => {

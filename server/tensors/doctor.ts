@@ -61,8 +61,10 @@ const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 export function formatDoctor(report: DoctorReport): string {
   const { versions, memoryBytes } = report;
   const width = Math.max(...report.engines.map(({ name }) => name.length));
-  const engines = report.engines.map(({ name, available, reason, detail }) =>
-    `  ${name === report.chosen ? "→" : " "} ${name.padEnd(width)}  ${available ? "yes" : "no "}  ${available ? `${reason} (${detail})` : reason}`);
+  const engines = report.engines.map(
+    ({ name, available, reason, detail }) =>
+      `  ${name === report.chosen ? "→" : " "} ${name.padEnd(width)}  ${available ? "yes" : "no "}  ${available ? `${reason} (${detail})` : reason}`,
+  );
   return [
     `deltascope ${versions.deltascope} · node ${versions.node} · onnxruntime-node ${versions.onnxruntime} · tfjs ${versions.tfjs}`,
     `${report.platform} · ${report.cpu} · ${report.threads} threads · ${gib(memoryBytes.total)} memory, ${gib(memoryBytes.free)} free`,

@@ -49,7 +49,9 @@ export class EagerEngine implements Engine {
   constructor(name: EngineName, backend: string, maxWeightBytes: number) {
     this.name = name;
     this.#backend = backend;
-    this.#weights = new LruCache(Infinity, maxWeightBytes, (tensor) => { tensor.dispose(); });
+    this.#weights = new LruCache(Infinity, maxWeightBytes, (tensor) => {
+      tensor.dispose();
+    });
   }
 
   compile(key: string, fn: ProgramFunction, signature: Signature): Promise<Program> {
@@ -63,8 +65,11 @@ export class EagerEngine implements Engine {
   }
 
   async #run(
-    key: string, fn: ProgramFunction, signature: Signature,
-    inputs: Readonly<Record<string, HostTensor>>, weights: Readonly<Record<string, Weight>>,
+    key: string,
+    fn: ProgramFunction,
+    signature: Signature,
+    inputs: Readonly<Record<string, HostTensor>>,
+    weights: Readonly<Record<string, Weight>>,
   ): Promise<Record<string, HostTensor>> {
     checkInputs(key, signature, inputs, weights);
     const frozen = new Set<tf.Tensor>();
@@ -119,9 +124,13 @@ async function toHost(tensor: tf.Tensor): Promise<HostTensor> {
   const shape = tensor.shape;
   const data = await tensor.data();
   switch (tensor.dtype) {
-    case "float32": return { dtype: "float32", shape, data: data instanceof Float32Array ? data : Float32Array.from(data) };
-    case "int32": return { dtype: "int32", shape, data: data instanceof Int32Array ? data : Int32Array.from(data) };
-    case "bool": return { dtype: "bool", shape, data: Uint8Array.from(data) };
-    default: throw new Error(`internal: a program returned a ${tensor.dtype} tensor`);
+    case "float32":
+      return { dtype: "float32", shape, data: data instanceof Float32Array ? data : Float32Array.from(data) };
+    case "int32":
+      return { dtype: "int32", shape, data: data instanceof Int32Array ? data : Int32Array.from(data) };
+    case "bool":
+      return { dtype: "bool", shape, data: Uint8Array.from(data) };
+    default:
+      throw new Error(`internal: a program returned a ${tensor.dtype} tensor`);
   }
 }

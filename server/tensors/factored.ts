@@ -99,7 +99,11 @@ export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
   const right = new Float32Array(rank * dIn);
   let start = 0;
   for (const term of terms) {
-    if (term.dOut !== dOut || term.dIn !== dIn) throw new WorkbenchError("adapter.shapeMismatch", `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`);
+    if (term.dOut !== dOut || term.dIn !== dIn)
+      throw new WorkbenchError(
+        "adapter.shapeMismatch",
+        `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`,
+      );
     const factor = scale === term.scale ? 1 : term.scale;
     for (let o = 0; o < dOut; o++) for (let k = 0; k < term.rank; k++) left[o * rank + start + k] = factor * term.left[o * term.rank + k]!;
     right.set(term.right, start * dIn);

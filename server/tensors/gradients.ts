@@ -13,7 +13,11 @@ import { shapeGradients } from "./gradients/shape.ts";
 import { indexingGradients } from "./gradients/indexing.ts";
 
 for (const [kernelName, gradient] of Object.entries({
-  ...elementwiseGradients, ...matMulGradients, ...reduceGradients, ...shapeGradients, ...indexingGradients,
+  ...elementwiseGradients,
+  ...matMulGradients,
+  ...reduceGradients,
+  ...shapeGradients,
+  ...indexingGradients,
 })) {
   tf.registerGradient({ kernelName, ...gradient });
 }

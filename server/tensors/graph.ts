@@ -27,7 +27,10 @@ export interface Node {
   readonly outputs: Value[];
 }
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
-export interface Spec { readonly shape: readonly number[]; readonly dtype: OnnxDtype }
+export interface Spec {
+  readonly shape: readonly number[];
+  readonly dtype: OnnxDtype;
+}
 export interface GraphOptions {
   /** Whether the runtime has com.microsoft.FusedMatMul (a product of transposed operands, without copies). */
   readonly fusedMatMul: boolean;
@@ -73,7 +76,14 @@ export class Graph {
     return node.outputs;
   }
 
-  op(op: string, inputs: readonly Value[], shape: readonly number[], dtype: OnnxDtype, attributes: Readonly<Record<string, Attribute>> = {}, domain = ""): Value {
+  op(
+    op: string,
+    inputs: readonly Value[],
+    shape: readonly number[],
+    dtype: OnnxDtype,
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain = "",
+  ): Value {
     return this.node(op, inputs, [{ shape, dtype }], attributes, domain)[0]!;
   }
 
@@ -157,8 +167,11 @@ export class Graph {
     }
     for (const node of needed) {
       nodes.push({
-        op: node.op, domain: node.domain, attributes: node.attributes,
-        inputs: node.inputs.map(name), outputs: node.outputs.map(name),
+        op: node.op,
+        domain: node.domain,
+        attributes: node.attributes,
+        inputs: node.inputs.map(name),
+        outputs: node.outputs.map(name),
       });
     }
     // An output that is an input, a constant, or another output too is a copy under its own name.
@@ -166,7 +179,8 @@ export class Graph {
       nodes.push({ op: "Identity", domain: "", inputs: [name(value)], outputs: [output], attributes: {} });
     }
     const bytes = onnxModel({
-      nodes, initialisers,
+      nodes,
+      initialisers,
       inputs: this.inputs.filter(({ input }) => usedInputs.has(input!)).map((value) => ({ name: value.input!, dtype: value.dtype, shape: value.shape })),
       outputs: Object.entries(outputs).map(([output, value]) => ({ name: output, dtype: value.dtype, shape: value.shape })),
     });
@@ -179,7 +193,7 @@ const mayBecomeEmpty = 4;
 
 function signedText(data: ConstantData): string {
   // String(-0) is "0", and 1/-0 is not 1/0.
-  return Array.from(data as ArrayLike<number | bigint>, (value) => Object.is(value, -0) ? "-0" : String(value)).join();
+  return Array.from(data as ArrayLike<number | bigint>, (value) => (Object.is(value, -0) ? "-0" : String(value))).join();
 }
 
 /** The nodes that `outputs` need, each after its own inputs (depth first, without recursion: graphs are deep). */

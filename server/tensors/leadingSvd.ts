@@ -29,7 +29,9 @@ const settled = 1e-13;
  * @throws "spectrum.notConverged" when `a` holds NaN or infinity
  */
 export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number): LeadingSvd {
-  for (const value of a) if (!Number.isFinite(value)) throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
+  for (const value of a)
+    if (!Number.isFinite(value))
+      throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
   const isTall = rows >= cols;
   const near = lanczos(symmetricOperator(a, rows, cols, k), Math.min(rows, cols), k);
   const far = orthonormalImages(near, a, rows, cols, isTall, k);
@@ -49,13 +51,21 @@ function symmetricOperator(a: Float32Array | Float64Array, rows: number, cols: n
   const isTall = rows >= cols;
   const short = Math.min(rows, cols);
   if (k * 8 > short) {
-    const gram = gramMatrix(isTall ? { data: a, rows, n: cols, rowStride: cols, columnStride: 1 } : { data: a, rows: cols, n: rows, rowStride: 1, columnStride: cols });
+    const gram = gramMatrix(
+      isTall ? { data: a, rows, n: cols, rowStride: cols, columnStride: 1 } : { data: a, rows: cols, n: rows, rowStride: 1, columnStride: cols },
+    );
     return (x, y) => timesRows(gram, short, short, x, y);
   }
   const between = new Float64Array(Math.max(rows, cols));
   return isTall
-    ? (x, y) => { timesRows(a, rows, cols, x, between); timesColumns(a, rows, cols, between, y); }
-    : (x, y) => { timesColumns(a, rows, cols, x, between); timesRows(a, rows, cols, between, y); };
+    ? (x, y) => {
+        timesRows(a, rows, cols, x, between);
+        timesColumns(a, rows, cols, between, y);
+      }
+    : (x, y) => {
+        timesColumns(a, rows, cols, x, between);
+        timesRows(a, rows, cols, between, y);
+      };
 }
 
 /** Leading eigenvectors of a symmetric positive operator on n numbers, as rows `[k, n]`. */
@@ -81,7 +91,8 @@ function lanczos(apply: Operator, n: number, k: number): Float64Array {
     if (step >= k && (length === 0 || step % 16 === 0 || step === capacity)) {
       // ‖(AᵀA − λ) v‖ of a Ritz vector is the next length times the last component of its eigenvector.
       const { vectors: tails } = tridiagonalEigen(diagonal, beside, k, 1);
-      if (length > 0 && tails.every((tail) => length * Math.abs(tail) <= settled * largest)) return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
+      if (length > 0 && tails.every((tail) => length * Math.abs(tail) <= settled * largest))
+        return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
     }
     if (step === capacity) {
       capacity = Math.min(n, capacity + Math.max(64, capacity >> 1));
@@ -110,7 +121,14 @@ function fillUnit(x: Float64Array, at: number, n: number, random: RandomStream):
 }
 
 /** B v of each row v, made orthonormal as rows `[k, long]`, and their lengths: the singular values. */
-function orthonormalImages(near: Float64Array, a: Float32Array | Float64Array, rows: number, cols: number, isTall: boolean, k: number): { vectors: Float64Array; lengths: Float64Array } {
+function orthonormalImages(
+  near: Float64Array,
+  a: Float32Array | Float64Array,
+  rows: number,
+  cols: number,
+  isTall: boolean,
+  k: number,
+): { vectors: Float64Array; lengths: Float64Array } {
   const [short, long] = isTall ? [cols, rows] : [rows, cols];
   const vectors = new Float64Array(k * long);
   for (let j = 0; j < k; j++) {

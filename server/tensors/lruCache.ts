@@ -1,5 +1,8 @@
 /** A cache bounded by count and by bytes; the least recently used entry is given up first. */
-interface Entry<T> { readonly value: T; bytes: number }
+interface Entry<T> {
+  readonly value: T;
+  bytes: number;
+}
 
 export class LruCache<T> {
   readonly #maxCount: number;

@@ -50,7 +50,9 @@ export class OnnxEngine implements Engine {
     const maxBytes = options.maxProgramBytes ?? defaults.maxProgramBytes;
     // Built models are small beside their sessions, and let an evicted session come back without a trace.
     this.#programs = new LruCache(4 * maxPrograms, maxBytes, () => {});
-    this.#sessions = new LruCache(maxPrograms, maxBytes, (session) => { session.release(); });
+    this.#sessions = new LruCache(maxPrograms, maxBytes, (session) => {
+      session.release();
+    });
     this.#weights = new OnnxWeights(ort, options.maxWeightBytes ?? defaults.maxWeightBytes, name === "onnx-webgpu" ? this.#sessionOptions : undefined);
   }
 
@@ -58,7 +60,11 @@ export class OnnxEngine implements Engine {
     const cacheKey = programKey(key, signature);
     const known = this.#programs.get(cacheKey);
     if (known) return known;
-    const { graph, outputs } = trace(key, fn, signature, { fusedMatMul: this.name !== "onnx-webgpu", broadcastPow: this.name !== "onnx-webgpu", decodesHalves: this.name === "onnx-cpu" });
+    const { graph, outputs } = trace(key, fn, signature, {
+      fusedMatMul: this.name !== "onnx-webgpu",
+      broadcastPow: this.name !== "onnx-webgpu",
+      decodesHalves: this.name === "onnx-cpu",
+    });
     const { computed, sources } = outputSources(outputs, signature);
     const { bytes, nodeCount, usedInputs } = graph.toModel(computed);
     const model: BuiltModel = { bytes, usedInputs, sources, signature };
@@ -77,8 +83,12 @@ export class OnnxEngine implements Engine {
   }
 
   async #run(
-    key: string, cacheKey: string, model: BuiltModel, held: number,
-    inputs: Readonly<Record<string, HostTensor>>, weights: Readonly<Record<string, Weight>>,
+    key: string,
+    cacheKey: string,
+    model: BuiltModel,
+    held: number,
+    inputs: Readonly<Record<string, HostTensor>>,
+    weights: Readonly<Record<string, Weight>>,
   ): Promise<Record<string, HostTensor>> {
     const { signature } = model;
     checkInputs(key, signature, inputs, weights);
@@ -87,10 +97,15 @@ export class OnnxEngine implements Engine {
       if (model.usedInputs.has(inputName(name))) feeds[inputName(name)] = toOrt(this.#ort, inputs[name]!);
     }
     const used = Object.keys(signature.weights).filter((name) => model.usedInputs.has(weightName(name)));
-    const results = await this.#weights.use(used.map((name) => ({ weight: weights[name]!, isHalf: this.name === "onnx-cpu" && signature.halves?.[name] !== undefined })), (tensors) => {
-      used.forEach((name, i) => { feeds[weightName(name)] = tensors[i]!; });
-      return this.#session(cacheKey, held, () => this.#create(key, model.bytes, signature)).run(feeds);
-    });
+    const results = await this.#weights.use(
+      used.map((name) => ({ weight: weights[name]!, isHalf: this.name === "onnx-cpu" && signature.halves?.[name] !== undefined })),
+      (tensors) => {
+        used.forEach((name, i) => {
+          feeds[weightName(name)] = tensors[i]!;
+        });
+        return this.#session(cacheKey, held, () => this.#create(key, model.bytes, signature)).run(feeds);
+      },
+    );
     const host: Record<string, HostTensor> = {};
     for (const [name, source] of Object.entries(model.sources)) {
       host[name] = source.kind === "input" ? inputs[source.name]! : (host[source.name] ?? toHost(name, results[outputName(source.name)]!));
@@ -104,7 +119,9 @@ export class OnnxEngine implements Engine {
     const session = new HeldSession(create());
     this.#sessions.set(cacheKey, session, bytes);
     // A session that could not be made must not be found again.
-    session.ready().catch(() => { this.#sessions.delete(cacheKey); });
+    session.ready().catch(() => {
+      this.#sessions.delete(cacheKey);
+    });
     return session;
   }
 
@@ -116,7 +133,11 @@ export class OnnxEngine implements Engine {
       const keepsArena = Object.keys(signature.halves ?? {}).length === 0 && signature.returnsMemory !== true;
       return await this.#ort.InferenceSession.create(bytes, { ...this.#sessionOptions, enableCpuMemArena: keepsArena });
     } catch (error) {
-      throw new WorkbenchError("engine.unsupportedOp", `program ${key} was refused by ${this.name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      throw new WorkbenchError(
+        "engine.unsupportedOp",
+        `program ${key} was refused by ${this.name}: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      );
     }
   }
 
@@ -136,7 +157,10 @@ export class OnnxEngine implements Engine {
  * What a program must compute, and where each of its outputs comes from: a value that is an input, or that another output
  * has already, is the same array under a second name, as every output of a run is some megabytes out of ONNX Runtime.
  */
-function outputSources(outputs: Readonly<Record<string, Value>>, signature: Signature): { computed: Record<string, Value>; sources: Record<string, OutputSource> } {
+function outputSources(
+  outputs: Readonly<Record<string, Value>>,
+  signature: Signature,
+): { computed: Record<string, Value>; sources: Record<string, OutputSource> } {
   const inputs = new Map(Object.keys(signature.inputs).map((name) => [inputName(name), name]));
   const first = new Map<number, string>();
   const computed: Record<string, Value> = {};
@@ -189,6 +213,8 @@ export async function loadOrt(): Promise<Ort> {
   try {
     return await import("onnxruntime-node");
   } catch (error) {
-    throw new WorkbenchError("engine.unavailable", `onnxruntime-node did not load: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new WorkbenchError("engine.unavailable", `onnxruntime-node did not load: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }

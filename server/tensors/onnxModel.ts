@@ -18,8 +18,14 @@ export interface ModelNode {
   readonly outputs: readonly string[];
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
-export interface ModelTensor { readonly name: string; readonly dtype: OnnxDtype; readonly shape: readonly number[] }
-export interface ModelInitialiser extends ModelTensor { readonly bytes: Uint8Array }
+export interface ModelTensor {
+  readonly name: string;
+  readonly dtype: OnnxDtype;
+  readonly shape: readonly number[];
+}
+export interface ModelInitialiser extends ModelTensor {
+  readonly bytes: Uint8Array;
+}
 
 export interface ModelGraph {
   readonly nodes: readonly ModelNode[];
@@ -44,13 +50,15 @@ export function onnxModel(graph: ModelGraph): Uint8Array<ArrayBuffer> {
     ...graph.outputs.map((tensor) => message(12, valueInfoProto(tensor))),
   ];
   const castsBits = graph.nodes.some((node) => node.op === "BitCast");
-  return join([
-    integer(1, castsBits ? bitCastVersions.ir : irVersion),
-    text(2, "deltascope"),
-    message(7, graphParts),
-    message(8, [text(1, ""), integer(2, castsBits ? bitCastVersions.opset : opsetVersion)]),
-    message(8, [text(1, "com.microsoft"), integer(2, 1)]),
-  ].flat());
+  return join(
+    [
+      integer(1, castsBits ? bitCastVersions.ir : irVersion),
+      text(2, "deltascope"),
+      message(7, graphParts),
+      message(8, [text(1, ""), integer(2, castsBits ? bitCastVersions.opset : opsetVersion)]),
+      message(8, [text(1, "com.microsoft"), integer(2, 1)]),
+    ].flat(),
+  );
 }
 
 // A field is a list of byte pieces, joined once at the end, so that large initialisers are copied once.

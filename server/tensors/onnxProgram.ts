@@ -25,10 +25,14 @@ export function toOrt(ort: Ort, host: HostTensor): OrtTensor {
 export function toHost(name: string, tensor: OrtTensor): HostTensor {
   const shape = tensor.dims;
   switch (tensor.type) {
-    case "float32": return { dtype: "float32", shape, data: (tensor as TypedTensor<"float32">).data };
-    case "int32": return { dtype: "int32", shape, data: (tensor as TypedTensor<"int32">).data };
-    case "bool": return { dtype: "bool", shape, data: (tensor as TypedTensor<"bool">).data };
-    default: throw new Error(`internal: output ${name} is ${tensor.type}`);
+    case "float32":
+      return { dtype: "float32", shape, data: (tensor as TypedTensor<"float32">).data };
+    case "int32":
+      return { dtype: "int32", shape, data: (tensor as TypedTensor<"int32">).data };
+    case "bool":
+      return { dtype: "bool", shape, data: (tensor as TypedTensor<"bool">).data };
+    default:
+      throw new Error(`internal: output ${name} is ${tensor.type}`);
   }
 }
 

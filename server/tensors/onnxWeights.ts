@@ -14,7 +14,10 @@ import { LruCache } from "./lruCache.ts";
 import type { Ort } from "./onnxProgram.ts";
 
 /** A weight, and whether its program takes it in half precision as it is stored. */
-export interface UsedWeight { readonly weight: Weight; readonly isHalf: boolean }
+export interface UsedWeight {
+  readonly weight: Weight;
+  readonly isHalf: boolean;
+}
 
 export class OnnxWeights {
   readonly #ort: Ort;
@@ -27,7 +30,14 @@ export class OnnxWeights {
   constructor(ort: Ort, maxBytes: number, uploadOptions?: InferenceSession.SessionOptions) {
     this.#ort = ort;
     this.#uploadOptions = uploadOptions && { ...uploadOptions, preferredOutputLocation: "gpu-buffer" };
-    this.#tensors = new LruCache(Infinity, maxBytes, (tensor) => { void tensor.then((one) => { one.dispose(); }, () => {}); });
+    this.#tensors = new LruCache(Infinity, maxBytes, (tensor) => {
+      void tensor.then(
+        (one) => {
+          one.dispose();
+        },
+        () => {},
+      );
+    });
   }
 
   /** Bytes copied to the device. */
@@ -51,7 +61,9 @@ export class OnnxWeights {
     if (known) return known;
     const made = this.#upload(weight, this.#uploadOptions);
     this.#tensors.add(weight.key, made, 4 * sizeOf(weight.shape));
-    made.catch(() => { this.#tensors.delete(weight.key); });
+    made.catch(() => {
+      this.#tensors.delete(weight.key);
+    });
     return made;
   }
 

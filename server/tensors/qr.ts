@@ -35,7 +35,8 @@ const panelRows = 128;
 export function thinQr(x: TallMatrix): ThinQr {
   const { n } = x;
   const gram = gramMatrix(x);
-  if (!gram.every(Number.isFinite)) throw new WorkbenchError("spectrum.notConverged", `QR of a ${x.rows} × ${n} matrix: it holds NaN or infinity; expected finite values`);
+  if (!gram.every(Number.isFinite))
+    throw new WorkbenchError("spectrum.notConverged", `QR of a ${x.rows} × ${n} matrix: it holds NaN or infinity; expected finite values`);
   return choleskyQr(x, gram) ?? householderQr(columnsOf(x), x.rows, n);
 }
 

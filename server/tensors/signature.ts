@@ -15,7 +15,10 @@ export function checkInputs(key: string, signature: Signature, inputs: Readonly<
     const found = inputs[name];
     if (!found) throw new WorkbenchError("program.badInput", `program ${key}: input "${name}" is missing`);
     if (found.dtype !== spec.dtype || !sameShape(found.shape, spec.shape)) {
-      throw new WorkbenchError("program.badInput", `program ${key}: input "${name}" is ${found.dtype} [${found.shape.join(", ")}]; expected ${spec.dtype} [${spec.shape.join(", ")}]`);
+      throw new WorkbenchError(
+        "program.badInput",
+        `program ${key}: input "${name}" is ${found.dtype} [${found.shape.join(", ")}]; expected ${spec.dtype} [${spec.shape.join(", ")}]`,
+      );
     }
   }
   for (const [name, shape] of Object.entries(signature.weights)) {

@@ -28,8 +28,8 @@ export function sharedEnergy(vectors: Float32Array, sigma: Float64Array, basis: 
  */
 export function randomShare(sigma: Float64Array, k: number, d: number): { mean: number; deviation: number } {
   const total = sigma.reduce((sum, value) => sum + value * value, 0);
-  const concentration = sigma.reduce((sum, value) => sum + (value * value / total) ** 2, 0);
-  return { mean: k / d, deviation: Math.sqrt((2 * k * (d - k) / (d * d * (d + 2))) * concentration) };
+  const concentration = sigma.reduce((sum, value) => sum + ((value * value) / total) ** 2, 0);
+  return { mean: k / d, deviation: Math.sqrt(((2 * k * (d - k)) / (d * d * (d + 2))) * concentration) };
 }
 
 /**

@@ -50,7 +50,8 @@ function scaledSvd(matrix: Float64Array, rows: number, cols: number): Svd {
 function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
   let peak = 0;
   for (const value of matrix) {
-    if (!Number.isFinite(value)) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
+    if (!Number.isFinite(value))
+      throw new WorkbenchError("spectrum.notConverged", `singular values of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
     peak = Math.max(peak, Math.abs(value));
   }
   const scale = peak > 0 ? 2 ** Math.max(-1022, Math.floor(Math.log2(peak))) : 1;

@@ -36,7 +36,13 @@ const steps = 6;
  * @param random uniform in [0, 1), seeded
  * @throws "spectrum.notConverged" when W holds NaN or infinity
  */
-export async function leadingDirections(engine: Engine | null, weight: Weight, stored: "outIn" | "inOut", k: number, random: () => number): Promise<LeadingDirections> {
+export async function leadingDirections(
+  engine: Engine | null,
+  weight: Weight,
+  stored: "outIn" | "inOut",
+  k: number,
+  random: () => number,
+): Promise<LeadingDirections> {
   const [rows, cols] = [weight.shape[0]!, weight.shape[1]!];
   const [dOut, dIn] = stored === "outIn" ? [rows, cols] : [cols, rows];
   const width = Math.min(k + oversampling, dOut, dIn);
@@ -94,18 +100,20 @@ function plainProduct(w: Float32Array, stored: "outIn" | "inOut", dOut: number, 
   const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
   const gather = (x: Float64Array, width: number) => {
     const y = new Float64Array(rows * width);
-    for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) {
-      const value = w[r * cols + c]!;
-      for (let j = 0; j < width; j++) y[r * width + j]! += value * x[c * width + j]!;
-    }
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < cols; c++) {
+        const value = w[r * cols + c]!;
+        for (let j = 0; j < width; j++) y[r * width + j]! += value * x[c * width + j]!;
+      }
     return y;
   };
   const scatter = (x: Float64Array, width: number) => {
     const y = new Float64Array(cols * width);
-    for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) {
-      const value = w[r * cols + c]!;
-      for (let j = 0; j < width; j++) y[c * width + j]! += value * x[r * width + j]!;
-    }
+    for (let r = 0; r < rows; r++)
+      for (let c = 0; c < cols; c++) {
+        const value = w[r * cols + c]!;
+        for (let j = 0; j < width; j++) y[c * width + j]! += value * x[r * width + j]!;
+      }
     return y;
   };
   const [forth, turn] = stored === "outIn" ? [gather, scatter] : [scatter, gather];
@@ -144,10 +152,11 @@ function projectOut(x: Float64Array, at: number, basis: Float64Array, from: numb
 /** x · mix `[rows, count]` of x `[rows, n]` and the first columns of mix `[n, …]`, column-major. */
 function combine(x: Float64Array, mix: Float64Array, rows: number, n: number, count: number): Float64Array {
   const out = new Float64Array(rows * count);
-  for (let c = 0; c < count; c++) for (let j = 0; j < n; j++) {
-    const weight = mix[c * n + j]!;
-    for (let i = 0; i < rows; i++) out[c * rows + i]! += weight * x[j * rows + i]!;
-  }
+  for (let c = 0; c < count; c++)
+    for (let j = 0; j < n; j++) {
+      const weight = mix[c * n + j]!;
+      for (let i = 0; i < rows; i++) out[c * rows + i]! += weight * x[j * rows + i]!;
+    }
   return out;
 }
 

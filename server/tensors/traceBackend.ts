@@ -16,7 +16,11 @@ import "./gradients.ts";
 const backendName = "trace";
 
 export const lowerings: Lowerings = {
-  ...elementwiseLowerings, ...matMulLowerings, ...reduceLowerings, ...shapeLowerings, ...indexingLowerings,
+  ...elementwiseLowerings,
+  ...matMulLowerings,
+  ...reduceLowerings,
+  ...shapeLowerings,
+  ...indexingLowerings,
 };
 
 // tfjs's own name for what identifies a tensor's data; any object does.
@@ -49,7 +53,8 @@ class TraceBackend extends tf.KernelBackend {
   }
 
   #written(values: BackendValues | null, shape: number[], dtype: DataType): Value {
-    if (dtype !== "float32" && dtype !== "int32" && dtype !== "bool") throw new WorkbenchError("engine.unsupportedOp", `a program made a ${dtype} tensor; expected float32, int32 or bool`);
+    if (dtype !== "float32" && dtype !== "int32" && dtype !== "bool")
+      throw new WorkbenchError("engine.unsupportedOp", `a program made a ${dtype} tensor; expected float32, int32 or bool`);
     const graph = this.graph;
     if (!graph) throw new Error("internal: a tensor was made on the trace backend outside a trace");
     const data = values as ArrayLike<number> | null;
@@ -64,7 +69,10 @@ class TraceBackend extends tf.KernelBackend {
   }
   override readSync(dataId: object): BackendValues {
     const { dtype, shape } = this.value(dataId);
-    throw new WorkbenchError("engine.unsupportedOp", `a program read the values of a ${dtype} [${shape.join(", ")}] tensor; it is traced without values, so it may only combine tensors`);
+    throw new WorkbenchError(
+      "engine.unsupportedOp",
+      `a program read the values of a ${dtype} [${shape.join(", ")}] tensor; it is traced without values, so it may only combine tensors`,
+    );
   }
 
   override disposeData(dataId: object, force = false): boolean {
@@ -144,7 +152,8 @@ export function trace(key: string, fn: ProgramFunction, signature: Signature, op
         const inputs: Tensors = {};
         const weights: Tensors = {};
         for (const [name, { shape, dtype }] of Object.entries(signature.inputs)) inputs[name] = placeholder(graph.input(inputName(name), shape, dtype));
-        for (const [name, shape] of Object.entries(signature.weights)) weights[name] = placeholder(weightInput(graph, weightName(name), shape, signature.halves?.[name]));
+        for (const [name, shape] of Object.entries(signature.weights))
+          weights[name] = placeholder(weightInput(graph, weightName(name), shape, signature.halves?.[name]));
         for (const [name, tensor] of Object.entries(fn(inputs, weights))) outputs[name] = backend.value(tensor.dataId);
       });
       return { graph, outputs };

@@ -30,7 +30,8 @@ export function tridiagonalEigen(diagonal: readonly number[], beside: readonly n
       let high = low;
       while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
       if (high === low) break;
-      if (iteration === maxIterations) throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a tridiagonal ${n} × ${n} matrix did not settle in ${maxIterations} iterations`);
+      if (iteration === maxIterations)
+        throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a tridiagonal ${n} × ${n} matrix did not settle in ${maxIterations} iterations`);
       sweep(d, e, z, low, high, tracked);
     }
   }

@@ -23,17 +23,19 @@ export const wasmRepairs: Readonly<Record<string, Repair>> = {
       const [left, right] = [a!.shape.slice(0, -2), b!.shape.slice(0, -2)];
       return !sameShape(left, right) && sizeOf(left) !== 1 && sizeOf(right) !== 1;
     },
-    instead: (native) => ({ inputs, attrs, backend }) => {
-      const batch = broadcastShape(inputs["a"]!.shape.slice(0, -2), inputs["b"]!.shape.slice(0, -2));
-      const a = repeated(inputs["a"]!, batch, backend as KernelBackend);
-      const b = repeated(inputs["b"]!, batch, backend as KernelBackend);
-      const product = native({ inputs: { a, b }, backend, ...(attrs ? { attrs } : {}) });
-      for (const { dataId } of [a, b]) (backend as KernelBackend).disposeData(dataId);
-      return product;
-    },
+    instead:
+      (native) =>
+      ({ inputs, attrs, backend }) => {
+        const batch = broadcastShape(inputs["a"]!.shape.slice(0, -2), inputs["b"]!.shape.slice(0, -2));
+        const a = repeated(inputs["a"]!, batch, backend as KernelBackend);
+        const b = repeated(inputs["b"]!, batch, backend as KernelBackend);
+        const product = native({ inputs: { a, b }, backend, ...(attrs ? { attrs } : {}) });
+        for (const { dataId } of [a, b]) (backend as KernelBackend).disposeData(dataId);
+        return product;
+      },
   },
   // Ignores the batch when it steps through the indices.
-  GatherV2: { wrong: (_inputs, { batchDims }) => (batchDims as number | undefined ?? 0) > 0 },
+  GatherV2: { wrong: (_inputs, { batchDims }) => ((batchDims as number | undefined) ?? 0) > 0 },
   // Writes integers into a float result.
   OneHot: { wrong: (_inputs, { dtype }) => dtype !== "int32" },
   // Leaves the result of an empty sum unwritten.

@@ -81,8 +81,10 @@ export function trainingSites(model: LoadedModel, sites: SiteParams): TrainingSi
     }
   }
   const missing = (sites.layers ?? []).find((layer) => layer >= model.config.nLayers);
-  if (missing !== undefined) throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`);
-  if (matched.length === 0) throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`);
+  if (missing !== undefined)
+    throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`);
+  if (matched.length === 0)
+    throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`);
   return matched.map((site) => ({
     name: site.fullName,
     layer: site.layer,

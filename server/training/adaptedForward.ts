@@ -105,7 +105,15 @@ class AdaptedFrame implements Frame {
   readonly #keys: ReadonlyMap<string, string>;
   #unembedded: Unembedded | null = null;
 
-  constructor(adaptation: Adaptation, stage: Stage, layer: number, shape: ForwardShape, tensors: ForwardTensors, isOn: (site: string) => boolean, seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> }) {
+  constructor(
+    adaptation: Adaptation,
+    stage: Stage,
+    layer: number,
+    shape: ForwardShape,
+    tensors: ForwardTensors,
+    isOn: (site: string) => boolean,
+    seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> },
+  ) {
     const { family, config } = adaptation.model;
     this.config = config;
     this.layer = layer;

@@ -56,7 +56,10 @@ export function checkpointSteps(folder: string): number[] {
 
 /** What tells one model from another: every field that the forward pass reads. */
 export function modelFingerprint({ model }: Pick<Adaptation, "model">): string {
-  return createHash("sha256").update(JSON.stringify([model.family.name, model.config])).digest("hex").slice(0, 16);
+  return createHash("sha256")
+    .update(JSON.stringify([model.family.name, model.config]))
+    .digest("hex")
+    .slice(0, 16);
 }
 
 /**
@@ -99,7 +102,8 @@ export function removeCheckpoint(folder: string, step: number): void {
 /** Leftovers of a run that was killed while it wrote. */
 export function removeTorn(folder: string): void {
   try {
-    for (const name of readdirSync(checkpointsDir(folder))) if (name.endsWith(".tmp")) rmSync(join(checkpointsDir(folder), name), { recursive: true, force: true });
+    for (const name of readdirSync(checkpointsDir(folder)))
+      if (name.endsWith(".tmp")) rmSync(join(checkpointsDir(folder), name), { recursive: true, force: true });
   } catch {
     // There is no checkpoint yet.
   }
@@ -112,12 +116,18 @@ export function removeTorn(folder: string): void {
 export function restoreCheckpoint(folder: string, step: number, adaptation: Adaptation, optimizer: AdamW): TrainingState {
   const dir = checkpointDir(folder, step);
   const about = readState(dir, folder, step);
-  if (about.model !== modelFingerprint(adaptation)) throw new WorkbenchError("training.badParams", `${dir}: the checkpoint was made for another model; expected ${adaptation.model.name} (${modelFingerprint(adaptation)}), found ${about.model}`);
-  if (about.method !== adaptation.methodName) throw new WorkbenchError("training.badParams", `${dir}: the checkpoint was made with method "${about.method}"; expected "${adaptation.methodName}"`);
+  if (about.model !== modelFingerprint(adaptation))
+    throw new WorkbenchError(
+      "training.badParams",
+      `${dir}: the checkpoint was made for another model; expected ${adaptation.model.name} (${modelFingerprint(adaptation)}), found ${about.model}`,
+    );
+  if (about.method !== adaptation.methodName)
+    throw new WorkbenchError("training.badParams", `${dir}: the checkpoint was made with method "${about.method}"; expected "${adaptation.methodName}"`);
   const { tensors } = parseSafetensors(readFileSync(join(dir, "state.safetensors")), `${dir}/state.safetensors`);
   const take = (name: string): FloatTensor => {
     const found = tensors.get(name);
-    if (!found || !(found.data instanceof Float32Array)) throw new WorkbenchError("training.badParams", `${dir}: the checkpoint has no "${name}"; it was made with other sites or options`);
+    if (!found || !(found.data instanceof Float32Array))
+      throw new WorkbenchError("training.badParams", `${dir}: the checkpoint has no "${name}"; it was made with other sites or options`);
     return float32(found.data, found.shape);
   };
   const expected = new Set(["trained", "memory", "frozen", "m", "v"]);
@@ -127,7 +137,8 @@ export function restoreCheckpoint(folder: string, step: number, adaptation: Adap
   for (const [key, steps] of Object.entries(about.updates)) optimizer.restore(key, { m: take(`m:${key}`), v: take(`v:${key}`), steps });
   const keys = new Set(trainedTensors(adaptation).map(({ key }) => `trained:${key}`));
   const surplus = [...tensors.keys()].find((name) => !expected.has(name.split(":")[0]!) || (name.startsWith("trained:") && !keys.has(name)));
-  if (surplus !== undefined) throw new WorkbenchError("training.badParams", `${dir}: "${surplus}" of the checkpoint has no place in this run; it was made with other sites or options`);
+  if (surplus !== undefined)
+    throw new WorkbenchError("training.badParams", `${dir}: "${surplus}" of the checkpoint has no place in this run; it was made with other sites or options`);
   return { step: about.step, best: about.best, stopped: about.stopped };
 }
 
@@ -137,7 +148,10 @@ export function readState(dir: string, folder: string, step: number): z.infer<ty
     raw = JSON.parse(readFileSync(join(dir, "state.json"), "utf8"));
   } catch {
     const there = checkpointSteps(folder);
-    throw new WorkbenchError("training.noCheckpoint", `${folder}: no checkpoint of step ${step}; ${there.length === 0 ? "there is none" : `there are ${there.join(", ")}`}`);
+    throw new WorkbenchError(
+      "training.noCheckpoint",
+      `${folder}: no checkpoint of step ${step}; ${there.length === 0 ? "there is none" : `there are ${there.join(", ")}`}`,
+    );
   }
   const parsed = stateFile.safeParse(raw);
   if (!parsed.success) throw new WorkbenchError("training.noCheckpoint", `${dir}/state.json: ${z.prettifyError(parsed.error)}`);
@@ -149,7 +163,8 @@ function* stateTensors(adaptation: Adaptation, optimizer: AdamW): Generator<[nam
   for (const { site, memory, frozen } of adaptation.sites) {
     for (const [name, tensor] of Object.entries(memory)) yield [`memory:${site.name}/${name}`, tensor];
     // What was learned from data cannot be made again from the seed.
-    if (learnsFrozen(adaptation)) for (const [name, weight] of Object.entries(frozen)) yield [`frozen:${site.name}/${name}`, float32(weight.data(), weight.shape)];
+    if (learnsFrozen(adaptation))
+      for (const [name, weight] of Object.entries(frozen)) yield [`frozen:${site.name}/${name}`, float32(weight.data(), weight.shape)];
   }
   for (const [key, { m, v }] of optimizer.moments) {
     yield [`m:${key}`, m];
@@ -176,5 +191,9 @@ function diskError(error: unknown, folder: string): unknown {
   const code = error instanceof Error && "code" in error ? error.code : null;
   if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG") return error;
   const last = checkpointSteps(folder).at(-1);
-  return new WorkbenchError("training.diskFull", `${folder}: no room for a checkpoint (${code}); ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`, { cause: error });
+  return new WorkbenchError(
+    "training.diskFull",
+    `${folder}: no room for a checkpoint (${code}); ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`,
+    { cause: error },
+  );
 }

@@ -68,7 +68,16 @@ export function targetScores({ hidden, table, targets }: Pick<EntropyContext, "h
     const logits = tf.matMul(tf.slice(hidden, [from, 0], [size, d]), table, false, true);
     return logitScores(logits, tf.slice(targets, [from], [size]));
   });
-  return { nll: tf.concat(parts.map(({ nll }) => nll), 0), correct: tf.concat(parts.map(({ correct }) => correct), 0) };
+  return {
+    nll: tf.concat(
+      parts.map(({ nll }) => nll),
+      0,
+    ),
+    correct: tf.concat(
+      parts.map(({ correct }) => correct),
+      0,
+    ),
+  };
 }
 
 /** As `targetScores`, from logits `[n, classes]`. */

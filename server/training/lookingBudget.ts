@@ -141,7 +141,15 @@ export class LookingBudget {
   }
 
   state(): BudgetState {
-    return { used: this.#used, lastStep: this.#lastStep, training: this.#training, looking: this.#looking, pace: this.#pace, pool: this.#pool, accounts: Object.fromEntries([...this.#accounts].map(([id, account]) => [id, { ...account }])) };
+    return {
+      used: this.#used,
+      lastStep: this.#lastStep,
+      training: this.#training,
+      looking: this.#looking,
+      pace: this.#pace,
+      pool: this.#pool,
+      accounts: Object.fromEntries([...this.#accounts].map(([id, account]) => [id, { ...account }])),
+    };
   }
 
   restore(state: BudgetState): void {

@@ -72,7 +72,10 @@ export function availableMemory(): number {
 export function refuseOverBudget(parts: readonly MemoryPart[], available = availableMemory()): void {
   const needed = totalBytes(parts);
   if (needed <= mostOfFree * available) return;
-  const largest = parts.toSorted((a, b) => b.bytes - a.bytes).slice(0, 3).map(({ label, bytes }) => `${label} ${gigabytes(bytes)}`);
+  const largest = parts
+    .toSorted((a, b) => b.bytes - a.bytes)
+    .slice(0, 3)
+    .map(({ label, bytes }) => `${label} ${gigabytes(bytes)}`);
   throw new WorkbenchError(
     "training.overBudget",
     `the run needs about ${gigabytes(needed)} (${largest.join(", ")}); ${gigabytes(available)} is available, of which ${100 * mostOfFree} % may be used. Smaller batches (with accumulate) or a smaller data.maxLength need less`,

@@ -39,7 +39,13 @@ function saveAdapter(folder: string, adaptation: Adaptation): void {
     ...config,
   };
   writeFileSync(join(folder, "adapter_config.json"), `${JSON.stringify(about, null, 2)}\n`);
-  writeFileSync(join(folder, "adapter_model.safetensors"), encodeSafetensors(all.map(([name, { shape, data }]) => ({ name, shape, data })), { format: "pt" }));
+  writeFileSync(
+    join(folder, "adapter_model.safetensors"),
+    encodeSafetensors(
+      all.map(([name, { shape, data }]) => ({ name, shape, data })),
+      { format: "pt" },
+    ),
+  );
   if (head) writeFileSync(join(folder, "labels.json"), `${JSON.stringify(adaptation.labels)}\n`);
 }
 
@@ -48,7 +54,9 @@ function targetNames({ model, sites }: Adaptation): string[] {
   const names = [...new Set(sites.map(({ site }) => site.modulePath.split(".").at(-1)!))].sort();
   const config = targetConfig({ targetModules: names, excludeModules: [], layers: null });
   const prefix = model.family.prefixes[0] ?? "";
-  const meant = modelSites(model.family, model.config).filter(({ modulePath }) => matchesTarget(config, modulePath.startsWith("/") ? modulePath.slice(1) : prefix + modulePath, { isLinear: true, isOutputHead: false }));
+  const meant = modelSites(model.family, model.config).filter(({ modulePath }) =>
+    matchesTarget(config, modulePath.startsWith("/") ? modulePath.slice(1) : prefix + modulePath, { isLinear: true, isOutputHead: false }),
+  );
   return meant.length === sites.length ? names : sites.map(({ site }) => site.modulePath);
 }
 

@@ -180,7 +180,14 @@ export class Trainer {
     for (const [pass, batch] of batches.entries()) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
       const random = randomStream(params.seed, "dropout", this.#step, pass);
-      const out = await this.programs.lossAndGradients({ batch, scale, penaltyScale: 1 / params.accumulate, dropout: params.dropout, labelSmoothing: params.labelSmoothing, random });
+      const out = await this.programs.lossAndGradients({
+        batch,
+        scale,
+        penaltyScale: 1 / params.accumulate,
+        dropout: params.dropout,
+        labelSmoothing: params.labelSmoothing,
+        random,
+      });
       loss += out.loss;
       penalty += out.penalty;
       gradients = gradients ? added(gradients, out.gradients) : out.gradients;
@@ -281,7 +288,10 @@ export class Trainer {
     const found = place ?? (Number.isFinite(loss) ? `the gradient of ${broken![0]}` : "the loss itself");
     const last = checkpointSteps(this.#options.folder).at(-1);
     const kept = last === undefined ? "no checkpoint was written yet" : `the last good checkpoint is of step ${last}`;
-    throw new WorkbenchError("training.diverged", `step ${this.#step + 1}: loss is ${loss}; the first place that is not finite is ${found}; ${kept}. Try a smaller learning rate`);
+    throw new WorkbenchError(
+      "training.diverged",
+      `step ${this.#step + 1}: loss is ${loss}; the first place that is not finite is ${found}; ${kept}. Try a smaller learning rate`,
+    );
   }
 }
 

@@ -8,7 +8,10 @@ export const schedules = ["constant", "linear", "cosine"] as const;
 export const dataParams = z.strictObject({
   path: z.string().describe("File with the examples: .jsonl, .csv or .txt"),
   validationPath: z.string().nullable().default(null).describe("File with the held-out examples; without it they are split off by the seed"),
-  task: z.enum(tasks).default("text").describe("text: every token is predicted; completion: only the completion after a prompt; classification: a label for the whole text"),
+  task: z
+    .enum(tasks)
+    .default("text")
+    .describe("text: every token is predicted; completion: only the completion after a prompt; classification: a label for the whole text"),
   columns: z
     .strictObject({
       text: z.string().default("text").describe("Column or key of the text"),
@@ -25,8 +28,14 @@ export const dataParams = z.strictObject({
 });
 
 export const siteParams = z.strictObject({
-  targetModules: z.union([z.array(z.string()), z.string()]).default("all-linear").describe(`Names of modules ("c_attn", "q_proj"), one pattern, or "all-linear"`),
-  excludeModules: z.union([z.array(z.string()), z.string()]).default([]).describe("Modules that stay as they are"),
+  targetModules: z
+    .union([z.array(z.string()), z.string()])
+    .default("all-linear")
+    .describe(`Names of modules ("c_attn", "q_proj"), one pattern, or "all-linear"`),
+  excludeModules: z
+    .union([z.array(z.string()), z.string()])
+    .default([])
+    .describe("Modules that stay as they are"),
   layers: z.array(z.int().min(0)).nullable().default(null).describe("Layers that get an adapter; null is all"),
 });
 
@@ -39,7 +48,10 @@ export const optimizerParams = z.strictObject({
   epsilon: z.number().positive().default(1e-8).describe("Added to the root of the second moment"),
   weightDecay: z.number().min(0).default(0).describe("Decoupled weight decay"),
   clipNorm: z.number().positive().nullable().default(1).describe("Gradients longer than this are shortened to it; null never"),
-  rates: z.record(z.string(), z.number().min(0)).default({}).describe(`Learning rates of named parameter groups, as multiples of the main one, e.g. {"loraB": 16}`),
+  rates: z
+    .record(z.string(), z.number().min(0))
+    .default({})
+    .describe(`Learning rates of named parameter groups, as multiples of the main one, e.g. {"loraB": 16}`),
 });
 
 export const probeParams = z.strictObject({
@@ -56,7 +68,11 @@ export const probeParams = z.strictObject({
 
 /** `startFrom` names the stored checkpoint that a branch begins at. */
 export const trainingParams = z.strictObject({
-  name: z.string().regex(/^[\w-]{1,60}$/).default("adapter").describe("Name of the adapter"),
+  name: z
+    .string()
+    .regex(/^[\w-]{1,60}$/)
+    .default("adapter")
+    .describe("Name of the adapter"),
   method: z.string().default("lora").describe("Adapter method, or full for all weights"),
   options: z.record(z.string(), z.unknown()).default({}).describe("The method's own options"),
   sites: siteParams.prefault({}).describe("Where the adapter acts"),
@@ -74,7 +90,11 @@ export const trainingParams = z.strictObject({
   keepCheckpoints: z.int().min(1).default(20).describe("Checkpoints that are kept; the oldest go first, the best and the last stay"),
   probes: probeParams.prefault({}).describe("What is looked at while it trains"),
   seed: z.int().min(0).max(4_294_967_295).default(0).describe("Seed of the start, the order and the dropout"),
-  startFrom: z.strictObject({ folder: z.string(), step: z.int().min(0) }).nullable().default(null).describe("A checkpoint to begin at: the folder of a run and a step"),
+  startFrom: z
+    .strictObject({ folder: z.string(), step: z.int().min(0) })
+    .nullable()
+    .default(null)
+    .describe("A checkpoint to begin at: the folder of a run and a step"),
 });
 
 export type DataParams = z.infer<typeof dataParams>;

@@ -59,7 +59,14 @@ export function checkMemory(adaptation: Adaptation, params: TrainingParams, data
 }
 
 function runMemory(model: LoadedModel, { method, batchSize }: TrainingParams, dataset: Dataset, trained: number, frozen: number): MemoryPart[] {
-  return memoryEstimate({ model, trained, frozen, isFull: method === "full", classes: dataset.labels.length || model.config.dVocab, batch: largestBatch(dataset, batchSize, model.config.nCtx) });
+  return memoryEstimate({
+    model,
+    trained,
+    frozen,
+    isFull: method === "full",
+    classes: dataset.labels.length || model.config.dVocab,
+    batch: largestBatch(dataset, batchSize, model.config.nCtx),
+  });
 }
 
 function adaptedSites(model: LoadedModel, params: TrainingParams): TrainingSite[] {
@@ -111,7 +118,14 @@ function frozenNumbers(params: TrainingParams, sites: readonly TrainingSite[], t
 }
 
 /** Sizes by key. */
-function frozenOf(method: TrainingMethod, options: unknown, site: TrainingSite, allSites: readonly TrainingSite[], seed: number, tasks: readonly string[]): Map<string, number> {
+function frozenOf(
+  method: TrainingMethod,
+  options: unknown,
+  site: TrainingSite,
+  allSites: readonly TrainingSite[],
+  seed: number,
+  tasks: readonly string[],
+): Map<string, number> {
   const random = (...labels: readonly (string | number)[]) => randomStream(seed, "start", ...labels);
   const { frozen } = method.start(site, { options, random, runKey: "preview", tasks, allSites });
   return new Map(Object.values(frozen).map(({ key, shape }) => [key, sizeOf(shape)]));
@@ -125,9 +139,11 @@ function total(numbers: Iterable<number>): number {
 
 function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly MemoryPart[], steps: number): string[] {
   const found: string[] = [];
-  if (data.cut > 0) found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
+  if (data.cut > 0)
+    found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
   if (data.validation === 0) found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
-  if (params.optimizer.warmupSteps >= steps) found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
+  if (params.optimizer.warmupSteps >= steps)
+    found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
   try {
     refuseOverBudget(memory);
   } catch (error) {

@@ -6,7 +6,16 @@ import { asFloat } from "../runs/runner.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { type RandomStream } from "../tensors/random.ts";
-import { adaptedForward, forwardWeights, frozenTensors, siteTensors, siteWeight, type ForwardShape, type ForwardTensors, type Hidden } from "./adaptedForward.ts";
+import {
+  adaptedForward,
+  forwardWeights,
+  frozenTensors,
+  siteTensors,
+  siteWeight,
+  type ForwardShape,
+  type ForwardTensors,
+  type Hidden,
+} from "./adaptedForward.ts";
 import { trainedTensors, type Adaptation } from "./adaptation.ts";
 import { crossEntropy, frozenCrossEntropy, logitsCrossEntropy, logitScores, targetScores } from "./crossEntropy.ts";
 import type { Batch } from "./data/example.ts";
@@ -57,7 +66,15 @@ export class TrainingPrograms {
     const out = await this.#run(
       `loss ${labelSmoothing}`,
       batch,
-      { ...predicted, lossScale: float32(predicted.lossScale.data.map((weight) => weight * scale), predicted.lossScale.shape), penaltyScale: float32(Float32Array.of(penaltyScale), []), ...prefixed("dropout:", masks) },
+      {
+        ...predicted,
+        lossScale: float32(
+          predicted.lossScale.data.map((weight) => weight * scale),
+          predicted.lossScale.shape,
+        ),
+        penaltyScale: float32(Float32Array.of(penaltyScale), []),
+        ...prefixed("dropout:", masks),
+      },
       (inputs, weights) => {
         const loss = (...values: Tensor[]): Tensor => {
           const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
@@ -71,7 +88,7 @@ export class TrainingPrograms {
         return {
           "loss:all": value,
           ...(penalty ? { "loss:penalty": tf.mul(penalty, inputs["penaltyScale"]!) } : {}),
-          ...Object.fromEntries(keys.map((key, i) => [`grad:${key}`, (grads[i]) ?? tf.zerosLike(inputs[key]!)])),
+          ...Object.fromEntries(keys.map((key, i) => [`grad:${key}`, grads[i] ?? tf.zerosLike(inputs[key]!)])),
         };
       },
     );
@@ -93,7 +110,10 @@ export class TrainingPrograms {
       const targets = inputs["lossTargets"]!;
       const table = this.#table(hidden, inputs);
       if (!hidden.unembedDelta || adaptation.head) return targetScores({ hidden: rows, table, targets });
-      return logitScores(tf.add(tf.matMul(rows, table as tf.Tensor2D, false, true), tf.gather(hidden.unembedDelta(hidden.hidden), inputs["lossRows"]!)), targets);
+      return logitScores(
+        tf.add(tf.matMul(rows, table as tf.Tensor2D, false, true), tf.gather(hidden.unembedDelta(hidden.hidden), inputs["lossRows"]!)),
+        targets,
+      );
     });
     return { nll: asFloat(out["nll"]!).data, correct: asFloat(out["correct"]!).data, weights: predicted.lossScale.data };
   }
@@ -103,7 +123,11 @@ export class TrainingPrograms {
    * @param positions place in each row
    * @param isOn sites whose adapter acts; part of the program, so use few different ones
    */
-  async logitsAt(batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">, positions: Int32Array, on: "all" | "none" | readonly string[] = "all"): Promise<FloatTensor> {
+  async logitsAt(
+    batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">,
+    positions: Int32Array,
+    on: "all" | "none" | readonly string[] = "all",
+  ): Promise<FloatTensor> {
     const { adaptation } = this;
     const chosen = Int32Array.from(positions, (position, row) => row * batch.positions + position);
     const isOn = on === "all" ? () => true : on === "none" ? () => false : (site: string) => on.includes(site);
@@ -121,7 +145,11 @@ export class TrainingPrograms {
     const { adaptation } = this;
     const out = await this.#run("inputs", batch, {}, (inputs, weights) => {
       // The base's own products reach the sites; what the adapters add there is multiplied by nothing, as B is zero or the site is off.
-      const { inputs: found } = adaptedForward({ ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }) => tf.zerosLike(base) } }, shapeOf(batch), forwardTensors(inputs, weights, inputs));
+      const { inputs: found } = adaptedForward(
+        { ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }) => tf.zerosLike(base) } },
+        shapeOf(batch),
+        forwardTensors(inputs, weights, inputs),
+      );
       return Object.fromEntries([...found].map(([site, x]) => [`in:${site}`, x]));
     });
     return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`]!)]));
@@ -155,7 +183,15 @@ export class TrainingPrograms {
   #penalty(trained: Tensors, weights: Tensors): Tensor | null {
     const { method, sites, options } = this.adaptation;
     if (!method?.penalty) return null;
-    return method.penalty(sites.map((state) => ({ site: state.site, trained: siteTensors(state, trained), frozen: frozenTensors(state, weights), weight: siteWeight(this.adaptation, state.site.name, weights) })), options);
+    return method.penalty(
+      sites.map((state) => ({
+        site: state.site,
+        trained: siteTensors(state, trained),
+        frozen: frozenTensors(state, weights),
+        weight: siteWeight(this.adaptation, state.site.name, weights),
+      })),
+      options,
+    );
   }
 
   async #run(
@@ -176,8 +212,21 @@ export class TrainingPrograms {
     };
     this.#weights ??= forwardWeights(adaptation);
     const weights = this.#weights;
-    const key = ["training", what, family.name, JSON.stringify(config), adaptation.methodName, JSON.stringify(adaptation.options), adaptation.sites.map(({ site }) => site.name).join(" "), adaptation.head ? "classifier" : ""].join(" | ");
-    const program = await this.engine.compile(key, fn, { inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])), ...weightSignature(weights), returnsMemory: true });
+    const key = [
+      "training",
+      what,
+      family.name,
+      JSON.stringify(config),
+      adaptation.methodName,
+      JSON.stringify(adaptation.options),
+      adaptation.sites.map(({ site }) => site.name).join(" "),
+      adaptation.head ? "classifier" : "",
+    ].join(" | ");
+    const program = await this.engine.compile(key, fn, {
+      inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])),
+      ...weightSignature(weights),
+      returnsMemory: true,
+    });
     return program.run(inputs, weights);
   }
 }
@@ -202,12 +251,17 @@ const shapeOf = ({ rows, positions }: Pick<Batch, "rows" | "positions">): Forwar
 
 function forwardTensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
   const { tokens, tasks, cos, sin } = inputs;
-  const dropout = Object.fromEntries(Object.entries(inputs).flatMap(([name, tensor]) => (name.startsWith("dropout:") ? [[name.slice("dropout:".length), tensor]] : [])));
+  const dropout = Object.fromEntries(
+    Object.entries(inputs).flatMap(([name, tensor]) => (name.startsWith("dropout:") ? [[name.slice("dropout:".length), tensor]] : [])),
+  );
   return { tokens: tokens!, trained, weights, dropout, ...(tasks ? { tasks } : {}), ...(cos ? { cos } : {}), ...(sin ? { sin } : {}) };
 }
 
 /** Flat places whose prediction counts, their targets and weights; padded by places of weight 0. `[n]` each */
-function lossRows({ rows, positions, targets, lossWeights, last, labels }: Batch, isClassification: boolean): { lossRows: HostTensor; lossTargets: HostTensor; lossScale: FloatTensor } {
+function lossRows(
+  { rows, positions, targets, lossWeights, last, labels }: Batch,
+  isClassification: boolean,
+): { lossRows: HostTensor; lossTargets: HostTensor; lossScale: FloatTensor } {
   if (isClassification) {
     const places = Int32Array.from(last, (position, row) => row * positions + position);
     return { lossRows: int32(places, [rows]), lossTargets: int32(labels, [rows]), lossScale: float32(new Float32Array(rows).fill(1), [rows]) };
@@ -232,7 +286,15 @@ export function lossWeight(batch: Batch, isClassification: boolean): number {
 /** Exactly round(p · size) of each site's inputs dropped would be another law; each is dropped with probability p. */
 function dropoutMasks({ sites }: Adaptation, rows: number, p: number, random: RandomStream): Record<string, FloatTensor> {
   const kept = 1 / (1 - p);
-  return Object.fromEntries(sites.map(({ site }) => [site.name, float32(Float32Array.from({ length: rows * site.dIn }, () => (random.uniform() < p ? 0 : kept)), [rows, site.dIn])]));
+  return Object.fromEntries(
+    sites.map(({ site }) => [
+      site.name,
+      float32(
+        Float32Array.from({ length: rows * site.dIn }, () => (random.uniform() < p ? 0 : kept)),
+        [rows, site.dIn],
+      ),
+    ]),
+  );
 }
 
 function oneHot(indices: Int32Array, classes: number): FloatTensor {
@@ -246,4 +308,5 @@ function rotary(rope: NonNullable<Adaptation["model"]["config"]["rope"]>, positi
   return { cos: float32(cos, [positions, dHead]), sin: float32(sin, [positions, dHead]) };
 }
 
-const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> => Object.fromEntries(Object.entries(record).map(([key, value]) => [prefix + key, value]));
+const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [prefix + key, value]));

@@ -41,7 +41,12 @@ async function deltascope(...args: string[]): Promise<{ code: number | null; out
 /** Exports in this process and writes the two files that are opened again. */
 async function exported(adapter: string, model: string | null, rank: number | null, out: string) {
   const loaded = model === null ? null : loadModel(model);
-  const { config, tensors, sites } = await exportLora(loadAdapter(adapter, undefined, loaded), { model: loaded, rank, engine, signal: new AbortController().signal });
+  const { config, tensors, sites } = await exportLora(loadAdapter(adapter, undefined, loaded), {
+    model: loaded,
+    rank,
+    engine,
+    signal: new AbortController().signal,
+  });
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, "adapter_config.json"), JSON.stringify(config));
   writeFileSync(join(out, "adapter_model.safetensors"), encodeSafetensors([...tensors].map(([name, { shape, data }]) => ({ name, shape, data }))));
@@ -115,9 +120,26 @@ describe("an adapter as the nearest LoRA", () => {
 
   it("of a large dense update is within a hundredth of the best that its rank allows", async () => {
     const [dOut, dIn, rank] = [300, 280, 12];
-    const factors: FactoredMatrix = { left: gaussians(dOut * dIn, 1, randomStream(1)), right: gaussians(dIn * dIn, 1, randomStream(2)), dOut, dIn, rank: dIn, scale: 0.5 };
+    const factors: FactoredMatrix = {
+      left: gaussians(dOut * dIn, 1, randomStream(1)),
+      right: gaussians(dIn * dIn, 1, randomStream(2)),
+      dOut,
+      dIn,
+      rank: dIn,
+      scale: 0.5,
+    };
     const site: SiteAdapter = {
-      site: "blocks.0.mlp.in", layer: 0, modulePath: "h.0.mlp", dIn, dOut, rank: dIn, alpha: 1, scaling: 0.5, factors, beyondLowRank: null, weights: () => ({}),
+      site: "blocks.0.mlp.in",
+      layer: 0,
+      modulePath: "h.0.mlp",
+      dIn,
+      dOut,
+      rank: dIn,
+      alpha: 1,
+      scaling: 0.5,
+      factors,
+      beyondLowRank: null,
+      weights: () => ({}),
       loraA: { key: "large dense", shape: [dIn, dIn], data: () => factors.right },
     };
     const { residual, factors: found } = await nearestLora({ method: lora, site, base: null, rank, engine });
@@ -139,10 +161,25 @@ describe("an adapter as the nearest LoRA", () => {
 describe("deltascope export", () => {
   it("writes a folder that opens, prints what each site leaves out, and writes that too", async () => {
     const out = join(folder, "written");
-    const { code, out: text } = await deltascope("export", "--adapter", join(referenceDir, "adapters", "gpt2-dora"), "--model", baseOf("gpt2-dora"), "--rank", "8", "--out", out, "--engine", "onnx-cpu");
+    const { code, out: text } = await deltascope(
+      "export",
+      "--adapter",
+      join(referenceDir, "adapters", "gpt2-dora"),
+      "--model",
+      baseOf("gpt2-dora"),
+      "--rank",
+      "8",
+      "--out",
+      out,
+      "--engine",
+      "onnx-cpu",
+    );
     expect(code).toBe(0);
     expect(readdirSync(out).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "nearest_lora.json"]);
-    const about = JSON.parse(readFileSync(join(out, "nearest_lora.json"), "utf8")) as { method: string; sites: { site: string; rank: number; relativeResidual: number }[] };
+    const about = JSON.parse(readFileSync(join(out, "nearest_lora.json"), "utf8")) as {
+      method: string;
+      sites: { site: string; rank: number; relativeResidual: number }[];
+    };
     expect(about.method).toBe("DoRA");
     expect(about.sites.length).toBeGreaterThan(0);
     for (const { site, rank, relativeResidual } of about.sites) {
@@ -175,7 +212,11 @@ describe("deltascope export", () => {
     expect(readdirSync(folder)).not.toContain("never");
   });
 
-  it.each([[["export"], "--adapter"], [["export", "-a", "x", "-o", "y", "--rank", "0"], "whole number"], [["export", "-a", "x", "-a", "z", "-o", "y"], "one adapter"]])("%j is wrong usage", async (args, words) => {
+  it.each([
+    [["export"], "--adapter"],
+    [["export", "-a", "x", "-o", "y", "--rank", "0"], "whole number"],
+    [["export", "-a", "x", "-a", "z", "-o", "y"], "one adapter"],
+  ])("%j is wrong usage", async (args, words) => {
     const { code, err } = await deltascope(...args);
     expect(code).toBe(2);
     expect(err).toContain(words);

@@ -28,11 +28,20 @@ describe("a run", () => {
   test("leaves its configuration, checkpoints, scalars, result and adapter", () => {
     expect(ended).toMatchObject({ code: 0 });
     expect(readdirSync(join(folder, "first")).toSorted()).toEqual(["adapter", "arrays.safetensors", "checkpoints", "result.json", "run.json", "scalars.jsonl"]);
-    expect(read("first", "result.json")).toMatchObject({ record: { state: "done", progress: { done: 40, total: 40 }, resumable: false, request: { probe: "train" } } });
+    expect(read("first", "result.json")).toMatchObject({
+      record: { state: "done", progress: { done: 40, total: 40 }, resumable: false, request: { probe: "train" } },
+    });
     expect(read("first", "adapter", "adapter_config.json")).toMatchObject({ peft_type: "LORA", r: 4, target_modules: ["c_attn"] });
-    const rows = readFileSync(join(folder, "first", "scalars.jsonl"), "utf8").trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, number>);
+    const rows = readFileSync(join(folder, "first", "scalars.jsonl"), "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, number>);
     expect(rows.map(({ step }) => step)).toEqual(Array.from({ length: 41 }, (_, step) => step));
-    expect(rows[40]).toMatchObject({ loss: expect.any(Number) as unknown, validation_loss: expect.any(Number) as unknown, "effective_rank/blocks.0.attn.qkv": expect.any(Number) as unknown });
+    expect(rows[40]).toMatchObject({
+      loss: expect.any(Number) as unknown,
+      validation_loss: expect.any(Number) as unknown,
+      "effective_rank/blocks.0.attn.qkv": expect.any(Number) as unknown,
+    });
     expect(rows[40]!["loss"]!).toBeLessThan(rows[1]!["loss"]!);
   });
 
@@ -69,7 +78,9 @@ describe("a run", () => {
   });
 
   test("is compared with another: scores, sizes and what differs", async () => {
-    expect(await train("--config", config("second.json", { method: "dora", options: { rank: 2 }, startFrom: null, steps: 20 }), "--out", "second")).toMatchObject({ code: 0 });
+    expect(
+      await train("--config", config("second.json", { method: "dora", options: { rank: 2 }, startFrom: null, steps: 20 }), "--out", "second"),
+    ).toMatchObject({ code: 0 });
     const table = await deltascope(folder, "compare", "first", "second", "--out", "table.csv").ended;
     expect(table).toMatchObject({ code: 0, err: "" });
     expect(table.out).toMatch(/first +lora +done +6 +12,288/);
@@ -81,7 +92,15 @@ describe("a run", () => {
     expect(head).toContain("trainable parameters");
     expect(rows).toHaveLength(2);
     const { runs } = JSON.parse((await deltascope(folder, "compare", "first", "--json").ended).out) as { runs: Record<string, unknown>[] };
-    expect(runs[0]).toMatchObject({ method: "lora", sites: 6, parameters: 6 * 4 * (128 + 384), steps: 40, finalLoss: expect.any(Number) as unknown, effectiveRank: expect.any(Number) as unknown, tokensPerSecond: expect.any(Number) as unknown });
+    expect(runs[0]).toMatchObject({
+      method: "lora",
+      sites: 6,
+      parameters: 6 * 4 * (128 + 384),
+      steps: 40,
+      finalLoss: expect.any(Number) as unknown,
+      effectiveRank: expect.any(Number) as unknown,
+      tokensPerSecond: expect.any(Number) as unknown,
+    });
     expect(await deltascope(folder, "compare", "nothing").ended).toMatchObject({ code: 1, err: expect.stringContaining("nothing") as unknown });
   });
 
@@ -90,7 +109,10 @@ describe("a run", () => {
     // The same in all but one number that every layer reads.
     const otherModel = join(folder, "other-model");
     cpSync(demoBase, otherModel, { recursive: true });
-    writeFileSync(join(otherModel, "config.json"), JSON.stringify({ ...(JSON.parse(readFileSync(join(demoBase, "config.json"), "utf8")) as object), layer_norm_epsilon: 1e-4 }));
+    writeFileSync(
+      join(otherModel, "config.json"),
+      JSON.stringify({ ...(JSON.parse(readFileSync(join(demoBase, "config.json"), "utf8")) as object), layer_norm_epsilon: 1e-4 }),
+    );
     const [branch, foreign, missing] = await Promise.all([
       train("--config", config("branch.json", from({ optimizer: { learningRate: 0.001 } })), "--out", "branch"),
       train("--config", config("foreign.json", from({ model: "other-model" })), "--out", "foreign"),
@@ -168,7 +190,12 @@ describe("bad input stops a run before it starts, naming what is wrong:", () => 
 
 describe("what goes wrong on the way", () => {
   test("a loss that is no number stops the run, says where, and keeps the last good checkpoint", async () => {
-    const { code, err } = await train("--config", config("nan.json", { optimizer: { learningRate: 1e30, clipNorm: null, warmupSteps: 0, schedule: "constant" }, checkpointEvery: 1, dropout: 0 }), "--out", "nan");
+    const { code, err } = await train(
+      "--config",
+      config("nan.json", { optimizer: { learningRate: 1e30, clipNorm: null, warmupSteps: 0, schedule: "constant" }, checkpointEvery: 1, dropout: 0 }),
+      "--out",
+      "nan",
+    );
     expect(code).toBe(1);
     expect(err).toMatch(/step \d+: loss is NaN; the first place that is not finite is .*; the last good checkpoint is of step \d+.*training\.diverged/);
     expect(checkpointSteps(join(folder, "nan")).length).toBeGreaterThan(0);
@@ -187,7 +214,11 @@ describe("what goes wrong on the way", () => {
 });
 
 test("methods lists every method with its source, exactness and options", async () => {
-  const [list, one, unknown] = await Promise.all([deltascope(folder, "methods").ended, deltascope(folder, "methods", "dora").ended, deltascope(folder, "methods", "dorra").ended]);
+  const [list, one, unknown] = await Promise.all([
+    deltascope(folder, "methods").ended,
+    deltascope(folder, "methods", "dora").ended,
+    deltascope(folder, "methods", "dorra").ended,
+  ]);
   for (const name of [...Object.keys(trainings), "full"]) expect(list.out).toMatch(new RegExp(`^${name} `, "m"));
   expect(one.out).toMatch(/Source: .*\nExactness: .*\nOptions[^]*rank \(integer, default/);
   expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining("dora") as unknown });

@@ -30,7 +30,11 @@ describe("the form", () => {
   });
 
   test("knows the columns of the chosen kind of task", () => {
-    const columns = (task: string) => trainingForm(schema, task).plain.find(({ id }) => id === "data")!.fields.map(({ name }) => name).filter((name) => name.startsWith("data.columns"));
+    const columns = (task: string) =>
+      trainingForm(schema, task)
+        .plain.find(({ id }) => id === "data")!
+        .fields.map(({ name }) => name)
+        .filter((name) => name.startsWith("data.columns"));
     expect(columns("completion")).toEqual(["data.columns.prompt", "data.columns.completion"]);
     expect(columns("classification")).toEqual(["data.columns.text", "data.columns.label"]);
   });
@@ -41,14 +45,25 @@ describe("the form", () => {
   });
 
   test("has a field of a known kind for every option of every method", () => {
-    const free = methodCards().flatMap((card) => nestedFields(card.options, "options.").filter(({ kind }) => kind === "json").map(({ name }) => `${card.name} ${name}`));
+    const free = methodCards().flatMap((card) =>
+      nestedFields(card.options, "options.")
+        .filter(({ kind }) => kind === "json")
+        .map(({ name }) => `${card.name} ${name}`),
+    );
     // By dimension, a list of factors each: nothing but JSON says that shortly.
     expect(free).toEqual(["tera options.factorisations"]);
   });
 });
 
 describe("settings", () => {
-  const given = { name: "facts", method: "dora", options: { rank: 4 }, data: { path: "/d/facts.jsonl", task: "completion" }, optimizer: { learningRate: 0.003 }, sites: { targetModules: ["c_attn"] } };
+  const given = {
+    name: "facts",
+    method: "dora",
+    options: { rank: 4 },
+    data: { path: "/d/facts.jsonl", task: "completion" },
+    optimizer: { learningRate: 0.003 },
+    sites: { targetModules: ["c_attn"] },
+  };
 
   test("by path and nested are the same settings", () => {
     const changes = changesFrom(given, form.fields);
@@ -86,7 +101,7 @@ describe("an error of the preview", () => {
   const paths = [...form.fields.map(({ name }) => name), "options.rank"];
   test.each([
     ["✖ Invalid input: expected string, received undefined\n  → at data.path", "data.path"],
-    ['steps is 0; expected at least 1', "steps"],
+    ["steps is 0; expected at least 1", "steps"],
     ["/d/facts.jsonl is not UTF-8 at line 3", "data.path"],
     ['/d/facts.jsonl line 3: "completion" is missing', "data.columns.completion"],
     ['rank is 4096; "blocks.0.attn.qkv" is [384, 128], so expected at most 128', "options.rank"],
@@ -104,11 +119,31 @@ test("pinned prompts are read from settings as they come, and what is none is le
   expect(pinnedPrompts(undefined)).toEqual([]);
 });
 
-const lines = (id: string, series: LinesFigure["series"]): LinesFigure => ({ kind: "lines", id, title: id === "loss" ? "Loss" : "Size", subtitle: "", x: { label: "step", unit: "", values: { array: "step" } }, y: { label: id, unit: "nats", scale: "linear" }, series });
+const lines = (id: string, series: LinesFigure["series"]): LinesFigure => ({
+  kind: "lines",
+  id,
+  title: id === "loss" ? "Loss" : "Size",
+  subtitle: "",
+  x: { label: "step", unit: "", values: { array: "step" } },
+  y: { label: id, unit: "nats", scale: "linear" },
+  series,
+});
 
 function comparedRun(id: string, params: Record<string, unknown>, scale: number): ComparedRun {
   return {
-    record: { id, request: { subject: { model: "/m", adapters: [] }, probe: "train", params }, state: "done", createdAt: "", startedAt: null, endedAt: null, progress: null, error: null, provenance: null, resumable: false, checkpoints: [] },
+    record: {
+      id,
+      request: { subject: { model: "/m", adapters: [] }, probe: "train", params },
+      state: "done",
+      createdAt: "",
+      startedAt: null,
+      endedAt: null,
+      progress: null,
+      error: null,
+      provenance: null,
+      resumable: false,
+      checkpoints: [],
+    },
     arrays: {
       step: array([4], ["point"], (index) => index),
       loss: array([4], ["point"], (index) => (index < 3 ? scale * (4 - index) : NaN)),
@@ -116,14 +151,28 @@ function comparedRun(id: string, params: Record<string, unknown>, scale: number)
       norm: array([2, 4], ["site", "point"], (site, index) => scale * (site + 1) * index),
     },
     figures: [
-      lines("loss", [{ id: "loss", label: "training", place: {}, values: { array: "loss" } }, { id: "loss_smoothed", label: "smoothed", place: {}, values: { array: "smooth" } }]),
-      lines("norm", [0, 1].map((layer) => ({ id: `L${layer}`, label: `L${layer}`, place: { layer, site: `blocks.${layer}.mlp.in` }, values: { array: "norm", at: [layer] } }))),
+      lines("loss", [
+        { id: "loss", label: "training", place: {}, values: { array: "loss" } },
+        { id: "loss_smoothed", label: "smoothed", place: {}, values: { array: "smooth" } },
+      ]),
+      lines(
+        "norm",
+        [0, 1].map((layer) => ({
+          id: `L${layer}`,
+          label: `L${layer}`,
+          place: { layer, site: `blocks.${layer}.mlp.in` },
+          values: { array: "norm", at: [layer] },
+        })),
+      ),
     ],
   };
 }
 
 describe("runs side by side", () => {
-  const runs = [comparedRun("r-0001", { name: "a", data: { path: "/x/f.jsonl" }, optimizer: { learningRate: 0.01 } }, 1), comparedRun("r-0002", { name: "a", data: { path: "/x/f.jsonl" } }, 2)];
+  const runs = [
+    comparedRun("r-0001", { name: "a", data: { path: "/x/f.jsonl" }, optimizer: { learningRate: 0.01 } }, 1),
+    comparedRun("r-0002", { name: "a", data: { path: "/x/f.jsonl" } }, 2),
+  ];
 
   test("have names that tell them apart", () => {
     expect(runNames(runs)).toEqual(["a 0001", "a 0002"]);
@@ -134,7 +183,10 @@ describe("runs side by side", () => {
     expect(figures.map(({ figure }) => figure.id)).toEqual(["loss.loss_smoothed", "norm"]);
     for (const { figure } of figures) expect(figure.series.map(({ label }) => label)).toEqual(["a 0001", "a 0002"]);
     // Sites are 1 and 2 times the step, twice that in the second run: the means at step 3 are 4.5 and 9.
-    expect(lastNumbers(figures, runNames(runs)).map(({ cells }) => cells)).toEqual([[3, 6], [4.5, 9]]);
+    expect(lastNumbers(figures, runNames(runs)).map(({ cells }) => cells)).toEqual([
+      [3, 6],
+      [4.5, 9],
+    ]);
   });
 
   test("have every setting beside each other, marked where they differ, defaults filled in", () => {

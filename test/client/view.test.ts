@@ -13,12 +13,27 @@ import { probes } from "../../probes/registry.ts";
 const path = fc.string({ minLength: 1, maxLength: 24 }).map((text) => `/models/${text.replaceAll("@", "-")}x`);
 const index = fc.nat({ max: 200 });
 const place = fc.record(
-  { layer: index, position: index, head: index, component: index, site: fc.constantFrom("mlp_out", "blocks.3.mlp.in", "a!b:c"), adapter: fc.constantFrom("facts-edit", "b_2") },
+  {
+    layer: index,
+    position: index,
+    head: index,
+    component: index,
+    site: fc.constantFrom("mlp_out", "blocks.3.mlp.in", "a!b:c"),
+    adapter: fc.constantFrom("facts-edit", "b_2"),
+  },
   { requiredKeys: ["layer"] },
 );
 const view: fc.Arbitrary<View> = fc.record({
   model: fc.option(path, { nil: null }),
-  adapters: fc.array(fc.record({ path, name: fc.option(fc.stringMatching(/^[\w-]{1,12}$/), { nil: null }), strength: fc.integer({ min: 0, max: 30 }).map((n) => n / 20), isOn: fc.boolean() }), { maxLength: 3 }),
+  adapters: fc.array(
+    fc.record({
+      path,
+      name: fc.option(fc.stringMatching(/^[\w-]{1,12}$/), { nil: null }),
+      strength: fc.integer({ min: 0, max: 30 }).map((n) => n / 20),
+      isOn: fc.boolean(),
+    }),
+    { maxLength: 3 },
+  ),
   prompts: fc.record({ clean: fc.string(), corrupted: fc.string(), answer: fc.string(), counterAnswer: fc.string() }),
   probe: fc.option(fc.constantFrom("logitLens", "activationPatching"), { nil: null }),
   params: fc.dictionary(fc.stringMatching(/^[a-z]{1,8}$/), fc.oneof(fc.integer(), fc.string(), fc.array(fc.string()))),
@@ -33,9 +48,12 @@ const view: fc.Arbitrary<View> = fc.record({
 
 describe("the address", () => {
   test("gives back the whole view that was put into it", () => {
-    fc.assert(fc.property(view, (given) => {
-      expect(viewFromQuery(viewQuery(given))).toEqual(given);
-    }), { seed: 7, numRuns: 300 });
+    fc.assert(
+      fc.property(view, (given) => {
+        expect(viewFromQuery(viewQuery(given))).toEqual(given);
+      }),
+      { seed: 7, numRuns: 300 },
+    );
   });
 
   test("that the command line prints opens model and adapters with names and strengths", () => {
@@ -46,18 +64,26 @@ describe("the address", () => {
   });
 
   test("opens what can be read when a part of it is broken", () => {
-    expect(viewFromQuery("model=/m&params={not json&pin=positions!layer:x&pin=&probe=logitLens")).toMatchObject({ model: "/m", params: {}, pins: [], probe: "logitLens" });
+    expect(viewFromQuery("model=/m&params={not json&pin=positions!layer:x&pin=&probe=logitLens")).toMatchObject({
+      model: "/m",
+      params: {},
+      pins: [],
+      probe: "logitLens",
+    });
   });
 });
 
 describe("the form of a probe", () => {
-  test.each(Object.keys(probes).filter((name) => name !== "train"))("%s has a field of a known kind for each parameter that the left rail does not fill", (name) => {
-    const card = probeCards(probes).find((each) => each.name === name)!;
-    const fields = paramFields(card.params);
-    for (const field of fields) expect(field.description, field.name).not.toBe("");
-    expect(fields.map((field) => field.name).filter((field) => ["clean", "corrupted", "answer", "counterAnswer", "prompt"].includes(field))).toEqual([]);
-    expect(fields.filter(({ kind }) => kind === "json").map((field) => field.name)).toEqual([]);
-  });
+  test.each(Object.keys(probes).filter((name) => name !== "train"))(
+    "%s has a field of a known kind for each parameter that the left rail does not fill",
+    (name) => {
+      const card = probeCards(probes).find((each) => each.name === name)!;
+      const fields = paramFields(card.params);
+      for (const field of fields) expect(field.description, field.name).not.toBe("");
+      expect(fields.map((field) => field.name).filter((field) => ["clean", "corrupted", "answer", "counterAnswer", "prompt"].includes(field))).toEqual([]);
+      expect(fields.filter(({ kind }) => kind === "json").map((field) => field.name)).toEqual([]);
+    },
+  );
 
   test("patching offers its contrasts to choose from and its activations to tick", () => {
     const fields = paramFields(probeCards(probes).find(({ name }) => name === "activationPatching")!.params);
@@ -72,7 +98,10 @@ describe("tokens that differ", () => {
     expect([...differingTokens(["The", " Ar", "venia", " is"], ["The", " Bo", "venia", " is"])]).toEqual([1]);
   });
   test("are those between the common beginning and end in prompts of other lengths", () => {
-    const [long, short] = [["The", " Ar", "ven", "ia", " is"], ["The", " Bo", " is"]];
+    const [long, short] = [
+      ["The", " Ar", "ven", "ia", " is"],
+      ["The", " Bo", " is"],
+    ];
     expect([...differingTokens(long, short)]).toEqual([1, 2, 3]);
     expect([...differingTokens(short, long)]).toEqual([1]);
   });
@@ -83,7 +112,9 @@ describe("tokens that differ", () => {
 
 test("the command quotes what a shell would read, and names strengths other than 1", () => {
   const words = commandOf({ subject: { model: "/my models/a", adapters: [{ path: "/b", strength: 0.5 }] }, probe: "logitLens", params: { prompt: "it's" } });
-  expect(words).toBe(`npx deltascope probe logitLens \\\n  --model '/my models/a' \\\n  --adapter /b@0.5 \\\n  --params '{"prompt":"it'\\''s"}' \\\n  --out logitLens-result`);
+  expect(words).toBe(
+    `npx deltascope probe logitLens \\\n  --model '/my models/a' \\\n  --adapter /b@0.5 \\\n  --params '{"prompt":"it'\\''s"}' \\\n  --out logitLens-result`,
+  );
 });
 
 test("the next step from a component is to switch it off, from a head its attention, never the probe that is open", () => {

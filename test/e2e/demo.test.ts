@@ -30,7 +30,10 @@ beforeAll(async () => {
   });
   const executablePath = findChromium();
   if (!executablePath) throw new Error("no Chromium was found; node scripts/ensureChromium.mjs finds or installs one");
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"] });
+  browser = await chromium.launch({
+    executablePath,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+  });
 }, 120_000);
 
 afterAll(async () => {
@@ -74,9 +77,15 @@ describe("the demo", () => {
     const page = await demo();
     await pinStrongest(page);
     const rail = page.locator("aside").last();
-    await rail.getByText(/layer 5/i).first().waitFor();
+    await rail
+      .getByText(/layer 5/i)
+      .first()
+      .waitFor();
     await page.keyboard.press("ArrowDown");
-    await rail.getByText(/layer 4/i).first().waitFor();
+    await rail
+      .getByText(/layer 4/i)
+      .first()
+      .waitFor();
     await page.keyboard.press("Escape");
     await page.getByText(/nothing selected/i).waitFor();
     expect(page.problems).toEqual([]);
@@ -86,13 +95,23 @@ describe("the demo", () => {
   it("keeps the whole view in the address: another page at the same link shows the same run", async () => {
     const page = await demo();
     await pinStrongest(page);
-    await page.locator("aside").last().getByText(/layer 5/i).first().waitFor();
+    await page
+      .locator("aside")
+      .last()
+      .getByText(/layer 5/i)
+      .first()
+      .waitFor();
     const link = page.url().slice(url.length);
     expect(link).toContain("?");
     await page.close();
     const again = await openPage(link);
     await again.getByText(/every hook fired/).waitFor({ timeout: 60_000 });
-    await again.locator("aside").last().getByText(/layer 5/i).first().waitFor();
+    await again
+      .locator("aside")
+      .last()
+      .getByText(/layer 5/i)
+      .first()
+      .waitFor();
     expect(again.problems).toEqual([]);
     await again.close();
   });
@@ -102,7 +121,10 @@ describe("the demo", () => {
     await page.getByRole("tab", { name: tab }).click();
     await page.getByRole("button", { name: /^Run/ }).first().click();
     await page.locator("section.figure svg").first().waitFor();
-    await page.getByText(/\d+ (ms|s),/).first().waitFor({ timeout: 60_000 });
+    await page
+      .getByText(/\d+ (ms|s),/)
+      .first()
+      .waitFor({ timeout: 60_000 });
     expect(await page.getByText("✗").count()).toBe(0);
     expect(page.problems).toEqual([]);
     await page.close();
@@ -126,7 +148,10 @@ describe("the page", () => {
     const field = page.getByRole("textbox", { name: "Path of a model folder" });
     await field.fill("/nowhere/at/all");
     await field.press("Enter");
-    await page.getByText(/\/nowhere\/at\/all/).first().waitFor();
+    await page
+      .getByText(/\/nowhere\/at\/all/)
+      .first()
+      .waitFor();
     expect(page.problems).toEqual([]);
     await page.close();
   });
@@ -148,7 +173,9 @@ describe("the page", () => {
     await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core"), "utf8"));
     const faults = await page.evaluate(async () => {
       const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } };
-      return (await axe.run()).violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+      return (await axe.run()).violations
+        .filter(({ impact }) => impact === "serious" || impact === "critical")
+        .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
     });
     expect(faults).toEqual([]);
     await page.close();

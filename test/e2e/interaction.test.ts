@@ -127,7 +127,11 @@ describe("a figure", () => {
   ] as const)("is exported as %s", async (format, beginning) => {
     await openDemo();
     const [download] = await Promise.all([page.waitForEvent("download"), figure("positions").getByRole("link", { name: format, exact: true }).click()]);
-    expect(readFileSync(await download.path()).subarray(0, 100).toString("latin1")).toContain(beginning);
+    expect(
+      readFileSync(await download.path())
+        .subarray(0, 100)
+        .toString("latin1"),
+    ).toContain(beginning);
   });
 });
 
@@ -136,7 +140,10 @@ describe("a run", () => {
     await openDemo();
     // Long enough not to be over before the click: 512 random directions at every place of a longer prompt.
     const address = new URL(page.url());
-    address.searchParams.set("params", JSON.stringify({ nullSamples: 512, activations: ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "heads"] }));
+    address.searchParams.set(
+      "params",
+      JSON.stringify({ nullSamples: 512, activations: ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "heads"] }),
+    );
     address.searchParams.set("clean", `${"The capital of Arvenia is Krest. ".repeat(4)}The capital of Arvenia is`);
     address.searchParams.delete("run");
     await page.goto(address.href);
@@ -149,7 +156,12 @@ describe("a run", () => {
   test("comes back from its link with model, adapters, prompts, probe and selection", async () => {
     await openDemo();
     await pinCell("attn_out", 2);
-    const [words, number, tab, tokens] = [await selectedWords(), await picked().locator(".value").innerText(), await activeTab(), await lookedAt().locator(".token").allInnerTexts()];
+    const [words, number, tab, tokens] = [
+      await selectedWords(),
+      await picked().locator(".value").innerText(),
+      await activeTab(),
+      await lookedAt().locator(".token").allInnerTexts(),
+    ];
     await page.goto("about:blank");
     await page.goBack();
     await page.locator("[data-figure=positions] .selected").first().waitFor({ timeout: runWithinMs });
@@ -199,7 +211,9 @@ describe("the screen", () => {
     await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
     const serious = await page.evaluate(async () => {
       const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } };
-      return (await axe.run()).violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+      return (await axe.run()).violations
+        .filter(({ impact }) => impact === "serious" || impact === "critical")
+        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
     });
     expect(serious).toEqual([]);
   });

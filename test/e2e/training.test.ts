@@ -42,7 +42,9 @@ async function openForm(): Promise<void> {
   await page.goto(server?.url ?? "");
   await page.locator(".checks .good").first().waitFor({ timeout: runWithinMs });
   await button("Train one").click();
-  await preview().getByText(/parameters at \d+ sites/).waitFor({ timeout: runWithinMs });
+  await preview()
+    .getByText(/parameters at \d+ sites/)
+    .waitFor({ timeout: runWithinMs });
 }
 
 /** Starts the demo's run under a name; it is on screen when its first spectra are. */
@@ -232,7 +234,9 @@ describe("the pages of training", () => {
       await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core"), "utf8"));
       return page.evaluate(async () => {
         const { axe } = window as unknown as { axe: { run(): Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }> } };
-        return (await axe.run()).violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
+        return (await axe.run()).violations
+          .filter(({ impact }) => impact === "serious" || impact === "critical")
+          .map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`);
       });
     };
     const fits = () => page.evaluate(() => document.documentElement.scrollWidth <= 1024 && document.documentElement.scrollHeight <= 768);

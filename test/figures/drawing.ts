@@ -4,9 +4,18 @@ import { drawFigure, type Drawing, type FigureContext } from "../../client/figur
 import { adapterPalette, light } from "../../client/figures/theme.ts";
 import type { Example } from "./examples.ts";
 
-export function draw({ figure, arrays }: Example, context: Partial<FigureContext> = {}): { svg: SVGSVGElement; drawing: Drawing; all: (selector: string) => Element[]; texts: () => string[] } {
+export function draw(
+  { figure, arrays }: Example,
+  context: Partial<FigureContext> = {},
+): { svg: SVGSVGElement; drawing: Drawing; all: (selector: string) => Element[]; texts: () => string[] } {
   const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;
-  const drawing = drawFigure(svg, figure, arrays, { width: 860, theme: light, preset: "screen", adapterColours: adapterPalette(["facts-edit", "polite"], context.theme ?? light), ...context });
+  const drawing = drawFigure(svg, figure, arrays, {
+    width: 860,
+    theme: light,
+    preset: "screen",
+    adapterColours: adapterPalette(["facts-edit", "polite"], context.theme ?? light),
+    ...context,
+  });
   const all = (selector: string): Element[] => [...svg.querySelectorAll(selector)];
   return { svg, drawing, all, texts: () => all("text").map((node) => node.textContent) };
 }

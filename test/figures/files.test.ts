@@ -54,7 +54,10 @@ describe("data files", () => {
 
   test("JSON has axes, labels and units beside the numbers, null while pending", () => {
     const { figure, arrays } = examples.patching!;
-    const json = JSON.parse(JSON.stringify(figureJson(figure, arrays))) as { metrics: { unit: string }[]; panels: { cols: { labels: string[] }; values: { restored: { shape: number[]; axes: string[]; data: (number | null)[] } } }[] };
+    const json = JSON.parse(JSON.stringify(figureJson(figure, arrays))) as {
+      metrics: { unit: string }[];
+      panels: { cols: { labels: string[] }; values: { restored: { shape: number[]; axes: string[]; data: (number | null)[] } } }[];
+    };
     const { shape, axes, data } = json.panels[2]!.values.restored;
     expect(shape).toEqual([12, 10]);
     expect(axes).toEqual(["layer", "position"]);
@@ -68,10 +71,15 @@ describe("data files", () => {
 describe("picture files", () => {
   test("the server's picture is the browser's, with fonts and metadata before it", () => {
     const { figure, arrays } = examples.bars!;
-    const file = renderFigureSvg(figure, arrays, { theme: "light", width: printWidths.column, metadata: { run: "3f9c", command: 'deltascope probe "a&b"', version: "0.1.0" } });
+    const file = renderFigureSvg(figure, arrays, {
+      theme: "light",
+      width: printWidths.column,
+      metadata: { run: "3f9c", command: 'deltascope probe "a&b"', version: "0.1.0" },
+    });
     const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;
     drawFigure(svg, figure, arrays, { width: printWidths.column, theme: light, preset: "print", adapterColours: adapterPalette(["facts-edit"], light) });
-    const body = (text: string) => text.slice(text.indexOf('<rect class="background"') >= 0 ? text.indexOf('<rect class="background"') : text.indexOf("<rect"), text.lastIndexOf("</svg>"));
+    const body = (text: string) =>
+      text.slice(text.indexOf('<rect class="background"') >= 0 ? text.indexOf('<rect class="background"') : text.indexOf("<rect"), text.lastIndexOf("</svg>"));
     expect(body(file)).toBe(body(svg.toString()));
     expect(file).toContain('width="3.3in"');
     const metadata = new DOMParser().parseFromString(file, "image/svg+xml").querySelector("metadata")!.textContent!;
@@ -85,7 +93,14 @@ describe("picture files", () => {
       return [...file.matchAll(/font-family:"([^"]+)";font-weight:(\d+);unicode-range:U\+(\d+)/g)].map((match) => match.slice(1).join(" "));
     };
     expect(faces("heads")).toEqual(["Inter 400 0000", "Inter 600 0000"]);
-    expect(faces("components")).toEqual(["Inter 400 0000", "Inter 400 0370", "Inter 600 0000", "Inter 600 0370", "JetBrains Mono 400 0000", "JetBrains Mono 400 0370"]);
+    expect(faces("components")).toEqual([
+      "Inter 400 0000",
+      "Inter 400 0370",
+      "Inter 600 0000",
+      "Inter 600 0370",
+      "JetBrains Mono 400 0000",
+      "JetBrains Mono 400 0370",
+    ]);
   });
 
   test("a PNG is drawn with the bundled fonts at the size asked for", () => {
@@ -103,12 +118,21 @@ describe("picture files", () => {
   });
 
   test("the image encoder writes pixels that a PNG reader finds again", () => {
-    const url = pngDataUrl(Uint8Array.of(0, 1, 2, 2, 1, 0), 3, 2, [[0, 0, 0], [255, 0, 0], [0, 0, 255]]);
+    const url = pngDataUrl(Uint8Array.of(0, 1, 2, 2, 1, 0), 3, 2, [
+      [0, 0, 0],
+      [255, 0, 0],
+      [0, 0, 255],
+    ]);
     const bytes = Buffer.from(url.slice(url.indexOf(",") + 1), "base64");
     const at = bytes.indexOf("IDAT");
     const pixels = inflateSync(bytes.subarray(at + 4, at + 4 + bytes.readUInt32BE(at - 4)));
     expect([...pixels]).toEqual([0, 0, 1, 2, 0, 2, 1, 0]);
-    const png = Buffer.from(renderFigurePng(`<svg xmlns="http://www.w3.org/2000/svg" width="3" height="2"><image width="3" height="2" image-rendering="pixelated" href="${url}"/></svg>`, 1));
+    const png = Buffer.from(
+      renderFigurePng(
+        `<svg xmlns="http://www.w3.org/2000/svg" width="3" height="2"><image width="3" height="2" image-rendering="pixelated" href="${url}"/></svg>`,
+        1,
+      ),
+    );
     expect(png.readUInt32BE(16)).toBe(3);
   });
 });
@@ -120,9 +144,13 @@ const armRatio = 1.35;
 /** WCAG 2.2 AA for shapes that carry meaning. */
 const visible = 3;
 
-describe.each([["light", light], ["dark", dark]] as const)("colours in %s", (_, theme) => {
+describe.each([
+  ["light", light],
+  ["dark", dark],
+] as const)("colours in %s", (_, theme) => {
   test("text reads on the page and on the panel", () => {
-    for (const ground of [theme.background, theme.panel]) for (const text of [theme.ink, theme.muted]) expect(contrast(text, ground)).toBeGreaterThanOrEqual(readable);
+    for (const ground of [theme.background, theme.panel])
+      for (const text of [theme.ink, theme.muted]) expect(contrast(text, ground)).toBeGreaterThanOrEqual(readable);
   });
 
   test("text reads on every shade of both scales", () => {
@@ -130,7 +158,8 @@ describe.each([["light", light], ["dark", dark]] as const)("colours in %s", (_, 
   });
 
   test("every adapter's colour stands out from page and null band", () => {
-    for (const colour of theme.categorical) for (const ground of [theme.background, theme.band]) expect(contrast(colour, ground)).toBeGreaterThanOrEqual(visible);
+    for (const colour of theme.categorical)
+      for (const ground of [theme.background, theme.band]) expect(contrast(colour, ground)).toBeGreaterThanOrEqual(visible);
   });
 
   test("the sequential scale grows steadily away from the panel", () => {

@@ -8,14 +8,26 @@ import { array, dense, examples, type Example } from "./examples.ts";
 
 const number = (node: Element, name: string): number => Number(node.getAttribute(name));
 /** `#rrggbb` and `rgb(r, g, b)` alike. */
-const channels = (colour: string): number[] => (colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number));
+const channels = (colour: string): number[] =>
+  colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number);
 
 /** Two layers, three tokens: most negative, zero, most positive; then pending, clipped, zero. */
 function small(values: readonly number[] = [-1, 0, 1, NaN, 1.5, 0]): Example {
   const figure: HeatmapFigure = {
-    kind: "heatmap", id: "small", title: "Small", subtitle: "By hand",
+    kind: "heatmap",
+    id: "small",
+    title: "Small",
+    subtitle: "By hand",
     metrics: [{ id: "m", label: "difference", unit: "1 = restored", scale: "diverging", domain: [-1, 1] }],
-    panels: [{ id: "p", title: "Panel", rows: { name: "layer", labels: ["0", "1"] }, cols: { name: "position", labels: ["The", " capital", "\n"] }, values: { m: { array: "values" } } }],
+    panels: [
+      {
+        id: "p",
+        title: "Panel",
+        rows: { name: "layer", labels: ["0", "1"] },
+        cols: { name: "position", labels: ["The", " capital", "\n"] },
+        values: { m: { array: "values" } },
+      },
+    ],
   };
   return { figure, arrays: { values: array([2, 3], ["layer", "position"], (row, col) => values[row * 3 + col]!) } };
 }
@@ -25,7 +37,10 @@ describe("a heatmap", () => {
     expect(draw(examples.patching!).all("rect.cell")).toHaveLength(3 * 12 * 10);
   });
 
-  test.each([["light", light], ["dark", dark]] as const)("fills zero with the panel's colour in %s", (_, theme) => {
+  test.each([
+    ["light", light],
+    ["dark", dark],
+  ] as const)("fills zero with the panel's colour in %s", (_, theme) => {
     const cells = draw(small(), { theme }).all("rect.cell");
     expect(channels(cells[1]!.getAttribute("fill")!)).toEqual(channels(theme.panel));
     expect(channels(cells[0]!.getAttribute("fill")!)).toEqual(channels(theme.diverging[0]!));
@@ -75,7 +90,9 @@ describe("a heatmap", () => {
   });
 
   test("marks the whole layer when the selected place has no position", () => {
-    expect(draw(examples.patching!, { selection: { place: { layer: 3, site: "mlp.in", component: 0 }, figure: "other" } }).all("rect.selected.band")).toHaveLength(3);
+    expect(
+      draw(examples.patching!, { selection: { place: { layer: 3, site: "mlp.in", component: 0 }, figure: "other" } }).all("rect.selected.band"),
+    ).toHaveLength(3);
   });
 
   test("writes numbers into cells when there are few", () => {
@@ -95,7 +112,12 @@ describe("a heatmap", () => {
   });
 
   test("wraps panels that would be too narrow", () => {
-    const lefts = (width: number) => new Set(draw(examples.patching!, { width }).all("g.panel").map((panel) => number(panel.querySelector("rect.cell")!, "x"))).size;
+    const lefts = (width: number) =>
+      new Set(
+        draw(examples.patching!, { width })
+          .all("g.panel")
+          .map((panel) => number(panel.querySelector("rect.cell")!, "x")),
+      ).size;
     expect(lefts(860)).toBe(3);
     expect(lefts(240)).toBe(1);
   });
@@ -132,7 +154,9 @@ describe("other kinds", () => {
   });
 
   test("a spectrum of few sites labels every curve at its end", () => {
-    expect(draw(examples.spectrumFew!).texts()).toEqual(expect.arrayContaining(["L0.mlp.in", "L1.mlp.in", "L2.mlp.in", "L0.mlp.out", "L1.mlp.out", "L2.mlp.out"]));
+    expect(draw(examples.spectrumFew!).texts()).toEqual(
+      expect.arrayContaining(["L0.mlp.in", "L1.mlp.in", "L2.mlp.in", "L0.mlp.out", "L1.mlp.out", "L2.mlp.out"]),
+    );
   });
 
   test("bars take the adapter's colour only where they clear the null", () => {
@@ -142,7 +166,11 @@ describe("other kinds", () => {
     const [low, high] = [-0.08, 0.14];
     bars.forEach((bar, index) => {
       const value = values[index]!;
-      const expected = Number.isNaN(value) ? /^url/ : value < low || value > high ? new RegExp(light.categorical[index < 12 ? 0 : 1]!) : new RegExp(light.quiet);
+      const expected = Number.isNaN(value)
+        ? /^url/
+        : value < low || value > high
+          ? new RegExp(light.categorical[index < 12 ? 0 : 1]!)
+          : new RegExp(light.quiet);
       expect(bar.getAttribute("fill")).toMatch(expected);
     });
     expect(draw(example).texts()).toContain("95 % of random directions: −0.08 to 0.14");
@@ -186,7 +214,9 @@ describe("other kinds", () => {
     const { all } = draw(examples.siteLines!, { step: 240 });
     const rules = all("path.step").map((rule) => Number(/^M([\d.]+),/.exec(rule.getAttribute("d")!)![1]));
     expect(rules).toHaveLength(4);
-    const later = draw(examples.siteLines!, { step: 250 }).all("path.step").map((rule) => Number(/^M([\d.]+),/.exec(rule.getAttribute("d")!)![1]));
+    const later = draw(examples.siteLines!, { step: 250 })
+      .all("path.step")
+      .map((rule) => Number(/^M([\d.]+),/.exec(rule.getAttribute("d")!)![1]));
     later.forEach((x, index) => expect(x).toBeGreaterThan(rules[index]!));
   });
 
@@ -237,7 +267,10 @@ describe("other kinds", () => {
 
   test("snapshots at which the spectra were not measured are left out, not drawn as pending", () => {
     const { figure, arrays } = examples.ridgeline!;
-    const sparse = { ...arrays, spectra: { ...arrays.spectra!, data: arrays.spectra!.data.map((value, index) => (Math.floor(index / 8) % 2 === 1 ? NaN : value)) } };
+    const sparse = {
+      ...arrays,
+      spectra: { ...arrays.spectra!, data: arrays.spectra!.data.map((value, index) => (Math.floor(index / 8) % 2 === 1 ? NaN : value)) },
+    };
     const { all } = draw({ figure, arrays: sparse }, { look: "heat" });
     // Of 45 snapshots a site an odd number: every second of all rows is another parity in the next site.
     expect(all("rect.cell").filter((cell) => cell.getAttribute("class") === "cell").length).toBe([...sparse.spectra.data].filter(Number.isFinite).length);

@@ -15,7 +15,11 @@ describe("the cell under a point", () => {
     expect(hover.label).toBe("Residual stream, layer 3, venia [5]");
     expect(hover.place).toEqual({ layer: 3, position: 5, site: "resid_pre" });
     expect(hover.value).toBe(patching.arrays.restored!.data[3 * 10 + 5]);
-    expect(hover.lines.map(({ label }) => label)).toEqual(["normalised logit difference, 1 = adapted behaviour restored", "KL to the adapted run", "95 % of random directions of equal norm"]);
+    expect(hover.lines.map(({ label }) => label)).toEqual([
+      "normalised logit difference, 1 = adapted behaviour restored",
+      "KL to the adapted run",
+      "95 % of random directions of equal norm",
+    ]);
   });
 
   test("is nothing outside the cells", () => {

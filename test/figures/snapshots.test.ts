@@ -11,8 +11,21 @@ const arrays = {
   // The look at step 20 measured something else.
   sigma: array([5, 3], ["snapshot", "component"], (snapshot, component) => (snapshot === 2 || snapshot > 3 ? NaN : 10 * snapshot + component + 1)),
 };
-const figure: SpectrumFigure = { kind: "spectrum", id: "spectrum", title: "Spectrum", subtitle: "", unit: "", steps: { array: "steps" }, series: [{ id: "a", label: "L0.mlp.in", place: { layer: 0, site: "blocks.0.mlp.in" }, values: { array: "sigma" } }] };
-const numbers = (step: number | null) => figureCsv(figureAtStep(figure, arrays, step), arrays).trim().split("\r\n").slice(1).map((line) => Number(line.split(",").at(-1)));
+const figure: SpectrumFigure = {
+  kind: "spectrum",
+  id: "spectrum",
+  title: "Spectrum",
+  subtitle: "",
+  unit: "",
+  steps: { array: "steps" },
+  series: [{ id: "a", label: "L0.mlp.in", place: { layer: 0, site: "blocks.0.mlp.in" }, values: { array: "sigma" } }],
+};
+const numbers = (step: number | null) =>
+  figureCsv(figureAtStep(figure, arrays, step), arrays)
+    .trim()
+    .split("\r\n")
+    .slice(1)
+    .map((line) => Number(line.split(",").at(-1)));
 
 describe("a figure at a step", () => {
   test("has the numbers of the last look up to it", () => {
@@ -31,7 +44,11 @@ describe("a figure at a step", () => {
   });
 
   test("is pending before the first look", () => {
-    const early = { ...arrays, steps: { ...arrays.steps, data: arrays.steps.data.map(() => NaN) }, sigma: { ...arrays.sigma, data: arrays.sigma.data.map(() => NaN) } };
+    const early = {
+      ...arrays,
+      steps: { ...arrays.steps, data: arrays.steps.data.map(() => NaN) },
+      sigma: { ...arrays.sigma, data: arrays.sigma.data.map(() => NaN) },
+    };
     expect(stepOfNumbers(figure, early, 0)).toBeNull();
     expect(figureCsv(figureAtStep(figure, early, null), early)).toMatch(/,0,\r\n/);
   });

@@ -9,16 +9,44 @@ const parse = (fields: object) => parseAdapterConfig({ peft_type: "LORA", target
 
 test("fields are read under this project's names, with PEFT's defaults for what old files lack", () => {
   const dir = temporaryFolder();
-  writeFileSync(join(dir, "adapter_config.json"), JSON.stringify({
-    peft_type: "LORA", r: 4, lora_alpha: 1.5, use_rslora: true, rank_pattern: { b: 2, a: 3 }, bias: "lora_only", layers_pattern: "h", layers_to_transform: 1,
-    target_modules: ["q"], modules_to_save: ["head"], base_model_name_or_path: "gpt2", lora_dropout: 0.1,
-  }));
+  writeFileSync(
+    join(dir, "adapter_config.json"),
+    JSON.stringify({
+      peft_type: "LORA",
+      r: 4,
+      lora_alpha: 1.5,
+      use_rslora: true,
+      rank_pattern: { b: 2, a: 3 },
+      bias: "lora_only",
+      layers_pattern: "h",
+      layers_to_transform: 1,
+      target_modules: ["q"],
+      modules_to_save: ["head"],
+      base_model_name_or_path: "gpt2",
+      lora_dropout: 0.1,
+    }),
+  );
   const config = readAdapterConfig(dir);
   expect(config).toMatchObject({
-    dir, r: 4, loraAlpha: 1.5, useRslora: true, useDora: false, bias: "lora_only", layersPattern: ["h"], layersToTransform: 1,
-    targetModules: ["q"], excludeModules: [], modulesToSave: ["head"], baseModelNameOrPath: "gpt2", initLoraWeights: true, warning: null,
+    dir,
+    r: 4,
+    loraAlpha: 1.5,
+    useRslora: true,
+    useDora: false,
+    bias: "lora_only",
+    layersPattern: ["h"],
+    layersToTransform: 1,
+    targetModules: ["q"],
+    excludeModules: [],
+    modulesToSave: ["head"],
+    baseModelNameOrPath: "gpt2",
+    initLoraWeights: true,
+    warning: null,
   });
-  expect([...config.rankPattern]).toEqual([["b", 2], ["a", 3]]);
+  expect([...config.rankPattern]).toEqual([
+    ["b", 2],
+    ["a", 3],
+  ]);
 });
 
 test("another method is refused with the methods that are known, whatever else its config holds", () => {
@@ -27,7 +55,13 @@ test("another method is refused with the methods that are known, whatever else i
 });
 
 test.each([
-  ["layer_replication", [[0, 4], [2, 5]]],
+  [
+    "layer_replication",
+    [
+      [0, 4],
+      [2, 5],
+    ],
+  ],
   ["target_parameters", ["experts.down_proj"]],
   ["trainable_token_indices", [1, 2]],
   ["use_qalora", true],

@@ -33,7 +33,15 @@ test.each([
   expect({ ...key, entry: undefined }).toEqual({ role, modulePath, ...(param && { param }), ...(adapterName && { adapterName }), entry: undefined });
 });
 
-test.each(["base_model.model.q.lora_E", "base_model.model.q.lora_diag.weight", "base_model.model.q.weight", "base_model.model.q.lora_A.bias", "q.original_module.weight", "lora_A.weight", "odd"])("%s has no place and is refused by name", (name) => {
+test.each([
+  "base_model.model.q.lora_E",
+  "base_model.model.q.lora_diag.weight",
+  "base_model.model.q.weight",
+  "base_model.model.q.lora_A.bias",
+  "q.original_module.weight",
+  "lora_A.weight",
+  "odd",
+])("%s has no place and is refused by name", (name) => {
   expectCode(() => parseAdapterKey(entry(name), all), "adapter.unknownTensor", `"${name}"`);
 });
 
@@ -51,13 +59,20 @@ test("unknown names can be collected, and one place filled twice is an error", (
 
 test.each(peftKeys.map((row) => [row.title, row] as const))("every tensor that PEFT saves has a place, on the modules that PEFT adapted: %s", (_, row) => {
   const config = parseAdapterConfig(row.config, "dir", "adapter_config.json");
-  const keys = parseAdapterKeys(Object.entries(row.tensors).map(([name, shape]) => entry(name, shape)), config);
+  const keys = parseAdapterKeys(
+    Object.entries(row.tensors).map(([name, shape]) => entry(name, shape)),
+    config,
+  );
   const adapted = new Set(keys.filter(({ role }) => role === "loraA" || role === "embeddingA").map(({ modulePath }) => modulePath));
   expect([...adapted].toSorted()).toEqual(row.adapted);
   const isOutputHead = (path: string) => path === "lm_head" || path === "score";
   const targeted = row.linear.filter((path) => matchesTarget(config, path, { isLinear: true, isOutputHead: isOutputHead(path) }));
   expect(targeted.toSorted()).toEqual(row.adapted.filter((path) => path !== "transformer.wte"));
-  for (const { role, modulePath, entry: { shape } } of keys) {
+  for (const {
+    role,
+    modulePath,
+    entry: { shape },
+  } of keys) {
     if (role === "loraA") expect(shape[0]).toBe(patternValue(config.rankPattern, modulePath) ?? config.r);
   }
 });

@@ -2,7 +2,17 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readJson } from "../../server/formats/json.ts";
-import { boolean, number, oneOf, optionalNumbers, optionalPositiveInteger, positiveInteger, readModelConfig, record, string } from "../../server/formats/modelConfig.ts";
+import {
+  boolean,
+  number,
+  oneOf,
+  optionalNumbers,
+  optionalPositiveInteger,
+  positiveInteger,
+  readModelConfig,
+  record,
+  string,
+} from "../../server/formats/modelConfig.ts";
 import { expectCode } from "./expectCode.ts";
 import { temporaryFolder } from "./temporaryFolder.ts";
 

@@ -24,17 +24,30 @@ describe("JSON Lines", () => {
   it("gives every object back with its line", () => {
     const dir = temporaryFolder();
     fc.assert(
-      fc.property(fc.array(fc.record({ text: anyText, n: fc.integer() }), { minLength: 1 }), fc.constantFrom("\n", "\r\n"), fc.boolean(), (objects, end, endsInNewline) => {
-        const file = join(dir, "x.jsonl");
-        writeFileSync(file, objects.map((object) => JSON.stringify(object)).join(end) + (endsInNewline ? end : ""));
-        expect([...readRecords(file, ["text"])]).toEqual(objects.map((fields, i) => ({ line: i + 1, fields })));
-      }),
+      fc.property(
+        fc.array(fc.record({ text: anyText, n: fc.integer() }), { minLength: 1 }),
+        fc.constantFrom("\n", "\r\n"),
+        fc.boolean(),
+        (objects, end, endsInNewline) => {
+          const file = join(dir, "x.jsonl");
+          writeFileSync(file, objects.map((object) => JSON.stringify(object)).join(end) + (endsInNewline ? end : ""));
+          expect([...readRecords(file, ["text"])]).toEqual(objects.map((fields, i) => ({ line: i + 1, fields })));
+        },
+      ),
     );
   });
 
   it("names the line of whatever is wrong, wherever it stands", () => {
     const dir = temporaryFolder();
-    const faults: readonly [string, string][] = [['{"text": "a"', "found no JSON"], ["{text: 1}", "at column 2"], ["", "blank line"], ["[1]", "found a list"], ["3", "found a number"], ["null", "found null"], ['{"txt": "a"}', 'found no "text"']];
+    const faults: readonly [string, string][] = [
+      ['{"text": "a"', "found no JSON"],
+      ["{text: 1}", "at column 2"],
+      ["", "blank line"],
+      ["[1]", "found a list"],
+      ["3", "found a number"],
+      ["null", "found null"],
+      ['{"txt": "a"}', 'found no "text"'],
+    ];
     fc.assert(
       fc.property(fc.nat(20), fc.nat(20), fc.constantFrom(...faults), (before, after, [fault, words]) => {
         const good = (count: number) => Array.from({ length: count }, () => '{"text":"a"}');
@@ -45,9 +58,11 @@ describe("JSON Lines", () => {
     );
   });
 
-  it("lists near names of a missing key", () => expectCode(() => read("x.jsonl", '{"promt":"a","label":1}', ["prompt"]), "data.malformed", "line 1", "near names: promt, label"));
+  it("lists near names of a missing key", () =>
+    expectCode(() => read("x.jsonl", '{"promt":"a","label":1}', ["prompt"]), "data.malformed", "line 1", "near names: promt, label"));
 
-  it("takes a key of every object's prototype for missing", () => expectCode(() => read("x.jsonl", '{"text":"a"}', ["toString"]), "data.malformed", 'found no "toString"'));
+  it("takes a key of every object's prototype for missing", () =>
+    expectCode(() => read("x.jsonl", '{"text":"a"}', ["toString"]), "data.malformed", 'found no "toString"'));
 });
 
 describe("CSV", () => {
@@ -69,7 +84,10 @@ describe("CSV", () => {
   });
 
   it("reads unquoted fields as they stand, spaces and empty ones too", () => {
-    expect(read("x.csv", "a,b,c\n1, x ,\n,,\n").map(({ fields }) => fields)).toEqual([{ a: "1", b: " x ", c: "" }, { a: "", b: "", c: "" }]);
+    expect(read("x.csv", "a,b,c\n1, x ,\n,,\n").map(({ fields }) => fields)).toEqual([
+      { a: "1", b: " x ", c: "" },
+      { a: "", b: "", c: "" },
+    ]);
   });
 
   test.each([
@@ -82,16 +100,26 @@ describe("CSV", () => {
     ["a fault after a record of several lines", 'a,b\n"1\n\n1",2\n3\n', 5, "found 1 field"],
     ["a column twice", "a,b,a\n1,2,3\n", 1, 'column "a" twice'],
     ["a missing column, though no row follows", "a,label\n", 1, 'found no "b"; expected that column, near names: a, label'],
-  ])("%s is refused with its line", (_, content, line, words) => expectCode(() => read("x.csv", content, ["a", "b"]), "data.malformed", `, line ${line}: `, words));
+  ])("%s is refused with its line", (_, content, line, words) =>
+    expectCode(() => read("x.csv", content, ["a", "b"]), "data.malformed", `, line ${line}: `, words),
+  );
 });
 
 describe("plain text", () => {
   it("is one text a line without blank lines in between, whatever stands after the last", () => {
-    expect(texts(read("x.txt", "one\ntwo\r\nthree\n\n \n", ["text"]))).toEqual([[1, "one"], [2, "two"], [3, "three"]]);
+    expect(texts(read("x.txt", "one\ntwo\r\nthree\n\n \n", ["text"]))).toEqual([
+      [1, "one"],
+      [2, "two"],
+      [3, "three"],
+    ]);
   });
 
   it("is one text a block when there is any blank line in between", () => {
-    expect(texts(read("x.txt", "one\ntwo\n\n\nthree\n \nfour\nfive", ["text"]))).toEqual([[1, "one\ntwo"], [5, "three"], [7, "four\nfive"]]);
+    expect(texts(read("x.txt", "one\ntwo\n\n\nthree\n \nfour\nfive", ["text"]))).toEqual([
+      [1, "one\ntwo"],
+      [5, "three"],
+      [7, "four\nfive"],
+    ]);
   });
 
   it("has no other columns", () => expectCode(() => read("x.txt", "one", ["text", "label"]), "data.unsupported", '"label"', ".jsonl or .csv"));
@@ -116,7 +144,14 @@ test("a line longer than a record may be is refused before it fills memory", () 
 });
 
 test("files without a record are told from files that are absent, of another kind, or folders", () => {
-  for (const [name, content] of [["x.jsonl", ""], ["x.jsonl", "\n\n"], ["x.csv", ""], ["x.csv", "a,b\n"], ["x.txt", " \n"]] as const) expectCode(() => read(name, content), "data.empty", name);
+  for (const [name, content] of [
+    ["x.jsonl", ""],
+    ["x.jsonl", "\n\n"],
+    ["x.csv", ""],
+    ["x.csv", "a,b\n"],
+    ["x.txt", " \n"],
+  ] as const)
+    expectCode(() => read(name, content), "data.empty", name);
   expectCode(() => [...readRecords("/nowhere/x.csv", [])], "file.notFound", "/nowhere/x.csv");
   for (const name of ["x.parquet", "x"]) expectCode(() => read(name, "a"), "data.unsupported", name, "expected .jsonl, .csv or .txt");
   const folder = join(temporaryFolder(), "x.csv");

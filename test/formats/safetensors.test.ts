@@ -21,7 +21,14 @@ const f32 = (shape: unknown, ...offsets: unknown[]) => ({ dtype: "F32", shape, d
 test("what is written is read back bit for bit, with metadata, whatever the dtypes and names", () => {
   fc.assert(
     fc.property(
-      fc.uniqueArray(fc.tuple(fc.string({ minLength: 1 }).filter((name) => name !== "__metadata__"), fc.array(fc.float({ noNaN: true }), { maxLength: 5 }), fc.constantFrom("F32", "I32", "I64")), { selector: ([name]) => name, maxLength: 6 }),
+      fc.uniqueArray(
+        fc.tuple(
+          fc.string({ minLength: 1 }).filter((name) => name !== "__metadata__"),
+          fc.array(fc.float({ noNaN: true }), { maxLength: 5 }),
+          fc.constantFrom("F32", "I32", "I64"),
+        ),
+        { selector: ([name]) => name, maxLength: 6 },
+      ),
       fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
       (list, metadata) => {
         const tensors = list.map(([name, values, dtype]) => ({
@@ -45,12 +52,16 @@ test("what is written is read back bit for bit, with metadata, whatever the dtyp
 
 test("a file is written whole under a temporary name, lazily, and its header says where the tensors lie", () => {
   const file = join(temporaryFolder(), "out.safetensors");
-  writeSafetensors(file, [
-    { name: "half", dtype: "F16", shape: [3], data: Float32Array.of(1, -2, 0.5) },
-    { name: "late", dtype: "F32", shape: [2, 1], data: () => Float32Array.of(3, 4) },
-    { name: "scalar", shape: [], data: Float32Array.of(7) },
-    { name: "empty", shape: [0, 4], data: new Float32Array(0) },
-  ], { format: "pt" });
+  writeSafetensors(
+    file,
+    [
+      { name: "half", dtype: "F16", shape: [3], data: Float32Array.of(1, -2, 0.5) },
+      { name: "late", dtype: "F32", shape: [2, 1], data: () => Float32Array.of(3, 4) },
+      { name: "scalar", shape: [], data: Float32Array.of(7) },
+      { name: "empty", shape: [0, 4], data: new Float32Array(0) },
+    ],
+    { format: "pt" },
+  );
   expect(readdirSync(join(file, ".."))).toEqual(["out.safetensors"]);
   const { entries, metadata } = readHeader(file);
   expect(metadata).toEqual({ format: "pt" });
@@ -104,7 +115,13 @@ test("a tensor named __proto__ is an ordinary tensor", () => {
   expect([...parsed.tensors.get("__proto__")!.data]).toEqual([5]);
 });
 
-const good = encodeSafetensors([{ name: "a", shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) }, { name: "b", dtype: "F16", shape: [3], data: Float32Array.of(1, 2, 3) }], { format: "pt" });
+const good = encodeSafetensors(
+  [
+    { name: "a", shape: [2, 2], data: Float32Array.of(1, 2, 3, 4) },
+    { name: "b", dtype: "F16", shape: [3], data: Float32Array.of(1, 2, 3) },
+  ],
+  { format: "pt" },
+);
 
 test("every truncation of a good file is refused", () => {
   for (let length = 0; length < good.length; length++) expectCode(() => parseSafetensors(good.subarray(0, length)), "safetensors.malformed");
@@ -133,7 +150,17 @@ test("no change of bytes in a good file does worse than an error of ours", () =>
 
 test("no lying header does worse than an error of ours", () => {
   const number = fc.oneof(fc.nat(40), fc.integer(), fc.double(), fc.constant(2 ** 53), fc.constant(null), fc.string());
-  const entry = fc.oneof(fc.jsonValue(), fc.record({ dtype: fc.constantFrom("F32", "BF16", "F4", "I64", "X"), shape: fc.oneof(fc.array(number, { maxLength: 4 }), number), data_offsets: fc.oneof(fc.array(number, { maxLength: 3 }), number) }, { requiredKeys: [] }));
+  const entry = fc.oneof(
+    fc.jsonValue(),
+    fc.record(
+      {
+        dtype: fc.constantFrom("F32", "BF16", "F4", "I64", "X"),
+        shape: fc.oneof(fc.array(number, { maxLength: 4 }), number),
+        data_offsets: fc.oneof(fc.array(number, { maxLength: 3 }), number),
+      },
+      { requiredKeys: [] },
+    ),
+  );
   fc.assert(
     fc.property(fc.dictionary(fc.string(), entry, { maxKeys: 4 }), fc.nat(64), (header, dataBytes) => readOrRefuse(fileOf(header, dataBytes))),
     { seed, numRuns: 2000 },

@@ -14,10 +14,12 @@ test.each(golden.targets.map((row) => [JSON.stringify(row.config), row] as const
 
 test.each(golden.patterns.map((row) => [JSON.stringify(row.keys), row] as const))("of the pattern keys %s the one that PEFT takes wins", (_, row) => {
   const pattern = new Map(row.keys.map((key, i) => [key, i + 1]));
-  const winners = Object.fromEntries(golden.paths.flatMap((path) => {
-    const value = patternValue(pattern, path);
-    return value === undefined ? [] : [[path, row.keys[value - 1]]];
-  }));
+  const winners = Object.fromEntries(
+    golden.paths.flatMap((path) => {
+      const value = patternValue(pattern, path);
+      return value === undefined ? [] : [[path, row.keys[value - 1]]];
+    }),
+  );
   expect(winners).toEqual(row.winners);
 });
 
@@ -61,6 +63,9 @@ test("match is anchored at the start only, and $ also stands before a last newli
   expect(pythonMatch("a$", "a\n")?.[0]).toBe("a");
 });
 
-test.each(["(?x) q", "(a)\\1", "(?P<n>a)(?P=n)", "a*+", "(?>a)", "(a)?(?(1)b|c)", "(?i:a)", "a(?i)", "\\N{DIGIT ONE}", "(", "a\\", "*"])("the pattern %j is refused rather than read differently", (pattern) => {
-  expectCode(() => pythonFullmatch(pattern, "q"), "adapter.unsupported", "regular expression");
-});
+test.each(["(?x) q", "(a)\\1", "(?P<n>a)(?P=n)", "a*+", "(?>a)", "(a)?(?(1)b|c)", "(?i:a)", "a(?i)", "\\N{DIGIT ONE}", "(", "a\\", "*"])(
+  "the pattern %j is refused rather than read differently",
+  (pattern) => {
+    expectCode(() => pythonFullmatch(pattern, "q"), "adapter.unsupported", "regular expression");
+  },
+);

@@ -12,7 +12,10 @@ const names = readdirSync(join(referenceDir, "adapters"));
 
 async function open(name: string) {
   const golden = readGolden("adapters", name, "golden.safetensors");
-  const subject = await openSubject({ model: join(referenceDir, "families", golden.metadata["base"]!), adapters: [{ path: join(referenceDir, "adapters", name), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject(
+    { model: join(referenceDir, "families", golden.metadata["base"]!), adapters: [{ path: join(referenceDir, "adapters", name), name: "a", strength: 1 }] },
+    { engine: "onnx-cpu" },
+  );
   return { golden, subject, runner: subject.runner! };
 }
 

@@ -45,7 +45,11 @@ describe.each(names)("%s", (name) => {
 
   it("starts alike from one seed and otherwise from another", async () => {
     const values = async (seed: number) => (await harness(name, { options, seed })).adaptation;
-    const numbers = ({ sites }: Awaited<ReturnType<typeof values>>) => sites.flatMap(({ trained, frozen }) => [...Object.values(trained).flatMap(({ data }) => [...data]), ...Object.values(frozen).flatMap((weight) => [...weight.data().slice(0, 64)])]);
+    const numbers = ({ sites }: Awaited<ReturnType<typeof values>>) =>
+      sites.flatMap(({ trained, frozen }) => [
+        ...Object.values(trained).flatMap(({ data }) => [...data]),
+        ...Object.values(frozen).flatMap((weight) => [...weight.data().slice(0, 64)]),
+      ]);
     expect(numbers(await values(3))).toEqual(numbers(await values(3)));
     if (["ssvd", "pissa", "vera"].includes(name)) return; // two begin at the SVD of W; VeRA's projections have a key of their own
     expect(numbers(await values(3))).not.toEqual(numbers(await values(4)));
@@ -120,7 +124,8 @@ describe.each(names)("%s", (name) => {
 
   it("leaves the base and its frozen tensors as they were", async () => {
     const h = await harness(name, { options });
-    const frozen = () => h.adaptation.sites.flatMap(({ site, frozen: held }) => [site.baseWeight, ...Object.values(held)].map((weight) => weight.data().slice()));
+    const frozen = () =>
+      h.adaptation.sites.flatMap(({ site, frozen: held }) => [site.baseWeight, ...Object.values(held)].map((weight) => weight.data().slice()));
     const before = frozen();
     await train(h, randomBatch(h.model), 3);
     expect(frozen()).toEqual(before);
@@ -141,7 +146,12 @@ it("every method says where it comes from and what of it is reconstructed", () =
 
 it("every site of a family can be trained", async () => {
   for (const family of families) {
-    const h = await harness("lora", { family, options: { rank: 2 }, targetModules: family === "gpt2" ? ["c_attn", "c_proj", "c_fc", "lm_head"] : ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"] });
+    const h = await harness("lora", {
+      family,
+      options: { rank: 2 },
+      targetModules:
+        family === "gpt2" ? ["c_attn", "c_proj", "c_fc", "lm_head"] : ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"],
+    });
     const all = modelSites(h.model.family, h.model.config).filter(({ stage }) => stage !== "embed");
     expect(h.adaptation.sites.map(({ site }) => site.name)).toEqual(all.map(({ fullName }) => fullName));
     const { gradients } = await lossOf(h, randomBatch(h.model));

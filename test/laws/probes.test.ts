@@ -10,7 +10,13 @@ import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 let subject: Subject;
 let pair: Subject;
 const open = (...adapters: readonly string[]) =>
-  openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: adapters.map((folder, i) => ({ path: join(referenceDir, "adapters", folder), name: "ab"[i]!, strength: 1 })) }, { engine: "onnx-cpu" });
+  openSubject(
+    {
+      model: join(referenceDir, "families", "gpt2"),
+      adapters: adapters.map((folder, i) => ({ path: join(referenceDir, "adapters", folder), name: "ab"[i]!, strength: 1 })),
+    },
+    { engine: "onnx-cpu" },
+  );
 beforeAll(async () => {
   subject = await open("gpt2-all");
   pair = await open("gpt2-all", "gpt2-c_attn");
@@ -40,13 +46,18 @@ async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeRe
 function references(figure: Figure, arrays: Readonly<Record<string, NamedArray>>): { found: readonly number[]; expected: readonly number[] }[] {
   switch (figure.kind) {
     case "heatmap":
-      return figure.panels.flatMap((panel) => Object.values(panel.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [panel.rows.labels.length, panel.cols.labels.length] })));
+      return figure.panels.flatMap((panel) =>
+        Object.values(panel.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [panel.rows.labels.length, panel.cols.labels.length] })),
+      );
     case "tokenGrid":
       return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.rows.labels.length, figure.cols.labels.length] }));
     case "bars":
       return Object.values(figure.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [figure.bars.length] }));
     case "attention":
-      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.layers, figure.heads, figure.tokens.length, figure.tokens.length] }));
+      return figure.panels.map((panel) => ({
+        found: slice(arrays, panel.values).shape,
+        expected: [figure.layers, figure.heads, figure.tokens.length, figure.tokens.length],
+      }));
     case "spectrum":
       return figure.series.map((series) => ({ found: slice(arrays, series.values).axes.length === 1 ? [1] : [0], expected: [1] }));
     case "lines":
@@ -102,7 +113,11 @@ it("two adapters in one batch add up as peft's do", async () => {
   const adapters = ["first", "second"].map((name) => ({ path: join(referenceDir, "adapters", golden.metadata[name]!), name, strength: 1 }));
   const both = await openSubject({ model: join(referenceDir, "families", golden.metadata["base"]!), adapters }, { engine: "onnx-cpu" });
   const ids = golden.ids("ids");
-  for (const [part, strengths] of [["first", { first: 1 }], ["second", { second: 1 }], ["first_second", { first: 1, second: 1 }]] as const) {
+  for (const [part, strengths] of [
+    ["first", { first: 1 }],
+    ["second", { second: 1 }],
+    ["first_second", { first: 1, second: 1 }],
+  ] as const) {
     const { logits } = await both.runner!.forward({ tokens: ids, settings: [{ strengths }], logits: "all" });
     expect(relativeError(logits!.data, golden.floats(part)), part).toBeLessThan(1e-4);
   }

@@ -32,14 +32,35 @@ describe.each([
   ["llama", "llama-all-linear"],
 ])("on %s with %s", (family, adapter) => {
   it("a sweep over every hook kind, head, position and component equals one forward pass a world", async () => {
-    const subject = await openSubject({ model: join(referenceDir, "families", family), adapters: [{ path: join(referenceDir, "adapters", adapter), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+    const subject = await openSubject(
+      { model: join(referenceDir, "families", family), adapters: [{ path: join(referenceDir, "adapters", adapter), name: "a", strength: 1 }] },
+      { engine: "onnx-cpu" },
+    );
     const runner = subject.runner!;
     const tokens = [5, 9, 3, 44, 21, 60];
-    const { taps } = await runner.forward({ tokens: [[8, 9, 3, 40, 21, 61]], settings: [subject.setting], taps: [...runner.hooks.keys()].filter((name) => !name.startsWith("ln_final")), logits: "none" });
-    const hooks = ["hook_embed", "blocks.0.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_attn_out", "blocks.0.hook_mlp_out", "blocks.1.mlp.hook_post", "blocks.1.hook_resid_post"];
-    const worlds: World[] = hooks.flatMap((hook) => [0, 3, 5].map((position) => ({ setting: subject.setting, edits: [{ hook, position, head: null, source: "from" }] })));
-    for (const head of [0, 1]) for (const hook of ["attn.hook_z", "attn.hook_q", "attn.hook_v", "attn.hook_pattern"]) worlds.push({ setting: subject.setting, edits: [{ hook: `blocks.1.${hook}`, position: null, head, source: "from" }] });
-    for (const site of subject.adapters[0]!.sites.values()) worlds.push({ setting: { ...subject.setting, components: [{ adapter: "a", site: site.site, component: 0, value: 0 }] }, edits: [] });
+    const { taps } = await runner.forward({
+      tokens: [[8, 9, 3, 40, 21, 61]],
+      settings: [subject.setting],
+      taps: [...runner.hooks.keys()].filter((name) => !name.startsWith("ln_final")),
+      logits: "none",
+    });
+    const hooks = [
+      "hook_embed",
+      "blocks.0.hook_resid_pre",
+      "blocks.1.hook_resid_mid",
+      "blocks.1.hook_attn_out",
+      "blocks.0.hook_mlp_out",
+      "blocks.1.mlp.hook_post",
+      "blocks.1.hook_resid_post",
+    ];
+    const worlds: World[] = hooks.flatMap((hook) =>
+      [0, 3, 5].map((position) => ({ setting: subject.setting, edits: [{ hook, position, head: null, source: "from" }] })),
+    );
+    for (const head of [0, 1])
+      for (const hook of ["attn.hook_z", "attn.hook_q", "attn.hook_v", "attn.hook_pattern"])
+        worlds.push({ setting: subject.setting, edits: [{ hook: `blocks.1.${hook}`, position: null, head, source: "from" }] });
+    for (const site of subject.adapters[0]!.sites.values())
+      worlds.push({ setting: { ...subject.setting, components: [{ adapter: "a", site: site.site, component: 0, value: 0 }] }, edits: [] });
     worlds.push({ setting: baseSetting, edits: [] }, { setting: { strengths: { a: 0.5 } }, edits: [] });
     const request: SweepRequest = { runner, tokens, setting: subject.setting, worlds, sources: { from: taps }, position: tokens.length - 1 };
     const dVocab = runner.model.config.dVocab;
@@ -73,8 +94,15 @@ it("clean patched into clean changes nothing", async () => {
   const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: "onnx-cpu" });
   const runner = subject.runner!;
   const tokens = [5, 9, 3, 44];
-  const { taps, logits } = await runner.forward({ tokens: [tokens], settings: [baseSetting], taps: ["blocks.1.hook_resid_pre", "blocks.2.hook_mlp_out"], logits: { position: 3 } });
-  const worlds: World[] = ["blocks.1.hook_resid_pre", "blocks.2.hook_mlp_out"].flatMap((hook) => tokens.map((_, position) => ({ setting: baseSetting, edits: [{ hook, position, head: null, source: "self" }] })));
+  const { taps, logits } = await runner.forward({
+    tokens: [tokens],
+    settings: [baseSetting],
+    taps: ["blocks.1.hook_resid_pre", "blocks.2.hook_mlp_out"],
+    logits: { position: 3 },
+  });
+  const worlds: World[] = ["blocks.1.hook_resid_pre", "blocks.2.hook_mlp_out"].flatMap((hook) =>
+    tokens.map((_, position) => ({ setting: baseSetting, edits: [{ hook, position, head: null, source: "self" }] })),
+  );
   const found = await rows(sweep({ runner, tokens, setting: baseSetting, worlds, sources: { self: taps }, position: 3 }), worlds.length, logits!.data.length);
   worlds.forEach((_, i) => expect(relativeError(found.slice(i * logits!.data.length, (i + 1) * logits!.data.length), logits!.data)).toBeLessThan(1e-6));
 });
@@ -89,14 +117,18 @@ describe("a mechanism planted by hand", () => {
     const config = gpt2.parseConfig(raw, "planted");
     const tensors = (["embed", "block", "unembed"] as const).flatMap((stage) =>
       (stage === "block" ? [0, 1, 2] : [0]).flatMap((layer) =>
-        gpt2.params(config, stage, layer).filter((spec) => spec.name !== "W_U").map((spec) => {
-          const data = new Float32Array(sizeOf(spec.shape));
-          if (/ln.*\.w$/.test(spec.name)) data.fill(1);
-          if (spec.name === "W_E") for (let token = 0; token < vocab; token++) data[token * d + token] = 2;
-          if (spec.name === "attn.W_qkv" && layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1; // v = first dHead inputs
-          if (spec.name === "attn.W_O" && layer === planted.layer) for (let i = 0; i < dHead; i++) data[(planted.head * dHead + i) * d + ((i + 4) % vocab)] = 8; // writes token i + 4
-          return { name: `transformer.${spec.key}`, shape: spec.shape, data };
-        }),
+        gpt2
+          .params(config, stage, layer)
+          .filter((spec) => spec.name !== "W_U")
+          .map((spec) => {
+            const data = new Float32Array(sizeOf(spec.shape));
+            if (/ln.*\.w$/.test(spec.name)) data.fill(1);
+            if (spec.name === "W_E") for (let token = 0; token < vocab; token++) data[token * d + token] = 2;
+            if (spec.name === "attn.W_qkv" && layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1; // v = first dHead inputs
+            if (spec.name === "attn.W_O" && layer === planted.layer)
+              for (let i = 0; i < dHead; i++) data[(planted.head * dHead + i) * d + ((i + 4) % vocab)] = 8; // writes token i + 4
+            return { name: `transformer.${spec.key}`, shape: spec.shape, data };
+          }),
       ),
     );
     writeSafetensors(join(dir, "model.safetensors"), tensors);
@@ -105,13 +137,21 @@ describe("a mechanism planted by hand", () => {
 
   it("is found at exactly that head, and on exactly that token's path", async () => {
     const subject = await openSubject({ model: plantedModel(), adapters: [] }, { engine: "onnx-cpu" });
-    const result = await runProbe(subject, { clean: [9, 10, 2, 11, 8], corrupted: [9, 10, 3, 11, 8], answer: 6, counterAnswer: 7, contrast: "cleanIntoCorrupted", activations: ["resid_pre", "attn_out", "mlp_out", "heads"] });
+    const result = await runProbe(subject, {
+      clean: [9, 10, 2, 11, 8],
+      corrupted: [9, 10, 3, 11, 8],
+      answer: 6,
+      counterAnswer: 7,
+      contrast: "cleanIntoCorrupted",
+      activations: ["resid_pre", "attn_out", "mlp_out", "heads"],
+    });
     const at = (name: string, index: readonly number[]) => {
       const array = result.arrays[name]!;
       return array.data[index.reduce((flat, i, axis) => flat * array.shape[axis]! + i, 0)]!;
     };
     for (let layer = 0; layer < nLayers; layer++) {
-      for (let head = 0; head < nHeads; head++) expect(at("heads.normalized", [layer, head])).toBeCloseTo(layer === planted.layer && head === planted.head ? 1 : 0, 4);
+      for (let head = 0; head < nHeads; head++)
+        expect(at("heads.normalized", [layer, head])).toBeCloseTo(layer === planted.layer && head === planted.head ? 1 : 0, 4);
       for (let position = 0; position < 5; position++) {
         const carries = layer <= planted.layer ? position === planted.position : position === 4;
         expect(at("normalized", [0, layer, position]), `resid_pre ${layer} ${position}`).toBeCloseTo(carries ? 1 : 0, 4);

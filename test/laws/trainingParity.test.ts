@@ -43,7 +43,14 @@ const options: Readonly<Record<string, object>> = {
   adalora: { initRank: 6, targetRank: 3, alpha: 12, tinit: 2, tfinal: 2, deltaT: 2 },
 };
 /** PEFT's name of each trained tensor, in the model and not in the file. */
-const suffixes: Readonly<Record<string, string>> = { loraA: "lora_A.weight", loraB: "lora_B.weight", magnitude: "lora_magnitude_vector.weight", lambdaB: "vera_lambda_b", lambdaD: "vera_lambda_d", loraE: "lora_E" };
+const suffixes: Readonly<Record<string, string>> = {
+  loraA: "lora_A.weight",
+  loraB: "lora_B.weight",
+  magnitude: "lora_magnitude_vector.weight",
+  lambdaB: "vera_lambda_b",
+  lambdaD: "vera_lambda_d",
+  loraE: "lora_E",
+};
 
 function peftName(method: string, { site }: SiteState, parameter: string): string {
   const suffix = suffixes[parameter]!;
@@ -68,7 +75,10 @@ async function begun(name: string): Promise<{ h: Harness; golden: Golden; method
 function batchOf(golden: Golden, index: number): Batch {
   const [rows, positions] = golden.shape(`tokens.${index}`) as [number, number];
   const lossWeights = golden.floats(`weights.${index}`);
-  const last = Int32Array.from({ length: rows }, (_, row) => lossWeights.subarray(row * positions, (row + 1) * positions).findLastIndex((weight) => weight > 0) + 1);
+  const last = Int32Array.from(
+    { length: rows },
+    (_, row) => lossWeights.subarray(row * positions, (row + 1) * positions).findLastIndex((weight) => weight > 0) + 1,
+  );
   const ints = (name: string) => Int32Array.from(golden.ids(`${name}.${index}`).flat());
   return { rows, positions, tokens: ints("tokens"), targets: ints("targets"), lossWeights, last, labels: new Int32Array(rows), tasks: new Int32Array(rows) };
 }
@@ -81,7 +91,13 @@ async function lossAndGradients({ programs }: Harness, batch: Batch) {
 async function trained(h: Harness, golden: Golden): Promise<{ losses: number[]; penalties: number[]; norms: number[]; ranks: number[][] }> {
   const { metadata } = golden;
   const totalSteps = Number(metadata["steps"]);
-  const settings = optimizerParams.parse({ learningRate: Number(metadata["learning_rate"]), schedule: "linear", warmupSteps: Number(metadata["warmup"]), weightDecay: Number(metadata["weight_decay"]), clipNorm: Number(metadata["clip"]) });
+  const settings = optimizerParams.parse({
+    learningRate: Number(metadata["learning_rate"]),
+    schedule: "linear",
+    warmupSteps: Number(metadata["warmup"]),
+    weightDecay: Number(metadata["weight_decay"]),
+    clipNorm: Number(metadata["clip"]),
+  });
   const optimizer = new AdamW(settings, parameterRules(h.adaptation));
   const { method, options: chosen, sites } = h.adaptation;
   const seen = { losses: [] as number[], penalties: [] as number[], norms: [] as number[], ranks: [] as number[][] };
@@ -91,7 +107,14 @@ async function trained(h: Harness, golden: Golden): Promise<{ losses: number[]; 
     seen.penalties.push(penalty);
     const unclipped = Object.fromEntries(Object.entries(gradients).map(([key, values]) => [key, values.slice()]));
     seen.norms.push(optimizer.update(trainedTensors(h.adaptation), gradients, learningRateAt(step - 1, totalSteps, settings)));
-    method!.afterStep?.({ options: chosen, step, totalSteps, sites, gradient: (site, parameter) => unclipped[siteKey(site, parameter)]!, random: () => randomStream(0) });
+    method!.afterStep?.({
+      options: chosen,
+      step,
+      totalSteps,
+      sites,
+      gradient: (site, parameter) => unclipped[siteKey(site, parameter)]!,
+      random: () => randomStream(0),
+    });
     if (golden.names.includes("ranks")) seen.ranks.push(sites.map(({ trained: held }) => held["loraE"]!.data.filter((energy) => energy !== 0).length));
   }
   return seen;
@@ -104,7 +127,11 @@ async function logitsOf(family: string, path: string, golden: Golden): Promise<{
 }
 
 it("there is a reference for every method that PEFT has, on both families", () => {
-  expect(names).toEqual(Object.keys(targets).flatMap((family) => Object.keys(options).map((method) => `${family}-${method}`)).sort());
+  expect(names).toEqual(
+    Object.keys(targets)
+      .flatMap((family) => Object.keys(options).map((method) => `${family}-${method}`))
+      .sort(),
+  );
 });
 
 describe.each(names)("%s", (name) => {
@@ -146,7 +173,8 @@ describe.each(names)("%s", (name) => {
     expect([...written.keys()].sort()).toEqual([...expected.keys()].sort());
     for (const [key, tensor] of expected) {
       expect(written.get(key)!.shape, key).toEqual(tensor.shape);
-      if (tensor.data.length > 0) expect(relativeError(Float32Array.from(written.get(key)!.data), Float32Array.from(tensor.data)), key).toBeLessThan(weightTolerance);
+      if (tensor.data.length > 0)
+        expect(relativeError(Float32Array.from(written.get(key)!.data), Float32Array.from(tensor.data)), key).toBeLessThan(weightTolerance);
     }
     const { logits, warnings } = await logitsOf(golden.metadata["base"]!, ours, golden);
     expect(warnings).toEqual([]);

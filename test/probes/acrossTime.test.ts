@@ -23,7 +23,16 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 const adapter = (name: string) => join(referenceDir, "adapters", name);
 const open = (base: string, into: string, from: string, strengths: readonly [number, number] = [1, 1]): Promise<Subject> =>
-  openSubject({ model: join(referenceDir, "families", base), adapters: [{ path: into, name: "late", strength: strengths[0] }, { path: from, name: "early", strength: strengths[1] }] }, { engine: "onnx-cpu" });
+  openSubject(
+    {
+      model: join(referenceDir, "families", base),
+      adapters: [
+        { path: into, name: "late", strength: strengths[0] },
+        { path: from, name: "early", strength: strengths[1] },
+      ],
+    },
+    { engine: "onnx-cpu" },
+  );
 
 async function run(subject: Subject, params: Record<string, unknown> = {}, probe: Probe = acrossTime): Promise<ProbeResult> {
   let result = emptyResult;
@@ -37,11 +46,15 @@ function changed(source: string, copy: string, change: (tensor: string, values: 
   cpSync(source, folder, { recursive: true });
   const file = join(folder, "adapter_model.safetensors");
   const { tensors, metadata } = parseSafetensors(readFileSync(file));
-  writeSafetensors(file, [...tensors].map(([tensor, { shape, data }]) => {
-    const values = Float32Array.from(data as Float32Array);
-    change(tensor, values);
-    return { name: tensor, shape, data: values };
-  }), metadata);
+  writeSafetensors(
+    file,
+    [...tensors].map(([tensor, { shape, data }]) => {
+      const values = Float32Array.from(data as Float32Array);
+      change(tensor, values);
+      return { name: tensor, shape, data: values };
+    }),
+    metadata,
+  );
   return folder;
 }
 
@@ -50,7 +63,11 @@ function cells(result: ProbeResult, panel: "replaced" | "off", metric: string): 
   const figure = result.figures.find((each): each is HeatmapFigure => each.id === "across")!;
   const { rows, cols, values } = figure.panels.find(({ id }) => id === panel)!;
   const { data } = result.arrays[values[metric]!.array]!;
-  return new Map(rows.labels.flatMap((row, r) => cols.labels.map((col, c) => [`${row} ${col}`, data[r * cols.labels.length + c]!] as const)).filter(([, value]) => !Number.isNaN(value)));
+  return new Map(
+    rows.labels
+      .flatMap((row, r) => cols.labels.map((col, c) => [`${row} ${col}`, data[r * cols.labels.length + c]!] as const))
+      .filter(([, value]) => !Number.isNaN(value)),
+  );
 }
 
 const checkNamed = (result: ProbeResult, name: string) => result.checks.find((check) => check.name === name)!;
@@ -73,7 +90,12 @@ describe.each([
 });
 
 describe("a difference planted at one site", () => {
-  const planted = () => changed(adapter("gpt2-all"), "planted-site", (tensor, values) => tensor.includes("h.1.attn.c_attn.lora_B") && values.forEach((value, i) => (values[i] = -2 * value)));
+  const planted = () =>
+    changed(
+      adapter("gpt2-all"),
+      "planted-site",
+      (tensor, values) => tensor.includes("h.1.attn.c_attn.lora_B") && values.forEach((value, i) => (values[i] = -2 * value)),
+    );
 
   it("is 1 at that site and 0 at every other", async () => {
     const result = await run(await open("gpt2", adapter("gpt2-all"), planted()));
@@ -98,9 +120,20 @@ describe("a difference planted at one site", () => {
 
 it("says in a sentence which site carries the demo's edit, when chance does far less", async () => {
   const before = changed(join(demoDir, "facts-edit"), "facts-without", (tensor, values) => tensor.includes("h.4.mlp.c_proj.lora_B") && values.fill(0));
-  const subject = await openSubject({ model: join(demoDir, "base"), adapters: [{ path: before, name: "early", strength: 1 }, { path: join(demoDir, "facts-edit"), name: "late", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject(
+    {
+      model: join(demoDir, "base"),
+      adapters: [
+        { path: before, name: "early", strength: 1 },
+        { path: join(demoDir, "facts-edit"), name: "late", strength: 1 },
+      ],
+    },
+    { engine: "onnx-cpu" },
+  );
   const result = await run(subject, { clean: "The capital of Arvenia is", answer: " Tolm", counterAnswer: " Krest" });
-  expect(result.finding).toMatch(/^L4\.mlp\.out of late in place of early's alone goes 100 % of the way from early to late; random changes of equal norm: -?\d+ % to -?\d+ %\.$/);
+  expect(result.finding).toMatch(
+    /^L4\.mlp\.out of late in place of early's alone goes 100 % of the way from early to late; random changes of equal norm: -?\d+ % to -?\d+ %\.$/,
+  );
 });
 
 it("a difference planted in one singular component is 1 there and 0 at every other", async () => {
@@ -124,7 +157,14 @@ it("each replacement restarts at the layer of its site, not at the first layer o
   const subject = await open("gpt2", adapter("gpt2-all"), adapter("gpt2-c_attn"));
   const sites = [...subject.adapters[1]!.sites.keys()];
   const silent = (but: string) => sites.filter((site) => site !== but).map((site) => ({ adapter: "early", site, component: null, value: 0 }));
-  const request: SweepRequest = { runner: subject.runner!, tokens: prompt.clean, setting: { strengths: { late: 1, early: 1 }, components: silent("") }, sources: {}, position: 3, worlds: sites.map((site) => ({ setting: { strengths: { late: 1, early: 1 }, components: silent(site) }, edits: [] })) };
+  const request: SweepRequest = {
+    runner: subject.runner!,
+    tokens: prompt.clean,
+    setting: { strengths: { late: 1, early: 1 }, components: silent("") },
+    sources: {},
+    position: 3,
+    worlds: sites.map((site) => ({ setting: { strengths: { late: 1, early: 1 }, components: silent(site) }, edits: [] })),
+  };
   const starts = new Map(planSweep(request).tiles.flatMap(({ startLayer, worlds }) => worlds.map((world) => [sites[world], startLayer] as const)));
   expect(starts).toEqual(new Map(sites.map((site) => [site, Number(/\d+/.exec(site)![0])])));
 });
@@ -143,7 +183,10 @@ it("adapters that agree on the prompt, and one at strength 0, are refused", asyn
 });
 
 it("a null that edits the output head measures at the answer's position", async () => {
-  const subject = await openSubject({ model: join(referenceDir, "families", "llama"), adapters: [{ path: adapter("llama-head"), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject(
+    { model: join(referenceDir, "families", "llama"), adapters: [{ path: adapter("llama-head"), name: "a", strength: 1 }] },
+    { engine: "onnx-cpu" },
+  );
   const result = await run(subject, { nullSamples: 64 }, componentAblation);
   expect(result.checks.filter((check) => !check.ok)).toEqual([]);
 });

@@ -18,10 +18,14 @@ const names = readdirSync(join(referenceDir, "adapters"));
 const scratch = mkdtempSync(join(tmpdir(), "deltascope-weight-probes-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-const open = (path: string, base: string | null, others: readonly string[] = []) => openSubject({
-  model: base === null ? null : join(referenceDir, "families", base),
-  adapters: [path, ...others].map((each, i) => ({ path: each, name: `a${i}`, strength: 1 })),
-}, { engine: "onnx-cpu" });
+const open = (path: string, base: string | null, others: readonly string[] = []) =>
+  openSubject(
+    {
+      model: base === null ? null : join(referenceDir, "families", base),
+      adapters: [path, ...others].map((each, i) => ({ path: each, name: `a${i}`, strength: 1 })),
+    },
+    { engine: "onnx-cpu" },
+  );
 
 async function run(probe: Probe, subject: Subject, params: Record<string, unknown> = {}): Promise<ProbeResult> {
   let result = emptyResult;
@@ -37,11 +41,15 @@ function spoiled(name: string, change: (tensor: string, values: Float32Array, sh
   cpSync(join(referenceDir, "adapters", name), folder, { recursive: true });
   const file = join(folder, "adapter_model.safetensors");
   const { tensors, metadata } = parseSafetensors(readFileSync(file));
-  writeSafetensors(file, [...tensors].map(([tensor, { shape, data }]) => {
-    const values = Float32Array.from(data as Float32Array);
-    change(tensor, values, shape);
-    return { name: tensor, shape, data: values };
-  }), metadata);
+  writeSafetensors(
+    file,
+    [...tensors].map(([tensor, { shape, data }]) => {
+      const values = Float32Array.from(data as Float32Array);
+      change(tensor, values, shape);
+      return { name: tensor, shape, data: values };
+    }),
+    metadata,
+  );
   return folder;
 }
 
@@ -74,7 +82,9 @@ describe.each(names)("%s", (name) => {
     expect(table({ ...emptyResult, figures }, "loaded").rows[0]!.cells["notLoaded"]).toBe("everything was loaded");
     expect(Math.max(...arrays["kl"]!.data)).toBeGreaterThan(0);
     const known = new Map(modelSites(subject.model!.family, subject.model!.config).map((site) => [site.fullName, site]));
-    const expected = [...subject.adapters[0]!.sites.values()].map((site) => Math.hypot(...denseProduct(site.factors)) / Math.hypot(...baseWeight(subject.model!, known.get(site.site)!).data()));
+    const expected = [...subject.adapters[0]!.sites.values()].map(
+      (site) => Math.hypot(...denseProduct(site.factors)) / Math.hypot(...baseWeight(subject.model!, known.get(site.site)!).data()),
+    );
     const found = table({ ...emptyResult, figures }, "sites").rows.map(({ cells }) => Number(cells["relative"]));
     // Norms of float32 products.
     expect(relativeError(Float32Array.from(found), Float32Array.from(expected))).toBeLessThan(1e-5);
@@ -92,7 +102,9 @@ describe("deltaSpectrum", () => {
   });
 
   it("shows an adapter of zeros as zeros, and says so", async () => {
-    const untrained = spoiled("gpt2-all", (tensor, values) => { if (tensor.includes("lora_B")) values.fill(0); });
+    const untrained = spoiled("gpt2-all", (tensor, values) => {
+      if (tensor.includes("lora_B")) values.fill(0);
+    });
     const { arrays, checks, finding, figures } = await run(deltaSpectrum, await open(untrained, "gpt2"));
     expect(checks.every((check) => check.ok)).toBe(true);
     for (const [array, { data }] of Object.entries(arrays)) if (array.endsWith(".singular_values")) expect(data.every((value) => value === 0)).toBe(true);
@@ -101,7 +113,9 @@ describe("deltaSpectrum", () => {
   });
 
   it("names the site whose weights are NaN", async () => {
-    const broken = spoiled("gpt2-all", (tensor, values) => { if (tensor.includes("h.1.") && tensor.includes("c_fc") && tensor.includes("lora_A")) values[0] = NaN; });
+    const broken = spoiled("gpt2-all", (tensor, values) => {
+      if (tensor.includes("h.1.") && tensor.includes("c_fc") && tensor.includes("lora_A")) values[0] = NaN;
+    });
     await expect(run(deltaSpectrum, await open(broken, null))).rejects.toThrow(/site ".*h\.1\..*c_fc": QR of .* holds NaN or infinity/);
   });
 
@@ -125,7 +139,10 @@ describe("deltaSpectrum", () => {
       const columns = shape[1]!;
       values.fill(0);
       if (tensor.includes("lora_A")) values.set(v);
-      else u.forEach((value, o) => { values[o * columns] = value; });
+      else
+        u.forEach((value, o) => {
+          values[o * columns] = value;
+        });
     });
     const { arrays } = await run(deltaSpectrum, await open(planted, "gpt2"), { alignWith: 2 });
     for (const id of ["align_in", "align_out"]) {
@@ -144,14 +161,22 @@ describe("adapterHealth", () => {
     const result = await run(adapterHealth, await open(path, "gpt2"));
     expect(result.checks.filter((check) => !check.ok).map((check) => check.value)).toEqual([1]);
     expect(result.finding).toMatch(/^1 of \d+ sites have ΔW = 0/);
-    const notes = table(result, "sites").rows.filter((row) => row.warning).map(({ cells, warning }) => `${cells["site"]}: ${warning}`);
+    const notes = table(result, "sites")
+      .rows.filter((row) => row.warning)
+      .map(({ cells, warning }) => `${cells["site"]}: ${warning}`);
     expect(notes).toEqual(["L0.mlp.in: B is 0: not trained, does nothing", expect.stringMatching(/^L1\.mlp\.in: 1 of \d+ rank-one terms are 0$/)]);
   });
 
   it("reports NaN as a failed check and a named site, and finishes", async () => {
-    const path = spoiled("gpt2-all", (tensor, values) => { if (tensor.includes("h.2.") && tensor.includes("c_attn") && tensor.includes("lora_A")) values[1] = Infinity; });
+    const path = spoiled("gpt2-all", (tensor, values) => {
+      if (tensor.includes("h.2.") && tensor.includes("c_attn") && tensor.includes("lora_A")) values[1] = Infinity;
+    });
     const result = await run(adapterHealth, await open(path, null));
     expect(result.checks.find((check) => check.name === "every weight is finite")).toMatchObject({ ok: false, value: 1 });
-    expect(table(result, "sites").rows.filter((row) => row.warning).map(({ warning }) => warning)).toEqual(["holds NaN or infinity"]);
+    expect(
+      table(result, "sites")
+        .rows.filter((row) => row.warning)
+        .map(({ warning }) => warning),
+    ).toEqual(["holds NaN or infinity"]);
   });
 });

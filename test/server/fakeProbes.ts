@@ -17,7 +17,17 @@ const counting = defineProbe({
   params: steps,
   async *run(_subject, { steps: total, everyMs, width }, signal) {
     yield { type: "array", name: "count", shape: [total, width], axes: ["step", "copy"] };
-    yield { type: "figure", figure: { kind: "table", id: "steps", title: "Steps", subtitle: "one row", columns: [{ id: "n", label: "n", numeric: true }], rows: [{ cells: { n: total } }] } };
+    yield {
+      type: "figure",
+      figure: {
+        kind: "table",
+        id: "steps",
+        title: "Steps",
+        subtitle: "one row",
+        columns: [{ id: "n", label: "n", numeric: true }],
+        rows: [{ cells: { n: total } }],
+      },
+    };
     for (let k = 0; k < total; k++) {
       if (signal.aborted) return;
       if (everyMs > 0) await delay(everyMs);

@@ -19,7 +19,15 @@ describe("who may ask", () => {
     expect(json).toMatchObject({ ok: true, version: "test", engine: "fake", jobs: { queued: 0, running: 0 } });
   });
 
-  test.each(["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost.evil.example:80", "127.0.0.1@evil.example", "192.168.0.7", "0x7f000001"])("Host %j is misdirected", async (host) => {
+  test.each([
+    "evil.example",
+    "evil.example:7860",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example:80",
+    "127.0.0.1@evil.example",
+    "192.168.0.7",
+    "0x7f000001",
+  ])("Host %j is misdirected", async (host) => {
     const { status, json } = await server.call("GET", "/api/health", { headers: { host } });
     expect(status).toBe(421);
     expect(json).toMatchObject({ error: { code: "request.wrongHost" } });
@@ -29,19 +37,26 @@ describe("who may ask", () => {
     expect((await server.call("GET", "/api/health", { headers: { host } })).status).toBe(200);
   });
 
-  test.each<Record<string, string>>([{ origin: "http://evil.example" }, { origin: "null" }, { origin: "http://localhost:1" }, { origin: "file://" }, { "sec-fetch-site": "cross-site" }, { "sec-fetch-site": "same-site" }])(
-    "a post with %j is refused and nothing runs",
-    async (headers) => {
-      const { status, json } = await server.call("POST", "/api/runs", { body: { subject, probe: "counting" }, headers });
-      expect(status).toBe(403);
-      expect(json).toMatchObject({ error: { code: "request.wrongOrigin" } });
-      expect(server.board.list()).toEqual([]);
-    },
-  );
+  test.each<Record<string, string>>([
+    { origin: "http://evil.example" },
+    { origin: "null" },
+    { origin: "http://localhost:1" },
+    { origin: "file://" },
+    { "sec-fetch-site": "cross-site" },
+    { "sec-fetch-site": "same-site" },
+  ])("a post with %j is refused and nothing runs", async (headers) => {
+    const { status, json } = await server.call("POST", "/api/runs", { body: { subject, probe: "counting" }, headers });
+    expect(status).toBe(403);
+    expect(json).toMatchObject({ error: { code: "request.wrongOrigin" } });
+    expect(server.board.list()).toEqual([]);
+  });
 
   test("a post from its own page is accepted", async () => {
     const own = `127.0.0.1:${server.port}`;
-    const { status } = await server.call("POST", "/api/subjects", { body: subject, headers: { host: own, origin: `http://${own}`, "sec-fetch-site": "same-origin" } });
+    const { status } = await server.call("POST", "/api/subjects", {
+      body: subject,
+      headers: { host: own, origin: `http://${own}`, "sec-fetch-site": "same-origin" },
+    });
     expect(status).toBe(200);
   });
 
@@ -60,7 +75,12 @@ describe("who may ask", () => {
 });
 
 describe("what may be asked", () => {
-  test.each([["{\"subject\":", "cut off"], ["[1,2]", "a list"], ["\u0000", "a zero byte"], ["\"text\"", "a string"]])("a body that is %j is malformed", async (raw) => {
+  test.each([
+    ['{"subject":', "cut off"],
+    ["[1,2]", "a list"],
+    ["\u0000", "a zero byte"],
+    ['"text"', "a string"],
+  ])("a body that is %j is malformed", async (raw) => {
     const { status, json } = await server.call("POST", "/api/runs", { raw });
     expect(status).toBe(400);
     expect(json).toMatchObject({ error: { code: "request.malformed" } });
@@ -83,7 +103,8 @@ describe("what may be asked", () => {
     const unknown = await server.call("POST", "/api/runs", { body: { subject, probe: "countin" } });
     expect(unknown.status).toBe(404);
     expect(unknown.json).toMatchObject({ error: { code: "probe.unknown", message: expect.stringContaining("counting") as unknown } });
-    for (const probe of ["__proto__", "constructor", "toString"]) expect((await server.call("POST", "/api/runs", { body: { subject, probe } })).status).toBe(404);
+    for (const probe of ["__proto__", "constructor", "toString"])
+      expect((await server.call("POST", "/api/runs", { body: { subject, probe } })).status).toBe(404);
     const bad = await server.call("POST", "/api/runs", { body: { subject, probe: "counting", params: { steps: "many" } } });
     expect(bad.status).toBe(400);
     expect(bad.json).toMatchObject({ error: { code: "probe.badParams", message: expect.stringContaining("steps") as unknown } });
@@ -130,7 +151,13 @@ describe("opened roots", () => {
     writeFileSync(join(models, "base", "model.safetensors"), "");
     writeFileSync(join(models, "lora", "adapter_config.json"), "{}");
     const { json } = await server.call("GET", `/api/folders?path=${encodeURIComponent(models)}`);
-    expect(json).toMatchObject({ entries: [{ name: "base", kind: "model" }, { name: "lora", kind: "adapter" }, { name: "plain", kind: "folder" }] });
+    expect(json).toMatchObject({
+      entries: [
+        { name: "base", kind: "model" },
+        { name: "lora", kind: "adapter" },
+        { name: "plain", kind: "folder" },
+      ],
+    });
     const top = await server.call("GET", "/api/folders");
     expect(top.json).toMatchObject({ parent: null, entries: [{ path: (json as { parent: string }).parent }] });
   });
@@ -149,7 +176,12 @@ describe("a token", () => {
       expect(cookie).toMatch(/HttpOnly; SameSite=Strict/);
       expect((await locked.call("GET", "/api/health", { headers: { cookie: cookie.split(";")[0]! } })).status).toBe(200);
       const outcome = (options: object) =>
-        new Promise((resolve) => locked.connect(options).on("connect", () => resolve("connected")).on("connect_error", (error) => resolve(error.message)));
+        new Promise((resolve) =>
+          locked
+            .connect(options)
+            .on("connect", () => resolve("connected"))
+            .on("connect_error", (error) => resolve(error.message)),
+        );
       expect(await outcome({})).toMatch(/token/);
       expect(await outcome({ auth: { token: "s3cret" } })).toBe("connected");
     } finally {

@@ -18,11 +18,18 @@ describe("a job", () => {
     const { id } = await server.startRun("counting", { steps: 5 });
     const record = await server.ended(id);
     expect(record).toMatchObject({ state: "done", error: null, progress: { done: 5, total: 5 } });
-    expect(record.provenance).toMatchObject({ version: "test", command: expect.stringContaining("deltascope probe counting --params '{\"steps\":5}'") as unknown });
+    expect(record.provenance).toMatchObject({
+      version: "test",
+      command: expect.stringContaining("deltascope probe counting --params '{\"steps\":5}'") as unknown,
+    });
     const folder = join(server.folder, "log", "runs", id);
     expect(readdirSync(folder).toSorted()).toEqual(["arrays.safetensors", "environment.json", "request.json", "result.json"]);
     const stored = JSON.parse(readFileSync(join(folder, "result.json"), "utf8")) as object;
-    expect(stored).toMatchObject({ finding: "counted to 5", checks: [{ name: "counted", ok: true }], arrays: { count: { shape: [5, 1], axes: ["step", "copy"] } } });
+    expect(stored).toMatchObject({
+      finding: "counted to 5",
+      checks: [{ name: "counted", ok: true }],
+      arrays: { count: { shape: [5, 1], axes: ["step", "copy"] } },
+    });
     const bytes = await fetch(`http://127.0.0.1:${server.port}/api/runs/${id}/arrays.safetensors`).then((reply) => reply.bytes());
     expect([...parseSafetensors(bytes).tensors.get("count")!.data]).toEqual([0, 1, 2, 3, 4]);
   });
@@ -37,7 +44,10 @@ describe("a job", () => {
 
   test("that throws fails with the thrown words", async () => {
     const { id } = await server.startRun("refusing");
-    expect(await server.ended(id)).toMatchObject({ state: "failed", error: { code: "prompt.tooLong", message: "the prompt has 9 tokens; expected at most 8" } });
+    expect(await server.ended(id)).toMatchObject({
+      state: "failed",
+      error: { code: "prompt.tooLong", message: "the prompt has 9 tokens; expected at most 8" },
+    });
   });
 
   test("that writes outside its arrays fails, and the server lives", async () => {
@@ -111,12 +121,15 @@ describe("the run store", () => {
     const request = { subject: { model: null, adapters: [] }, probe: "counting", params: {} };
     mkdirSync(join(folder, "log", "runs", inFlight));
     writeFileSync(join(folder, "log", "runs", inFlight, "request.json"), JSON.stringify({ id: inFlight, createdAt: "2026-01-01T00:00:00.000Z", request }));
-    writeFileSync(join(folder, "log", "runs", inFlight, "result.json.tmp"), "{\"rec");
+    writeFileSync(join(folder, "log", "runs", inFlight, "result.json.tmp"), '{"rec');
     mkdirSync(join(folder, "log", "runs", ".tmp-20260101-000001-counting-abcdef"));
     mkdirSync(join(folder, "log", "runs", "a folder of somebody else"));
 
     const { records } = await RunStore.open(join(folder, "log"));
-    expect(records.map(({ id, state }) => [id, state])).toEqual([[done.id, "done"], [inFlight, "failed"]]);
+    expect(records.map(({ id, state }) => [id, state])).toEqual([
+      [done.id, "done"],
+      [inFlight, "failed"],
+    ]);
     expect(records[1]!.error).toMatchObject({ code: "job.serverStopped", message: expect.stringContaining("server stopped") as unknown });
     expect(existsSync(join(folder, "log", "runs", ".tmp-20260101-000001-counting-abcdef"))).toBe(false);
     const again = await RunStore.open(join(folder, "log"));

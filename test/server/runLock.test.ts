@@ -14,12 +14,23 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const module = new URL("../../server/jobs/runLock.ts", import.meta.url).href;
 /** Another process that takes the lock, says so, and keeps it for a minute. */
-const holderOf = (path: string) => spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", `
+const holderOf = (path: string) =>
+  spawn(
+    process.execPath,
+    [
+      "--import",
+      "tsx",
+      "--input-type=module",
+      "-e",
+      `
   const { RunLock } = await import(${JSON.stringify(module)});
   await RunLock.take(${JSON.stringify(path)});
   process.stdout.write("taken");
   setTimeout(() => {}, 60_000);
-`], { stdio: ["ignore", "pipe", "inherit"] });
+`,
+    ],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
 
 describe("a run's folder", () => {
   test("has one writer: while one lives, another is refused and told who it is", async () => {
@@ -41,7 +52,11 @@ describe("a run's folder", () => {
     (await taking).release();
   });
 
-  test.each([["of a process that ended", () => JSON.stringify({ pid: spawnSync(process.execPath, ["-e", ""]).pid, started: "1" })], ["of a later process with the same number", () => JSON.stringify({ pid: process.ppid, started: "another time" })], ["that was torn", () => "{\"pi"]])("with a lock %s is free", async (_, text) => {
+  test.each([
+    ["of a process that ended", () => JSON.stringify({ pid: spawnSync(process.execPath, ["-e", ""]).pid, started: "1" })],
+    ["of a later process with the same number", () => JSON.stringify({ pid: process.ppid, started: "another time" })],
+    ["that was torn", () => '{"pi'],
+  ])("with a lock %s is free", async (_, text) => {
     writeFileSync(join(folder, "lock.json"), text());
     const lock = await RunLock.take(folder, 0);
     expect(JSON.parse(readFileSync(join(folder, "lock.json"), "utf8"))).toMatchObject({ pid: process.pid });

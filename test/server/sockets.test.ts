@@ -108,7 +108,10 @@ describe("a client that is too slow", () => {
     await delay(300);
     const gap = sent[before]!.seq - sent[before - 1]!.seq;
     expect(gap).toBeGreaterThan(1);
-    const result = sent.slice(before).flatMap(({ events, numbers }) => unpackEvents(events, numbers)).reduce(applyEvent, emptyResult);
+    const result = sent
+      .slice(before)
+      .flatMap(({ events, numbers }) => unpackEvents(events, numbers))
+      .reduce(applyEvent, emptyResult);
     expect(result.arrays["count"]!.data).toEqual(Float32Array.from({ length: 300 }, (_, k) => k));
     handlers.get("disconnect")!();
   });

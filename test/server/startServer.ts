@@ -51,18 +51,35 @@ export interface TestServerOptions {
 }
 
 export async function startServer({
-  folder = mkdtempSync(join(tmpdir(), "deltascope-test-")), token = null, host = "127.0.0.1", clientFolder = null, cancelGraceMs = 300, probes = fakeProbes, worker, roots: more = [],
+  folder = mkdtempSync(join(tmpdir(), "deltascope-test-")),
+  token = null,
+  host = "127.0.0.1",
+  clientFolder = null,
+  cancelGraceMs = 300,
+  probes = fakeProbes,
+  worker,
+  roots: more = [],
 }: TestServerOptions = {}): Promise<TestServer> {
   const jobs = new Jobs({
-    startWorker: () => (worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"])),
+    startWorker: () =>
+      worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]),
     cancelGraceMs,
   });
   const { store, records } = await RunStore.open(join(folder, "log"));
   const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => probes[name]?.needs === "training", logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
-    version: "test", engine: () => "fake", guard: createGuard({ host, token }), roots: new OpenedRoots([folder, ...more]), jobs, board,
-    probes, probeCards: probeCards(probes), demo: null, clientFolder, log: pino({ level: "silent" }),
+    version: "test",
+    engine: () => "fake",
+    guard: createGuard({ host, token }),
+    roots: new OpenedRoots([folder, ...more]),
+    jobs,
+    board,
+    probes,
+    probeCards: probeCards(probes),
+    demo: null,
+    clientFolder,
+    log: pino({ level: "silent" }),
   });
   const port = await listen(server, "127.0.0.1", 0);
   const sockets: TestSocket[] = [];
@@ -70,25 +87,34 @@ export async function startServer({
   const call: TestServer["call"] = (method, path, { body, raw, headers = {} } = {}) =>
     new Promise((resolve, reject) => {
       const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body));
-      const request = httpRequest({ port, host: "127.0.0.1", method, path, headers: { ...(payload === undefined ? {} : { "content-type": "application/json" }), ...headers } }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("end", () => {
-          const text = Buffer.concat(chunks).toString("utf8");
-          resolve({
-            status: response.statusCode!, headers: response.headers, text,
-            get json() {
-              return JSON.parse(text) as unknown;
-            },
+      const request = httpRequest(
+        { port, host: "127.0.0.1", method, path, headers: { ...(payload === undefined ? {} : { "content-type": "application/json" }), ...headers } },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () => {
+            const text = Buffer.concat(chunks).toString("utf8");
+            resolve({
+              status: response.statusCode!,
+              headers: response.headers,
+              text,
+              get json() {
+                return JSON.parse(text) as unknown;
+              },
+            });
           });
-        });
-      });
+        },
+      );
       request.on("error", reject);
       request.end(payload);
     });
 
   return {
-    folder, port, jobs, board, call,
+    folder,
+    port,
+    jobs,
+    board,
+    call,
     async startRun(probe, params = {}, model = null) {
       const reply = await call("POST", "/api/runs", { body: { subject: { model }, probe, params } });
       if (reply.status !== 201) throw new Error(`POST /api/runs answered ${reply.status}: ${reply.text}`);

@@ -23,7 +23,8 @@ const branch = async (id: string, body: object): Promise<{ status: number; recor
   const { status, json } = await post(`/runs/${id}/branch`, body);
   return { status, record: json as RunRecord };
 };
-const preview = async (changes: object): Promise<TrainingPreview> => (await post("/training/preview", { subject: { model }, params: { ...params, ...changes } })).json as TrainingPreview;
+const preview = async (changes: object): Promise<TrainingPreview> =>
+  (await post("/training/preview", { subject: { model }, params: { ...params, ...changes } })).json as TrainingPreview;
 const adapter = async (id: string): Promise<Buffer> => {
   const { json } = await server.call("GET", `/api/runs/${id}/adapter`);
   return readFileSync(join((json as { path: string }).path, "adapter_model.safetensors"));
@@ -42,7 +43,10 @@ describe("a training run over HTTP", () => {
     expect(whole).toMatchObject({ state: "done", error: null, resumable: false, progress: { done: 40, total: 40 } });
     expect(whole.checkpoints).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 40]);
     expect(whole.provenance!.command).toMatch(/^deltascope train --config '\{"model":/);
-    const rows = (await server.call("GET", `/api/runs/${whole.id}/scalars.jsonl`)).text.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, number>);
+    const rows = (await server.call("GET", `/api/runs/${whole.id}/scalars.jsonl`)).text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, number>);
     expect(rows).toHaveLength(41);
     const [head, ...lines] = (await server.call("GET", `/api/runs/${whole.id}/scalars.csv`)).text.trimEnd().split("\n");
     const column = head!.split(",").indexOf("loss");
@@ -126,13 +130,48 @@ describe("a training run over HTTP", () => {
     ["branching at a step without a checkpoint", () => [`/runs/${whole.id}/branch`, { step: 22 }], 409, "training.noCheckpoint"],
     ["branching with a setting that is none", () => [`/runs/${whole.id}/branch`, { step: 21, params: { optimizer: { lr: 1 } } }], 400, "probe.badParams"],
     ["branching without a step", () => [`/runs/${whole.id}/branch`, {}], 400, "request.malformed"],
-    ["data outside the opened folders", () => ["/runs", { subject: { model }, probe: "train", params: { data: { path: "/etc/passwd" } } }], 403, "file.outsideRoots"],
-    ["a checkpoint outside the opened folders", () => ["/runs", { subject: { model }, probe: "train", params: { ...params, startFrom: { folder: "/etc", step: 1 } } }], 403, "file.outsideRoots"],
-    ["earlier adapters outside the opened folders", () => ["/runs", { subject: { model }, probe: "train", params: { ...params, method: "oliera", options: { earlier: ["/etc"] } } }], 403, "file.outsideRoots"],
-    ["a preview of data outside the opened folders", () => ["/training/preview", { subject: { model }, params: { data: { path: "/etc/passwd" } } }], 403, "file.outsideRoots"],
-    ["a preview of a missing file", () => ["/training/preview", { subject: { model }, params: { data: { path: join(dirname(factsFile), "nothing.jsonl") } } }], 404, "file.notFound"],
-    ["a preview of unknown sites", () => ["/training/preview", { subject: { model }, params: { ...params, sites: { targetModules: ["c_atn"] } } }], 422, "adapter.matchedNothing"],
-    ["a preview of a rank that does not fit", () => ["/training/preview", { subject: { model }, params: { ...params, options: { rank: 1000 } } }], 400, "training.badOptions"],
+    [
+      "data outside the opened folders",
+      () => ["/runs", { subject: { model }, probe: "train", params: { data: { path: "/etc/passwd" } } }],
+      403,
+      "file.outsideRoots",
+    ],
+    [
+      "a checkpoint outside the opened folders",
+      () => ["/runs", { subject: { model }, probe: "train", params: { ...params, startFrom: { folder: "/etc", step: 1 } } }],
+      403,
+      "file.outsideRoots",
+    ],
+    [
+      "earlier adapters outside the opened folders",
+      () => ["/runs", { subject: { model }, probe: "train", params: { ...params, method: "oliera", options: { earlier: ["/etc"] } } }],
+      403,
+      "file.outsideRoots",
+    ],
+    [
+      "a preview of data outside the opened folders",
+      () => ["/training/preview", { subject: { model }, params: { data: { path: "/etc/passwd" } } }],
+      403,
+      "file.outsideRoots",
+    ],
+    [
+      "a preview of a missing file",
+      () => ["/training/preview", { subject: { model }, params: { data: { path: join(dirname(factsFile), "nothing.jsonl") } } }],
+      404,
+      "file.notFound",
+    ],
+    [
+      "a preview of unknown sites",
+      () => ["/training/preview", { subject: { model }, params: { ...params, sites: { targetModules: ["c_atn"] } } }],
+      422,
+      "adapter.matchedNothing",
+    ],
+    [
+      "a preview of a rank that does not fit",
+      () => ["/training/preview", { subject: { model }, params: { ...params, options: { rank: 1000 } } }],
+      400,
+      "training.badOptions",
+    ],
   ])("refuses %s", async (_name, request, status, code) => {
     const [path, body] = request();
     expect(await post(path, body)).toMatchObject({ status, json: { error: { code } } });
@@ -141,7 +180,8 @@ describe("a training run over HTTP", () => {
   test("refuses to pause, branch or export what does not train", async () => {
     const { id } = await server.startRun("adapterHealth", {}, model);
     await server.ended(id);
-    for (const path of [`/runs/${id}/pause`, `/runs/${id}/resume`]) expect(await post(path)).toMatchObject({ status: 409, json: { error: { code: "run.notTraining" } } });
+    for (const path of [`/runs/${id}/pause`, `/runs/${id}/resume`])
+      expect(await post(path)).toMatchObject({ status: 409, json: { error: { code: "run.notTraining" } } });
     expect((await server.call("GET", `/api/runs/${id}/adapter`)).status).toBe(409);
     expect((await server.call("GET", `/api/runs/${id}/scalars.csv`)).status).toBe(409);
     expect((await server.call("GET", `/api/runs/${whole.id}/scalars.xml`)).status).toBe(404);
@@ -183,7 +223,21 @@ describe("before a run", () => {
 test("a server killed with SIGKILL finds its training paused, with what it had, and goes on to the same adapter", { timeout: 240_000 }, async () => {
   const folder = temporaryFolder();
   const serve = async () => {
-    const running = deltascope(folder, "serve", "--no-open", "--port", "0", "--root", folder, "--root", demoBase, "--root", dirname(factsFile), "--engine", "onnx-cpu");
+    const running = deltascope(
+      folder,
+      "serve",
+      "--no-open",
+      "--port",
+      "0",
+      "--root",
+      folder,
+      "--root",
+      demoBase,
+      "--root",
+      dirname(factsFile),
+      "--engine",
+      "onnx-cpu",
+    );
     const url = await new Promise<string>((resolve) => {
       let text = "";
       running.child.stdout!.on("data", (chunk: Buffer) => {
@@ -193,7 +247,10 @@ test("a server killed with SIGKILL finds its training paused, with what it had, 
       });
     });
     const ask = async <T>(path: string, body?: object): Promise<T> => {
-      const reply = await fetch(new URL(`/api${path}`, url), body ? { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } } : {});
+      const reply = await fetch(
+        new URL(`/api${path}`, url),
+        body ? { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } } : {},
+      );
       return (await reply.json()) as T;
     };
     return { ...running, ask };

@@ -25,7 +25,14 @@ const watch = (socket: TestSocket, id: string): Promise<unknown> => new Promise(
 /** Its line is held at the system's door: what it was sent stays in kernels and, were there no bound, in the server. */
 function stall(socket: TestSocket): () => void {
   const transport: object = socket.io.engine.transport;
-  if (!("ws" in transport) || typeof transport.ws !== "object" || transport.ws === null || !("pause" in transport.ws) || typeof transport.ws.pause !== "function") throw new Error("the test client is expected to be a WebSocket of the ws package");
+  if (
+    !("ws" in transport) ||
+    typeof transport.ws !== "object" ||
+    transport.ws === null ||
+    !("pause" in transport.ws) ||
+    typeof transport.ws.pause !== "function"
+  )
+    throw new Error("the test client is expected to be a WebSocket of the ws package");
   const { ws } = transport;
   transport.ws.pause();
   return () => {

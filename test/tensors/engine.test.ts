@@ -22,7 +22,10 @@ describe.each(alwaysHere)("%s", (name) => {
   it("compiles a program once per key and shapes", async () => {
     engine = await createEngine(name);
     let traces = 0;
-    const double = ({ x }: Record<string, tf.Tensor>) => { traces++; return { y: tf.mul(x!, 2) }; };
+    const double = ({ x }: Record<string, tf.Tensor>) => {
+      traces++;
+      return { y: tf.mul(x!, 2) };
+    };
     const first = await engine.compile("double", double, ofTwo);
     expect(await engine.compile("double", double, ofTwo)).toBe(first);
     const longer = { inputs: { x: { shape: [3], dtype: "float32" } }, weights: {} } as const;
@@ -46,18 +49,29 @@ describe.each(alwaysHere)("%s", (name) => {
     engine = await createEngine(name);
     const square = await engine.compile("square", ({ x }) => ({ y: tf.square(x!) }), ofTwo);
     const found = await Promise.all([1, 2, 3, 4].map((value) => square.run({ x: vector(value, -value) })));
-    expect(found.map(({ y }) => [...y!.data])).toEqual([[1, 1], [4, 4], [9, 9], [16, 16]]);
+    expect(found.map(({ y }) => [...y!.data])).toEqual([
+      [1, 1],
+      [4, 4],
+      [9, 9],
+      [16, 16],
+    ]);
   });
 
   it("neither tensors nor memory grow over a thousand runs", async () => {
     engine = await createEngine(name);
     const x = float32(new Float32Array(64 * 64).fill(0.1), [64, 64]);
     const w: Weight = { key: "w", shape: [64, 64], data: () => new Float32Array(64 * 64).fill(0.01) };
-    const program = await engine.compile("step", ({ x }, { w }) => {
-      const loss = (one: tf.Tensor): tf.Scalar => tf.mean(tf.square(tf.tanh(tf.matMul(one, w!, false, true))));
-      return { loss: loss(x!), dx: tf.grad(loss)(x!) };
-    }, { inputs: { x }, weights: { w: w.shape } });
-    const runs = async (count: number): Promise<void> => { for (let i = 0; i < count; i++) await program.run({ x }, { w }); };
+    const program = await engine.compile(
+      "step",
+      ({ x }, { w }) => {
+        const loss = (one: tf.Tensor): tf.Scalar => tf.mean(tf.square(tf.tanh(tf.matMul(one, w!, false, true))));
+        return { loss: loss(x!), dx: tf.grad(loss)(x!) };
+      },
+      { inputs: { x }, weights: { w: w.shape } },
+    );
+    const runs = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) await program.run({ x }, { w });
+    };
     await runs(200);
     const [tensors, rss] = [tf.memory().numTensors, process.memoryUsage.rss()];
     await runs(1000);
@@ -69,7 +83,7 @@ describe.each(alwaysHere)("%s", (name) => {
 
 describe("onnx-cpu", () => {
   it("holds no more programs than its bound, frees what it gives up, and still runs a program given up", async () => {
-    const small = engine = new OnnxEngine("onnx-cpu", await loadOrt(), { maxPrograms: 4, threads: 1 });
+    const small = (engine = new OnnxEngine("onnx-cpu", await loadOrt(), { maxPrograms: 4, threads: 1 }));
     const make = (i: number) => small.compile(`plus ${i}`, ({ x }) => ({ y: tf.add(x!, i) }), ofTwo);
     const first = await make(0);
     for (let i = 1; i < 40; i++) await make(i);
@@ -105,7 +119,15 @@ describe("onnx-cpu", () => {
 
   it("a trace that fails leaves the engine usable", async () => {
     engine = await createEngine("onnx-cpu");
-    await expect(engine.compile("bad", () => { throw new Error("mine"); }, ofTwo)).rejects.toThrow("mine");
+    await expect(
+      engine.compile(
+        "bad",
+        () => {
+          throw new Error("mine");
+        },
+        ofTwo,
+      ),
+    ).rejects.toThrow("mine");
     const program = await engine.compile("good", ({ x }) => ({ y: tf.neg(x!) }), ofTwo);
     expect([...(await program.run({ x: vector(1, 2) }))["y"]!.data]).toEqual([-1, -2]);
   });
@@ -122,7 +144,11 @@ describe("a trace", () => {
   it("keeps uniform constants symbolic, however large", () => {
     const { bytes } = bytesOf(({ x }) => {
       const filled = tf.add(tf.mul(tf.ones([512, 512]), x!), tf.fill([512, 512], 3));
-      return { y: tf.grad((one) => tf.sum(tf.where(tf.greater(one, 0), one, tf.zerosLike(one))))(tf.sub(filled, tf.tensor2d(new Float32Array(512 * 512).fill(7), [512, 512]))) };
+      return {
+        y: tf.grad((one) => tf.sum(tf.where(tf.greater(one, 0), one, tf.zerosLike(one))))(
+          tf.sub(filled, tf.tensor2d(new Float32Array(512 * 512).fill(7), [512, 512])),
+        ),
+      };
     }, large);
     expect(bytes).toBeLessThan(2000);
   });
@@ -137,8 +163,12 @@ describe("a trace", () => {
   });
 
   it("never transposes a frozen weight", () => {
-    const { graph, outputs } = trace("linear", ({ x }, { w }) => ({ dx: tf.grad((one: tf.Tensor) => tf.sum(tf.square(tf.matMul(one, w!, false, true))))(x!) }),
-      { inputs: { x: { shape: [2, 4, 8], dtype: "float32" } }, weights: { w: [16, 8] } }, cpuGraph);
+    const { graph, outputs } = trace(
+      "linear",
+      ({ x }, { w }) => ({ dx: tf.grad((one: tf.Tensor) => tf.sum(tf.square(tf.matMul(one, w!, false, true))))(x!) }),
+      { inputs: { x: { shape: [2, 4, 8], dtype: "float32" } }, weights: { w: [16, 8] } },
+      cpuGraph,
+    );
     const text = new TextDecoder().decode(graph.toModel({ ...outputs }).bytes);
     expect(text).toContain("Gemm");
     expect(text).not.toContain("Transpose");

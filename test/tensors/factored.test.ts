@@ -15,7 +15,8 @@ interface GoldenCase {
   readonly singularValues: number[];
   readonly norm: number;
 }
-const golden = (JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { factored: Record<string, GoldenCase> }).factored;
+const golden = (JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { factored: Record<string, GoldenCase> })
+  .factored;
 const matrixOf = (name: string): FactoredMatrix => {
   const { left, right, ...rest } = golden[name]!;
   return { ...rest, left: Float32Array.from(left), right: Float32Array.from(right) };
@@ -40,12 +41,13 @@ function largestDifference(x: ArrayLike<number>, y: ArrayLike<number>): number {
 /** max |XᵀX − 1| over columns whose singular value is not 0; entry (i, k) is at i · rowStride + k · columnStride. */
 function orthonormalityError(x: Float32Array, s: Float64Array, rows: number, rowStride: number, columnStride: number): number {
   let worst = 0;
-  for (let p = 0; p < s.length; p++) for (let q = 0; q <= p; q++) {
-    if (s[p] === 0 || s[q] === 0) continue;
-    let dot = 0;
-    for (let i = 0; i < rows; i++) dot += x[i * rowStride + p * columnStride]! * x[i * rowStride + q * columnStride]!;
-    worst = Math.max(worst, Math.abs(dot - (p === q ? 1 : 0)));
-  }
+  for (let p = 0; p < s.length; p++)
+    for (let q = 0; q <= p; q++) {
+      if (s[p] === 0 || s[q] === 0) continue;
+      let dot = 0;
+      for (let i = 0; i < rows; i++) dot += x[i * rowStride + p * columnStride]! * x[i * rowStride + q * columnStride]!;
+      worst = Math.max(worst, Math.abs(dot - (p === q ? 1 : 0)));
+    }
   return worst;
 }
 
@@ -54,7 +56,8 @@ function expectDecomposition(m: FactoredMatrix): void {
   const { u, s, vt } = factoredSvd(m);
   const { dOut, dIn, rank } = m;
   const rebuilt = new Float64Array(dOut * dIn);
-  for (let k = 0; k < rank; k++) for (let o = 0; o < dOut; o++) for (let i = 0; i < dIn; i++) rebuilt[o * dIn + i]! += u[o * rank + k]! * s[k]! * vt[k * dIn + i]!;
+  for (let k = 0; k < rank; k++)
+    for (let o = 0; o < dOut; o++) for (let i = 0; i < dIn; i++) rebuilt[o * dIn + i]! += u[o * rank + k]! * s[k]! * vt[k * dIn + i]!;
   expect(largestDifference(rebuilt, denseProduct(m))).toBeLessThanOrEqual(vectorTolerance * s[0]!);
   expect(orthonormalityError(u, s, dOut, rank, 1)).toBeLessThan(vectorTolerance);
   expect(orthonormalityError(vt, s, dIn, 1, dIn)).toBeLessThan(vectorTolerance);
@@ -67,7 +70,9 @@ describe.each(Object.keys(golden))("%s", (name) => {
   it("has LAPACK's singular values of the whole product, and 0 beyond them", () => {
     const s = singularValues(matrix);
     expect(s.length).toBe(matrix.rank);
-    expect(largestDifference(s, [...expected, ...Array.from({ length: matrix.rank - expected.length }, () => 0)])).toBeLessThanOrEqual(valueTolerance * expected[0]!);
+    expect(largestDifference(s, [...expected, ...Array.from({ length: matrix.rank - expected.length }, () => 0)])).toBeLessThanOrEqual(
+      valueTolerance * expected[0]!,
+    );
     expect([...factoredSvd(matrix).s]).toEqual([...s]);
   });
 
@@ -90,38 +95,56 @@ describe("factoredSvd", () => {
   });
 
   it("decomposes any factors, and σ scales with |s| and squares to the norm", () => {
-    const shapes = fc.record({ dOut: fc.integer({ min: 1, max: 40 }), dIn: fc.integer({ min: 1, max: 40 }), rank: fc.integer({ min: 1, max: 9 }), seed: fc.nat(), scale: fc.constantFrom(1, -1, 0.25, 7) });
-    fc.assert(fc.property(shapes, ({ dOut, dIn, rank, seed, scale }) => {
-      const m = random(dOut, dIn, rank, scale, seed);
-      expectDecomposition(m);
-      const s = singularValues(m);
-      expect(Math.hypot(...s) / frobeniusNorm(m)).toBeCloseTo(1, 10);
-      const doubled = singularValues({ ...m, scale: -2 * scale });
-      expect(largestDifference(doubled, s.map((value) => 2 * value))).toBeLessThanOrEqual(valueTolerance * s[0]!);
-    }), { seed: 3, numRuns: 60 });
+    const shapes = fc.record({
+      dOut: fc.integer({ min: 1, max: 40 }),
+      dIn: fc.integer({ min: 1, max: 40 }),
+      rank: fc.integer({ min: 1, max: 9 }),
+      seed: fc.nat(),
+      scale: fc.constantFrom(1, -1, 0.25, 7),
+    });
+    fc.assert(
+      fc.property(shapes, ({ dOut, dIn, rank, seed, scale }) => {
+        const m = random(dOut, dIn, rank, scale, seed);
+        expectDecomposition(m);
+        const s = singularValues(m);
+        expect(Math.hypot(...s) / frobeniusNorm(m)).toBeCloseTo(1, 10);
+        const doubled = singularValues({ ...m, scale: -2 * scale });
+        expect(
+          largestDifference(
+            doubled,
+            s.map((value) => 2 * value),
+          ),
+        ).toBeLessThanOrEqual(valueTolerance * s[0]!);
+      }),
+      { seed: 3, numRuns: 60 },
+    );
   });
 
   it("depends on the product only: B G and G⁻¹ A have the values and vectors of B and A", () => {
-    fc.assert(fc.property(fc.nat(), (seed) => {
-      const m = random(30, 26, 3, 1, seed);
-      // G is unit triangular times powers of two, so that G⁻¹ is exact and the new factors differ from the old by float32 rounding alone.
-      const [left, right] = [m.left.slice(), m.right.slice()];
-      const sizes = [1024, 1, 1 / 512];
-      for (let o = 0; o < 30; o++) left[o * 3 + 1]! += 2 * left[o * 3]!;
-      for (let i = 0; i < 26; i++) right[i]! -= 2 * right[26 + i]!;
-      for (let k = 0; k < 3; k++) {
-        for (let o = 0; o < 30; o++) left[o * 3 + k]! *= sizes[k]!;
-        for (let i = 0; i < 26; i++) right[k * 26 + i]! /= sizes[k]!;
-      }
-      const [before, after] = [factoredSvd(m), factoredSvd({ ...m, left, right })];
-      const float32Rounding = 1e-6;
-      expect(largestDifference(before.s, after.s)).toBeLessThan(float32Rounding * before.s[0]!);
-      // A vector moves by rounding over the gap to its neighbours, so compare the component and not the vector.
-      for (let o = 0; o < 30; o++) {
-        const component = ({ u, s, vt }: typeof before) => Array.from({ length: 26 }, (_, i) => [0, 1, 2].reduce((sum, k) => sum + u[o * 3 + k]! * s[k]! * vt[k * 26 + i]!, 0));
-        expect(largestDifference(component(before), component(after))).toBeLessThan(2 * float32Rounding * before.s[0]!);
-      }
-    }), { seed: 5, numRuns: 20 });
+    fc.assert(
+      fc.property(fc.nat(), (seed) => {
+        const m = random(30, 26, 3, 1, seed);
+        // G is unit triangular times powers of two, so that G⁻¹ is exact and the new factors differ from the old by float32 rounding alone.
+        const [left, right] = [m.left.slice(), m.right.slice()];
+        const sizes = [1024, 1, 1 / 512];
+        for (let o = 0; o < 30; o++) left[o * 3 + 1]! += 2 * left[o * 3]!;
+        for (let i = 0; i < 26; i++) right[i]! -= 2 * right[26 + i]!;
+        for (let k = 0; k < 3; k++) {
+          for (let o = 0; o < 30; o++) left[o * 3 + k]! *= sizes[k]!;
+          for (let i = 0; i < 26; i++) right[k * 26 + i]! /= sizes[k]!;
+        }
+        const [before, after] = [factoredSvd(m), factoredSvd({ ...m, left, right })];
+        const float32Rounding = 1e-6;
+        expect(largestDifference(before.s, after.s)).toBeLessThan(float32Rounding * before.s[0]!);
+        // A vector moves by rounding over the gap to its neighbours, so compare the component and not the vector.
+        for (let o = 0; o < 30; o++) {
+          const component = ({ u, s, vt }: typeof before) =>
+            Array.from({ length: 26 }, (_, i) => [0, 1, 2].reduce((sum, k) => sum + u[o * 3 + k]! * s[k]! * vt[k * 26 + i]!, 0));
+          expect(largestDifference(component(before), component(after))).toBeLessThan(2 * float32Rounding * before.s[0]!);
+        }
+      }),
+      { seed: 5, numRuns: 20 },
+    );
   });
 
   it("is the same to the last bit at every call", () => {
@@ -148,12 +171,20 @@ describe("factoredSvd", () => {
 });
 
 describe("sumOf", () => {
-  it.each([["equal", 0.5], ["different", -3]])("is the sum of the products, scales being %s", (_, scale) => {
+  it.each([
+    ["equal", 0.5],
+    ["different", -3],
+  ])("is the sum of the products, scales being %s", (_, scale) => {
     const [x, y] = [random(9, 7, 2, 0.5, 1), random(9, 7, 3, scale, 2)];
     const sum = sumOf([x, y]);
     expect(sum.rank).toBe(5);
     const [a, b] = [denseProduct(x), denseProduct(y)];
-    expect(largestDifference(denseProduct(sum), a.map((value, i) => value + b[i]!))).toBeLessThan(1e-5);
+    expect(
+      largestDifference(
+        denseProduct(sum),
+        a.map((value, i) => value + b[i]!),
+      ),
+    ).toBeLessThan(1e-5);
   });
 
   it("of a matrix and its negative is 0", () => {

@@ -33,7 +33,10 @@ function defects(a: Float32Array, rows: number, cols: number, { ut, s, vt }: Lea
       worst = Math.max(worst, Math.abs(sum - s[j]! * ut[j * rows + r]!) / s[0]!);
     }
     for (let i = 0; i <= j; i++) {
-      for (const [x, n] of [[ut, rows], [vt, cols]] as const) {
+      for (const [x, n] of [
+        [ut, rows],
+        [vt, cols],
+      ] as const) {
         let dot = 0;
         for (let at = 0; at < n; at++) dot += x[i * n + at]! * x[j * n + at]!;
         worst = Math.max(worst, Math.abs(dot - (i === j ? 1 : 0)));
@@ -48,14 +51,22 @@ describe("leadingSvd", () => {
     const a = whole(150, 140);
     const turned = Float32Array.from({ length: a.length }, (_, at) => a[(at % 150) * 140 + Math.floor(at / 150)]!);
     const expected = golden.dense["150x140x0"]!;
-    for (const [matrix, rows, cols] of [[a, 150, 140], [turned, 140, 150]] as const) {
+    for (const [matrix, rows, cols] of [
+      [a, 150, 140],
+      [turned, 140, 150],
+    ] as const) {
       const found = leadingSvd(matrix, rows, cols, k);
       for (let j = 0; j < k; j++) expect(Math.abs(found.s[j]! - expected[j]!) / expected[0]!).toBeLessThan(tolerance);
       expect(defects(matrix, rows, cols, found)).toBeLessThan(tolerance);
     }
   });
 
-  it.each([[60, 40, 40], [40, 60, 12], [300, 200, 3], [200, 300, 199]])("holds W v = σu and Wᵀu = σv with orthonormal vectors, [%i, %i] with k = %i", (rows, cols, k) => {
+  it.each([
+    [60, 40, 40],
+    [40, 60, 12],
+    [300, 200, 3],
+    [200, 300, 199],
+  ])("holds W v = σu and Wᵀu = σv with orthonormal vectors, [%i, %i] with k = %i", (rows, cols, k) => {
     const a = gaussians(rows * cols, 1, randomStream(1, rows, cols));
     expect(defects(a, rows, cols, leadingSvd(a, rows, cols, k))).toBeLessThan(tolerance);
   });
@@ -83,7 +94,8 @@ describe("leadingSvd", () => {
   it("has the entry of largest size in each right vector positive, and is the same each time", () => {
     const a = gaussians(200 * 160, 1, randomStream(2));
     const first = leadingSvd(a, 200, 160, 4);
-    for (let j = 0; j < 4; j++) expect(Math.max(...first.vt.slice(j * 160, (j + 1) * 160))).toBe(Math.max(...first.vt.slice(j * 160, (j + 1) * 160).map(Math.abs)));
+    for (let j = 0; j < 4; j++)
+      expect(Math.max(...first.vt.slice(j * 160, (j + 1) * 160))).toBe(Math.max(...first.vt.slice(j * 160, (j + 1) * 160).map(Math.abs)));
     expect(leadingSvd(a, 200, 160, 4)).toEqual(first);
   });
 

@@ -1,5 +1,8 @@
 /** The reference the engines are held against: arrays of float64, naive loops, nothing shared with the engines. */
-export interface Array64 { readonly shape: readonly number[]; readonly data: Float64Array }
+export interface Array64 {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
 
 export function size(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
@@ -41,23 +44,33 @@ export function map(x: Array64, f: (value: number) => number): Array64 {
 export function zip(a: Array64, b: Array64, f: (a: number, b: number) => number): Array64 {
   const rank = Math.max(a.shape.length, b.shape.length);
   const dim = (x: Array64, axis: number): number => x.shape[axis - rank + x.shape.length] ?? 1;
-  const shape = Array.from({ length: rank }, (_, axis) => dim(a, axis) === 1 ? dim(b, axis) : dim(a, axis));
+  const shape = Array.from({ length: rank }, (_, axis) => (dim(a, axis) === 1 ? dim(b, axis) : dim(a, axis)));
   return build(shape, (index) => f(at(a, index), at(b, index)));
 }
 
 /** f of the list of values along `axes`, in order; those axes go. */
 export function reduce(x: Array64, axes: readonly number[], f: (values: number[]) => number): Array64 {
   const kept = x.shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
-  return build(kept.map((axis) => x.shape[axis]!), (keptIndex) => {
-    const values: number[] = [];
-    build(axes.map((axis) => x.shape[axis]!), (innerIndex) => {
-      const index: number[] = [];
-      kept.forEach((axis, i) => { index[axis] = keptIndex[i]!; });
-      axes.forEach((axis, i) => { index[axis] = innerIndex[i]!; });
-      return values.push(at(x, index));
-    });
-    return f(values);
-  });
+  return build(
+    kept.map((axis) => x.shape[axis]!),
+    (keptIndex) => {
+      const values: number[] = [];
+      build(
+        axes.map((axis) => x.shape[axis]!),
+        (innerIndex) => {
+          const index: number[] = [];
+          kept.forEach((axis, i) => {
+            index[axis] = keptIndex[i]!;
+          });
+          axes.forEach((axis, i) => {
+            index[axis] = innerIndex[i]!;
+          });
+          return values.push(at(x, index));
+        },
+      );
+      return f(values);
+    },
+  );
 }
 
 /** f of each line along `axis`, giving a line of the same length. */
@@ -74,11 +87,15 @@ export function reshape(x: Array64, shape: readonly number[]): Array64 {
 
 /** Σ over the shared axis; batch axes broadcast. */
 export function matMul(a: Array64, b: Array64, transposeA = false, transposeB = false): Array64 {
-  const swap = (x: Array64): Array64 => build([...x.shape.slice(0, -2), x.shape.at(-1)!, x.shape.at(-2)!], (index) =>
-    at(x, [...index.slice(0, -2), index.at(-1)!, index.at(-2)!]));
+  const swap = (x: Array64): Array64 =>
+    build([...x.shape.slice(0, -2), x.shape.at(-1)!, x.shape.at(-2)!], (index) => at(x, [...index.slice(0, -2), index.at(-1)!, index.at(-2)!]));
   const left = transposeA ? swap(a) : a;
   const right = transposeB ? swap(b) : b;
-  const batch = zip(build(left.shape.slice(0, -2), () => 0), build(right.shape.slice(0, -2), () => 0), () => 0).shape;
+  const batch = zip(
+    build(left.shape.slice(0, -2), () => 0),
+    build(right.shape.slice(0, -2), () => 0),
+    () => 0,
+  ).shape;
   return build([...batch, left.shape.at(-2)!, right.shape.at(-1)!], (index) => {
     const [row, column] = index.slice(-2) as [number, number];
     let total = 0;
@@ -92,10 +109,10 @@ export function erf(x: number): number {
   let term = x;
   let total = x;
   for (let n = 1; n < 80; n++) {
-    term *= -x * x / n;
+    term *= (-x * x) / n;
     total += term / (2 * n + 1);
   }
-  return total * 2 / Math.sqrt(Math.PI);
+  return (total * 2) / Math.sqrt(Math.PI);
 }
 
 export function softmax(line: number[]): number[] {
@@ -112,7 +129,7 @@ const step = 1e-5;
 export function gradient(f: (inputs: Array64[]) => Array64, inputs: readonly Array64[], which: number, cotangent: Array64): Array64 {
   const x = inputs[which]!;
   const loss = (values: Float64Array): number => {
-    const { data } = f(inputs.map((input, i) => i === which ? { shape: x.shape, data: values } : input));
+    const { data } = f(inputs.map((input, i) => (i === which ? { shape: x.shape, data: values } : input)));
     return data.reduce((total, value, i) => total + value * cotangent.data[i]!, 0);
   };
   return {

@@ -40,7 +40,12 @@ describe("spectrum", () => {
     expect(energyRank(of(0.7, 0.7, 0.7, 0.7, 0.7), 2 / 5)).toBe(2);
   });
 
-  it.each([["effectiveRank", effectiveRank], ["energyEffectiveRank", energyEffectiveRank], ["stableRank", stableRank], ["energyRank", (s: Float64Array) => energyRank(s, 0.9)]] as const)("%s of zeros is an error, not NaN", (_, count) => {
+  it.each([
+    ["effectiveRank", effectiveRank],
+    ["energyEffectiveRank", energyEffectiveRank],
+    ["stableRank", stableRank],
+    ["energyRank", (s: Float64Array) => energyRank(s, 0.9)],
+  ] as const)("%s of zeros is an error, not NaN", (_, count) => {
     expect(() => count(of(0, 0))).toThrow(/every singular value is 0/);
     expect(() => count(of())).toThrow(/every singular value is 0/);
   });
@@ -48,14 +53,17 @@ describe("spectrum", () => {
   it("orders the counts: 1 ≤ stable ≤ energy form ≤ Roy & Vetterli ≤ n, whatever the scale", () => {
     const values = fc.array(fc.double({ min: 1e-6, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 20 });
     const rounding = 1e-9;
-    fc.assert(fc.property(values, (list) => {
-      const s = Float64Array.from(list);
-      const [stable, ofEnergy, ofValues] = [stableRank(s), energyEffectiveRank(s), effectiveRank(s)];
-      expect(stable).toBeGreaterThanOrEqual(1 - rounding);
-      expect(ofEnergy).toBeGreaterThanOrEqual(stable * (1 - rounding));
-      expect(ofValues).toBeGreaterThanOrEqual(ofEnergy * (1 - rounding));
-      expect(ofValues).toBeLessThanOrEqual(s.length * (1 + rounding));
-      expect(effectiveRank(s.map((value) => 3e-5 * value)) / ofValues).toBeCloseTo(1, 9);
-    }), { seed: 11, numRuns: 200 });
+    fc.assert(
+      fc.property(values, (list) => {
+        const s = Float64Array.from(list);
+        const [stable, ofEnergy, ofValues] = [stableRank(s), energyEffectiveRank(s), effectiveRank(s)];
+        expect(stable).toBeGreaterThanOrEqual(1 - rounding);
+        expect(ofEnergy).toBeGreaterThanOrEqual(stable * (1 - rounding));
+        expect(ofValues).toBeGreaterThanOrEqual(ofEnergy * (1 - rounding));
+        expect(ofValues).toBeLessThanOrEqual(s.length * (1 + rounding));
+        expect(effectiveRank(s.map((value) => 3e-5 * value)) / ofValues).toBeCloseTo(1, 9);
+      }),
+      { seed: 11, numRuns: 200 },
+    );
   });
 });

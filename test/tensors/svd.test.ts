@@ -37,10 +37,13 @@ const peak = (x: Float64Array) => x.reduce((most, value) => Math.max(most, Math.
 /** max |XᵀX − 1| over the columns that are not 0. */
 function orthonormalityError(x: Float64Array, rows: number): number {
   let worst = 0;
-  const columns = Array.from({ length: x.length / rows }, (_, j) => x.subarray(j * rows, (j + 1) * rows)).filter((column) => column.some((value) => value !== 0));
-  for (const [p, a] of columns.entries()) for (const [q, b] of columns.entries()) {
-    worst = Math.max(worst, Math.abs(a.reduce((sum, value, i) => sum + value * b[i]!, 0) - (p === q ? 1 : 0)));
-  }
+  const columns = Array.from({ length: x.length / rows }, (_, j) => x.subarray(j * rows, (j + 1) * rows)).filter((column) =>
+    column.some((value) => value !== 0),
+  );
+  for (const [p, a] of columns.entries())
+    for (const [q, b] of columns.entries()) {
+      worst = Math.max(worst, Math.abs(a.reduce((sum, value, i) => sum + value * b[i]!, 0) - (p === q ? 1 : 0)));
+    }
   return worst;
 }
 
@@ -49,7 +52,11 @@ function rebuilt(matrix: Float64Array, rows: number, cols: number): { error: num
   const k = Math.min(rows, cols);
   const vt = new Float64Array(k * cols);
   for (let c = 0; c < k; c++) for (let j = 0; j < cols; j++) vt[j * k + c] = s[c]! * v[c * cols + j]!;
-  return { s, error: largestDifference(multiply(u, vt, rows, k), matrix), orthonormality: Math.max(orthonormalityError(u, rows), orthonormalityError(v, cols)) };
+  return {
+    s,
+    error: largestDifference(multiply(u, vt, rows, k), matrix),
+    orthonormality: Math.max(orthonormalityError(u, rows), orthonormalityError(v, cols)),
+  };
 }
 
 describe("svd", () => {
@@ -94,15 +101,21 @@ describe("svd", () => {
 
   it("rebuilds any matrix, of any rank, from orthonormal vectors and falling values", () => {
     const entry = fc.oneof(fc.double({ min: -1, max: 1, noNaN: true }), fc.constantFrom(0, 1, -1, 1e-9));
-    const matrices = fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }))
-      .chain(([rows, cols]) => fc.record({ rows: fc.constant(rows), cols: fc.constant(cols), entries: fc.array(entry, { minLength: rows * cols, maxLength: rows * cols }) }));
-    fc.assert(fc.property(matrices, ({ rows, cols, entries }) => {
-      const matrix = Float64Array.from(entries);
-      const { s, error, orthonormality } = rebuilt(matrix, rows, cols);
-      expect(error).toBeLessThanOrEqual(float64Tolerance * peak(matrix));
-      expect(orthonormality).toBeLessThan(float64Tolerance);
-      expect([...s]).toEqual([...s].sort((x, y) => y - x));
-    }), { seed: 7, numRuns: 200 });
+    const matrices = fc
+      .tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }))
+      .chain(([rows, cols]) =>
+        fc.record({ rows: fc.constant(rows), cols: fc.constant(cols), entries: fc.array(entry, { minLength: rows * cols, maxLength: rows * cols }) }),
+      );
+    fc.assert(
+      fc.property(matrices, ({ rows, cols, entries }) => {
+        const matrix = Float64Array.from(entries);
+        const { s, error, orthonormality } = rebuilt(matrix, rows, cols);
+        expect(error).toBeLessThanOrEqual(float64Tolerance * peak(matrix));
+        expect(orthonormality).toBeLessThan(float64Tolerance);
+        expect([...s]).toEqual([...s].sort((x, y) => y - x));
+      }),
+      { seed: 7, numRuns: 200 },
+    );
   });
 });
 
@@ -115,7 +128,13 @@ describe("thinQr", () => {
   };
   const tall = (data: Float64Array, rows: number, n: number) => ({ data, rows, n, rowStride: 1, columnStride: rows });
 
-  it.each([[1, 1], [5, 2], [128, 4], [129, 5], [300, 17]])("rebuilds a %d × %d matrix with orthonormal Q", (rows, n) => {
+  it.each([
+    [1, 1],
+    [5, 2],
+    [128, 4],
+    [129, 5],
+    [300, 17],
+  ])("rebuilds a %d × %d matrix with orthonormal Q", (rows, n) => {
     const x = whole(rows, n, 0.5);
     const { q, product } = parts(thinQr(tall(x, rows, n)), rows, n);
     expect(largestDifference(product, x)).toBeLessThan(float64Tolerance * peak(x));

@@ -31,10 +31,20 @@ const weight = (key: string, shape: readonly number[], values: Float32Array): We
 /** Orthonormal rows `[n, d]`. */
 function orthonormalRows(n: number, d: number, seed: number): Float32Array {
   const next = uniform(seed);
-  return factoredSvd({ left: Float32Array.from({ length: n * n }, () => next() - 0.5), right: Float32Array.from({ length: n * d }, () => next() - 0.5), dOut: n, dIn: d, rank: n, scale: 1 }).vt;
+  return factoredSvd({
+    left: Float32Array.from({ length: n * n }, () => next() - 0.5),
+    right: Float32Array.from({ length: n * d }, () => next() - 0.5),
+    dOut: n,
+    dIn: d,
+    rank: n,
+    scale: 1,
+  }).vt;
 }
 
-describe.each([["onnx-cpu", onnx], ["plain loops", null]])("leadingDirections by %s", (name, engine) => {
+describe.each([
+  ["onnx-cpu", onnx],
+  ["plain loops", null],
+])("leadingDirections by %s", (name, engine) => {
   it("finds LAPACK's five largest values of a 150 × 140 matrix, either way it is stored", async () => {
     const values = whole(150, 140);
     const expected = golden.dense["150x140x0"]!;
@@ -55,7 +65,17 @@ describe.each([["onnx-cpu", onnx], ["plain loops", null]])("leadingDirections by
     const right = orthonormalRows(k, d, 2);
     const noise = randomDirection(d * d, 1, uniform(3));
     const planted = denseProduct({ left: transposed(left, k, d).map((value, at) => value * [9, 6, 3][at % k]!), right, dOut: d, dIn: d, rank: k, scale: 1 });
-    const found = await leadingDirections(engine, weight(`${name} planted`, [d, d], planted.map((value, i) => value + 1e-3 * noise[i]!)), "outIn", k, uniform(4));
+    const found = await leadingDirections(
+      engine,
+      weight(
+        `${name} planted`,
+        [d, d],
+        planted.map((value, i) => value + 1e-3 * noise[i]!),
+      ),
+      "outIn",
+      k,
+      uniform(4),
+    );
     [9, 6, 3].forEach((value, i) => expect(found.values[i]).toBeCloseTo(value, 2));
     expect(Math.max(...principalAngles(found.left, left, d))).toBeLessThan(1e-3);
     expect(Math.max(...principalAngles(found.right, right, d))).toBeLessThan(1e-3);
@@ -111,7 +131,7 @@ describe("subspaces", () => {
     const { mean: expected, deviation } = randomShare(sigma, k, d);
     expect(expected).toBe(0.1);
     // Four standard errors of a mean of 400; and of a spread, 1/√800 each.
-    expect(Math.abs(mean - expected)).toBeLessThan(4 * deviation / Math.sqrt(trials));
+    expect(Math.abs(mean - expected)).toBeLessThan((4 * deviation) / Math.sqrt(trials));
     expect(Math.abs(spread / deviation - 1)).toBeLessThan(4 / Math.sqrt(2 * trials));
   });
 });

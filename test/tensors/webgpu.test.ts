@@ -18,7 +18,14 @@ describe.runIf(enabled)("weights on the device", () => {
   it("a weight is sent once and reused by another program", async () => {
     const engine = await createEngine("onnx-webgpu");
     let reads = 0;
-    const w: Weight = { key: "w", shape: [2, 2], data: () => { reads++; return Float32Array.of(1, 2, 3, 4); } };
+    const w: Weight = {
+      key: "w",
+      shape: [2, 2],
+      data: () => {
+        reads++;
+        return Float32Array.of(1, 2, 3, 4);
+      },
+    };
     const x = float32(Float32Array.of(1, 1), [1, 2]);
     const signature = { inputs: { x }, weights: { w: w.shape } };
     const product = await engine.compile("product", ({ x }, { w }) => ({ y: tf.matMul(x!, w!) }), signature);

@@ -16,11 +16,11 @@ describe("norm ignition", () => {
   const smooth: Readonly<Record<string, (step: number) => number>> = {
     "a straight line": (step) => step,
     "a square root": (step) => Math.sqrt(step),
-    "saturation": (step) => 1 - Math.exp(-step / 60),
+    saturation: (step) => 1 - Math.exp(-step / 60),
     "slow exponential growth": (step) => 0.01 * Math.exp(step / 120),
     "a gentle S": (step) => 1 / (1 + Math.exp(-(step - 200) / 60)),
-    "decay": (step) => Math.exp(-step / 100),
-    "nothing": () => 0,
+    decay: (step) => Math.exp(-step / 100),
+    nothing: () => 0,
     "a constant": () => 3,
   };
 

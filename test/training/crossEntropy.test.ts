@@ -13,17 +13,27 @@ const random = randomStream(3, "cross entropy");
 const inputs = {
   hidden: float32(gaussians(n * d, 1, random), [n, d]),
   table: float32(gaussians(vocabulary * d, 1, random), [vocabulary, d]),
-  targets: int32(Int32Array.from({ length: n }, () => random.below(vocabulary)), [n]),
-  scale: float32(Float32Array.from({ length: n }, (_, i) => (i === 2 ? 0 : 0.1 + 0.1 * i)), [n]),
+  targets: int32(
+    Int32Array.from({ length: n }, () => random.below(vocabulary)),
+    [n],
+  ),
+  scale: float32(
+    Float32Array.from({ length: n }, (_, i) => (i === 2 ? 0 : 0.1 + 0.1 * i)),
+    [n],
+  ),
 };
 /** Sums of some dozen float32 numbers near 1. */
 const tolerance = 1e-5;
 
 async function lossAndGradient(name: string, loss: (context: EntropyContext) => Tensor, smoothing: number) {
-  const program = await (await sharedEngine({ engine: "onnx-cpu" })).compile(
+  const program = await (
+    await sharedEngine({ engine: "onnx-cpu" })
+  ).compile(
     `test ${name} ${smoothing}`,
     ({ hidden, table, targets, scale }) => {
-      const { value, grad } = tf.valueAndGrad((given: Tensor) => loss({ hidden: given, table: table!, targets: targets!, scale: scale!, smoothing }) as Scalar)(hidden!);
+      const { value, grad } = tf.valueAndGrad((given: Tensor) => loss({ hidden: given, table: table!, targets: targets!, scale: scale!, smoothing }) as Scalar)(
+        hidden!,
+      );
       return { value, gradient: grad };
     },
     { inputs: Object.fromEntries(Object.entries(inputs).map(([key, { shape, dtype }]) => [key, { shape, dtype }])), weights: {} },
@@ -36,7 +46,9 @@ async function lossAndGradient(name: string, loss: (context: EntropyContext) => 
 function byHand(smoothing: number): number {
   let sum = 0;
   for (let i = 0; i < n; i++) {
-    const logits = Array.from({ length: vocabulary }, (_, v) => Array.from({ length: d }, (_, k) => inputs.hidden.data[i * d + k]! * inputs.table.data[v * d + k]!).reduce((a, b) => a + b));
+    const logits = Array.from({ length: vocabulary }, (_, v) =>
+      Array.from({ length: d }, (_, k) => inputs.hidden.data[i * d + k]! * inputs.table.data[v * d + k]!).reduce((a, b) => a + b),
+    );
     const lse = Math.log(logits.reduce((total, logit) => total + Math.exp(logit), 0));
     const mean = logits.reduce((a, b) => a + b) / vocabulary;
     sum += inputs.scale.data[i]! * (lse - (1 - smoothing) * logits[inputs.targets.data[i]!]! - smoothing * mean);
@@ -57,11 +69,12 @@ describe.each([0, 0.1])("with label smoothing %d", (smoothing) => {
 });
 
 it("scores each row by its own target", async () => {
-  const program = await (await sharedEngine({ engine: "onnx-cpu" })).compile(
-    "test scores",
-    ({ hidden, table, targets }) => targetScores({ hidden: hidden!, table: table!, targets: targets! }),
-    { inputs: Object.fromEntries(Object.entries(inputs).map(([key, { shape, dtype }]) => [key, { shape, dtype }])), weights: {} },
-  );
+  const program = await (
+    await sharedEngine({ engine: "onnx-cpu" })
+  ).compile("test scores", ({ hidden, table, targets }) => targetScores({ hidden: hidden!, table: table!, targets: targets! }), {
+    inputs: Object.fromEntries(Object.entries(inputs).map(([key, { shape, dtype }]) => [key, { shape, dtype }])),
+    weights: {},
+  });
   const { nll, correct } = await program.run(inputs);
   const weighed = inputs.scale.data.reduce((sum, weight, i) => sum + weight * nll!.data[i]!, 0);
   expect(Math.abs(weighed - byHand(0))).toBeLessThan(tolerance * byHand(0));

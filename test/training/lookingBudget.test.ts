@@ -3,7 +3,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LookingBudget, type BudgetPlan } from "../../server/training/lookingBudget.ts";
 
-const plan = (given: Partial<BudgetPlan> = {}): BudgetPlan => ({ every: null, snapshots: 100, maxShare: 0.1, firstStep: 0, totalSteps: 1000, monitors: ["cheap", "dear"], ...given });
+const plan = (given: Partial<BudgetPlan> = {}): BudgetPlan => ({
+  every: null,
+  snapshots: 100,
+  maxShare: 0.1,
+  firstStep: 0,
+  totalSteps: 1000,
+  monitors: ["cheap", "dear"],
+  ...given,
+});
 
 interface Simulated {
   readonly budget: LookingBudget;
@@ -42,11 +50,16 @@ describe("a budget for looking", () => {
 
   it("keeps looking within its share of step time, whatever a look takes", () => {
     fc.assert(
-      fc.property(fc.double({ min: 0.001, max: 3, noNaN: true }), fc.double({ min: 0.001, max: 12, noNaN: true }), fc.double({ min: 0.05, max: 0.5, noNaN: true }), (cheap, dear, maxShare) => {
-        const { budget } = simulate(plan({ maxShare }), { cheap, dear });
-        // The looks that are always taken may exceed the share only where they alone do.
-        expect(budget.share).toBeLessThanOrEqual(Math.max(maxShare, (3 * (cheap + dear)) / 1000) + 1e-12);
-      }),
+      fc.property(
+        fc.double({ min: 0.001, max: 3, noNaN: true }),
+        fc.double({ min: 0.001, max: 12, noNaN: true }),
+        fc.double({ min: 0.05, max: 0.5, noNaN: true }),
+        (cheap, dear, maxShare) => {
+          const { budget } = simulate(plan({ maxShare }), { cheap, dear });
+          // The looks that are always taken may exceed the share only where they alone do.
+          expect(budget.share).toBeLessThanOrEqual(Math.max(maxShare, (3 * (cheap + dear)) / 1000) + 1e-12);
+        },
+      ),
     );
   });
 

@@ -7,7 +7,14 @@ import { memoryEstimate, refuseOverBudget, totalBytes, type MemoryRequest } from
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const demo = here("../../fixtures/demo/base");
-const request: MemoryRequest = { model: loadModel(demo), trained: 100_000, frozen: 0, isFull: false, classes: 769, batch: { rows: 64, positions: 64, predictions: 4032 } };
+const request: MemoryRequest = {
+  model: loadModel(demo),
+  trained: 100_000,
+  frozen: 0,
+  isFull: false,
+  classes: 769,
+  batch: { rows: 64, positions: 64, predictions: 4032 },
+};
 const megabyte = 2 ** 20;
 
 /** Close enough to decide whether a run fits: what a run leaves to the allocator and to other batch shapes is not in the formula. */
@@ -15,7 +22,9 @@ const share = 0.3;
 
 describe("the memory of a run", () => {
   it.each([["lora"], ["full"]])("is stated within 30 % of the peak of a process that trains it (%s, 64 texts of 64 tokens)", (method) => {
-    const { stdout, stderr, status } = spawnSync(process.execPath, ["--import", "tsx", here("../../bench/trainingMemory.ts"), demo, "64", "64", method], { encoding: "utf8" });
+    const { stdout, stderr, status } = spawnSync(process.execPath, ["--import", "tsx", here("../../bench/trainingMemory.ts"), demo, "64", "64", method], {
+      encoding: "utf8",
+    });
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     const [estimated, measured] = stdout.trim().split(/\s+/).map(Number);
     expect(measured).toBeGreaterThan(300);
@@ -35,6 +44,8 @@ describe("the memory of a run", () => {
     const parts = memoryEstimate(request);
     const needed = totalBytes(parts);
     expect(() => refuseOverBudget(parts, needed / 0.89)).not.toThrow();
-    expect(() => refuseOverBudget(parts, needed / 0.91)).toThrow(new RegExp(`needs about ${Math.round(needed / megabyte)} MB \\(activations of one batch .*; ${Math.round(needed / 0.91 / megabyte)} MB is available`));
+    expect(() => refuseOverBudget(parts, needed / 0.91)).toThrow(
+      new RegExp(`needs about ${Math.round(needed / megabyte)} MB \\(activations of one batch .*; ${Math.round(needed / 0.91 / megabyte)} MB is available`),
+    );
   });
 });

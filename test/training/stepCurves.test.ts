@@ -4,14 +4,29 @@ import { describe, expect, it } from "vitest";
 import { StepCurves, stepArrays } from "../../server/training/stepCurves.ts";
 import type { StepRecord } from "../../server/training/trainer.ts";
 
-const record = (step: number, loss = step): StepRecord => ({ type: "step", step, loss, penalty: 0, learningRate: 0.1, gradientNorm: 2, tokens: 30, seconds: 0.5, note: null });
+const record = (step: number, loss = step): StepRecord => ({
+  type: "step",
+  step,
+  loss,
+  penalty: 0,
+  learningRate: 0.1,
+  gradientNorm: 2,
+  tokens: 30,
+  seconds: 0.5,
+  note: null,
+});
 const plan = (totalSteps: number, evaluateEvery = 10) => ({ totalSteps, evaluateEvery, checkpointEvery: 10 });
 
 /** All arrays of a run from a first step to its end. */
-function whole(totalSteps: number, firstStep = 0, loss: (step: number) => number = (step) => step): { curves: StepCurves; arrays: Readonly<Record<string, Float32Array>> } {
+function whole(
+  totalSteps: number,
+  firstStep = 0,
+  loss: (step: number) => number = (step) => step,
+): { curves: StepCurves; arrays: Readonly<Record<string, Float32Array>> } {
   const curves = new StepCurves(plan(totalSteps), firstStep);
   const arrays = Object.fromEntries(stepArrays.map((name) => [name, new Float32Array(curves.points).fill(NaN)]));
-  for (let step = firstStep + 1; step <= totalSteps; step++) for (const { array, offset, data } of curves.step(record(step, loss(step)))) arrays[array]!.set(data, offset);
+  for (let step = firstStep + 1; step <= totalSteps; step++)
+    for (const { array, offset, data } of curves.step(record(step, loss(step)))) arrays[array]!.set(data, offset);
   return { curves, arrays };
 }
 
@@ -58,6 +73,7 @@ describe("curves of steps", () => {
     for (let step = 1; step <= 2500; step++) first.step(record(step));
     const second = new StepCurves(plan(5000), 0);
     second.restore(structuredClone(first.state()));
-    for (let step = 2501; step <= 5000; step++) for (const { array, offset, data } of second.step(record(step))) expect(data[0], `${array} ${step}`).toBe(undisturbed[array]![offset]);
+    for (let step = 2501; step <= 5000; step++)
+      for (const { array, offset, data } of second.step(record(step))) expect(data[0], `${array} ${step}`).toBe(undisturbed[array]![offset]);
   });
 });

@@ -28,7 +28,17 @@ function counting(count: number, seed: number, labels = 0): Example[] {
 const dataset: Dataset = { train: counting(40, 1), validation: counting(9, 2), labels: [], tasks: ["all"], cut: 0 };
 
 const params = (given: object = {}): TrainingParams =>
-  trainingParams.parse({ options: { rank: 4 }, data: { path: "none" }, sites: { targetModules: ["c_attn", "c_fc"] }, batchSize: 4, steps: 12, checkpointEvery: 4, evaluateEvery: 6, optimizer: { learningRate: 0.01, warmupSteps: 2 }, ...given });
+  trainingParams.parse({
+    options: { rank: 4 },
+    data: { path: "none" },
+    sites: { targetModules: ["c_attn", "c_fc"] },
+    batchSize: 4,
+    steps: 12,
+    checkpointEvery: 4,
+    evaluateEvery: 6,
+    optimizer: { learningRate: 0.01, warmupSteps: 2 },
+    ...given,
+  });
 
 async function trainer(given: object, folder: string, data = dataset): Promise<Trainer> {
   const made = new Trainer({ model, params: params(given), dataset: data, engine: await sharedEngine({ engine: "onnx-cpu" }), folder });
@@ -59,13 +69,24 @@ describe("a run", () => {
   });
 
   it("gives the same numbers, bit for bit, from the same seed, and others from another", async () => {
-    const [first, second, other] = [await trainer({ dropout: 0.1 }, temporaryDir()), await trainer({ dropout: 0.1 }, temporaryDir()), await trainer({ dropout: 0.1, seed: 1 }, temporaryDir())];
+    const [first, second, other] = [
+      await trainer({ dropout: 0.1 }, temporaryDir()),
+      await trainer({ dropout: 0.1 }, temporaryDir()),
+      await trainer({ dropout: 0.1, seed: 1 }, temporaryDir()),
+    ];
     for (const made of [first, second, other]) await events(made);
     expect(numbers(second)).toEqual(numbers(first));
     expect(numbers(other)).not.toEqual(numbers(first));
   });
 
-  it.each([{ method: "lora" }, { method: "lora", dropout: 0.2, accumulate: 2 }, { method: "full", options: {} }, { method: "ipa", options: { rank: 4 } }, { method: "tera", options: {} }, { method: "ssvd", options: { map: "strict", k: 4, gate: true } }])("goes on from a checkpoint to the same numbers, bit for bit (%o)", async (given) => {
+  it.each([
+    { method: "lora" },
+    { method: "lora", dropout: 0.2, accumulate: 2 },
+    { method: "full", options: {} },
+    { method: "ipa", options: { rank: 4 } },
+    { method: "tera", options: {} },
+    { method: "ssvd", options: { map: "strict", k: 4, gate: true } },
+  ])("goes on from a checkpoint to the same numbers, bit for bit (%o)", async (given) => {
     const [whole, torn] = [temporaryDir(), temporaryDir()];
     const undisturbed = await trainer(given, whole);
     await events(undisturbed);
@@ -84,7 +105,10 @@ describe("a run", () => {
     const folder = temporaryDir();
     let steps = 0;
     const paused = await events(await trainer({}, folder), undefined, () => steps++ === 3);
-    expect(paused.slice(-2)).toEqual([{ type: "checkpoint", step: 3 }, { type: "ended", step: 3, reason: "paused" }]);
+    expect(paused.slice(-2)).toEqual([
+      { type: "checkpoint", step: 3 },
+      { type: "ended", step: 3, reason: "paused" },
+    ]);
     const [whole, resumed] = [await trainer({}, temporaryDir()), await trainer({}, folder)];
     await events(whole);
     await events(resumed);
@@ -104,9 +128,15 @@ describe("a run", () => {
 
   it("adds gradients over passes to what one larger batch gives", async () => {
     // Lengths alike and unshuffled, so that four rows in one pass are the rows of two passes.
-    const data: Dataset = { ...dataset, train: counting(40, 1).map((example) => ({ ...example, tokens: example.tokens.slice(0, 4), lossWeights: example.lossWeights.slice(0, 4) })) };
+    const data: Dataset = {
+      ...dataset,
+      train: counting(40, 1).map((example) => ({ ...example, tokens: example.tokens.slice(0, 4), lossWeights: example.lossWeights.slice(0, 4) })),
+    };
     const given = { data: { path: "none", shuffle: false }, steps: 5 };
-    const [one, two] = [await trainer({ ...given, batchSize: 4 }, temporaryDir(), data), await trainer({ ...given, batchSize: 2, accumulate: 2 }, temporaryDir(), data)];
+    const [one, two] = [
+      await trainer({ ...given, batchSize: 4 }, temporaryDir(), data),
+      await trainer({ ...given, batchSize: 2, accumulate: 2 }, temporaryDir(), data),
+    ];
     await events(one);
     await events(two);
     const [a, b] = [one, two].map((made) => trainedTensors(made.adaptation).flatMap(({ tensor }) => [...tensor.data]));

@@ -39,9 +39,18 @@ const seluAlpha = 1.7580993408473768;
 const seluScale = 1.0507009873554805;
 
 export const elementwiseGradients: Gradients = {
-  Add: binary((dy) => dy, (dy) => dy),
-  Sub: binary((dy) => dy, (dy) => tf.neg(dy)),
-  Multiply: binary((dy, _a, b) => tf.mul(dy, mask(b)), (dy, a) => tf.mul(dy, mask(a))),
+  Add: binary(
+    (dy) => dy,
+    (dy) => dy,
+  ),
+  Sub: binary(
+    (dy) => dy,
+    (dy) => tf.neg(dy),
+  ),
+  Multiply: binary(
+    (dy, _a, b) => tf.mul(dy, mask(b)),
+    (dy, a) => tf.mul(dy, mask(a)),
+  ),
   RealDiv: binary(
     (dy, _a, b) => tf.div(dy, mask(b)),
     (dy, a, b) => tf.neg(tf.div(tf.mul(dy, mask(a)), tf.square(mask(b)))),
@@ -51,10 +60,19 @@ export const elementwiseGradients: Gradients = {
     (dy, a, b) => tf.mul(dy, tf.mul(tf.sub(b, a), 2)),
   ),
   // At a tie the first operand takes the whole derivative, as in tfjs.
-  Maximum: binary((dy, a, b) => tf.mul(dy, mask(tf.greaterEqual(a, b))), (dy, a, b) => tf.mul(dy, mask(tf.less(a, b)))),
-  Minimum: binary((dy, a, b) => tf.mul(dy, mask(tf.lessEqual(a, b))), (dy, a, b) => tf.mul(dy, mask(tf.greater(a, b)))),
+  Maximum: binary(
+    (dy, a, b) => tf.mul(dy, mask(tf.greaterEqual(a, b))),
+    (dy, a, b) => tf.mul(dy, mask(tf.less(a, b))),
+  ),
+  Minimum: binary(
+    (dy, a, b) => tf.mul(dy, mask(tf.lessEqual(a, b))),
+    (dy, a, b) => tf.mul(dy, mask(tf.greater(a, b))),
+  ),
   // a mod b = a − b·floor(a/b)
-  Mod: binary((dy) => dy, (dy, a, b) => tf.neg(tf.mul(dy, tf.floor(tf.div(a, b))))),
+  Mod: binary(
+    (dy) => dy,
+    (dy, a, b) => tf.neg(tf.mul(dy, tf.floor(tf.div(a, b)))),
+  ),
   Atan2: binary(
     (dy, a, b) => tf.mul(dy, tf.div(b, tf.add(tf.square(a), tf.square(b)))),
     (dy, a, b) => tf.neg(tf.mul(dy, tf.div(a, tf.add(tf.square(a), tf.square(b))))),
@@ -122,10 +140,28 @@ export const elementwiseGradients: Gradients = {
   Elu: fromY((dy, y) => tf.mul(dy, tf.add(tf.minimum(y, 0), 1))),
   Selu: fromY((dy, y) => tf.mul(dy, tf.where(tf.greater(y, 0), tf.fill(y.shape, seluScale), tf.add(y, seluAlpha)))),
   ClipByValue: fromX((dy, x, { clipValueMin, clipValueMax }) =>
-    tf.mul(dy, mask(tf.logicalAnd(tf.greaterEqual(x, clipValueMin as number), tf.lessEqual(x, clipValueMax as number))))),
+    tf.mul(dy, mask(tf.logicalAnd(tf.greaterEqual(x, clipValueMin as number), tf.lessEqual(x, clipValueMax as number)))),
+  ),
 
-  Sign: flat, Step: flat, Floor: flat, Ceil: flat, Round: flat, ZerosLike: flat, OnesLike: flat,
-  IsNan: flat, IsInf: flat, IsFinite: flat, LogicalNot: flat,
-  FloorDiv: flatBinary, Equal: flatBinary, NotEqual: flatBinary, Less: flatBinary, LessEqual: flatBinary,
-  Greater: flatBinary, GreaterEqual: flatBinary, LogicalAnd: flatBinary, LogicalOr: flatBinary, LogicalXor: flatBinary,
+  Sign: flat,
+  Step: flat,
+  Floor: flat,
+  Ceil: flat,
+  Round: flat,
+  ZerosLike: flat,
+  OnesLike: flat,
+  IsNan: flat,
+  IsInf: flat,
+  IsFinite: flat,
+  LogicalNot: flat,
+  FloorDiv: flatBinary,
+  Equal: flatBinary,
+  NotEqual: flatBinary,
+  Less: flatBinary,
+  LessEqual: flatBinary,
+  Greater: flatBinary,
+  GreaterEqual: flatBinary,
+  LogicalAnd: flatBinary,
+  LogicalOr: flatBinary,
+  LogicalXor: flatBinary,
 };

@@ -16,7 +16,8 @@ export const indexingGradients: Gradients = {
         const axis = tf.util.parseAxisParam(rawAxis, x!.shape)[0]!;
         const rowCount = x!.shape[axis]!;
         if (batchDims > 0) {
-          if (axis !== batchDims) throw new WorkbenchError("engine.unsupportedOp", `the gradient of gather needs axis = batchDims; found axis ${axis}, batchDims ${batchDims}`);
+          if (axis !== batchDims)
+            throw new WorkbenchError("engine.unsupportedOp", `the gradient of gather needs axis = batchDims; found axis ${axis}, batchDims ${batchDims}`);
           // Rows of all batch entries under one another; entry b's row i is b·rowCount + i.
           const batch = product(x!.shape.slice(0, axis));
           const offsets = tf.reshape(tf.range(0, batch * rowCount, rowCount, "int32"), [batch, 1]);

@@ -38,16 +38,21 @@ export const matMulGradients: Gradients = {
       const { equation } = attrs as unknown as { equation: string };
       const [left, output] = equation.replaceAll(" ", "").split("->") as [string, string];
       const terms = left.split(",");
-      return Object.fromEntries(saved.map((operand, i) => [i, () => {
-        const others = saved.filter((_, j) => j !== i);
-        const otherTerms = terms.filter((_, j) => j !== i);
-        const known = new Set([output, ...otherTerms].join(""));
-        const term = [...terms[i]!];
-        const reduced = term.filter((subscript) => known.has(subscript)).join("");
-        const part = tf.einsum(`${[output, ...otherTerms].join(",")}->${reduced}`, single(dy), ...others);
-        const shape = term.map((subscript, axis) => known.has(subscript) ? operand.shape[axis]! : 1);
-        return tf.broadcastTo(tf.reshape(part, shape), operand.shape);
-      }]));
+      return Object.fromEntries(
+        saved.map((operand, i) => [
+          i,
+          () => {
+            const others = saved.filter((_, j) => j !== i);
+            const otherTerms = terms.filter((_, j) => j !== i);
+            const known = new Set([output, ...otherTerms].join(""));
+            const term = [...terms[i]!];
+            const reduced = term.filter((subscript) => known.has(subscript)).join("");
+            const part = tf.einsum(`${[output, ...otherTerms].join(",")}->${reduced}`, single(dy), ...others);
+            const shape = term.map((subscript, axis) => (known.has(subscript) ? operand.shape[axis]! : 1));
+            return tf.broadcastTo(tf.reshape(part, shape), operand.shape);
+          },
+        ]),
+      );
     },
   },
 };

@@ -11,7 +11,10 @@ function axesOf(x: Tensor, axis: Axis): number[] {
 
 /** A reduced tensor with its lost axes back as size 1, so that it broadcasts against `x`. */
 function withAxes(reduced: Tensor, x: Tensor, axes: readonly number[]): Tensor {
-  return tf.reshape(reduced, x.shape.map((dim, i) => axes.includes(i) ? 1 : dim));
+  return tf.reshape(
+    reduced,
+    x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)),
+  );
 }
 
 const extremum: Gradient = {
@@ -83,5 +86,8 @@ export const reduceGradients: Gradients = {
       },
     }),
   },
-  ArgMax: noDerivative, ArgMin: noDerivative, All: noDerivative, Any: noDerivative,
+  ArgMax: noDerivative,
+  ArgMin: noDerivative,
+  All: noDerivative,
+  Any: noDerivative,
 };

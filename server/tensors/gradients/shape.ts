@@ -15,7 +15,10 @@ export const shapeGradients: Gradients = {
     gradFunc: (dy, _saved, attrs) => ({
       x: () => {
         const { perm } = attrs as unknown as { perm: number[] };
-        return tf.transpose(single(dy), perm.map((_, i) => perm.indexOf(i)));
+        return tf.transpose(
+          single(dy),
+          perm.map((_, i) => perm.indexOf(i)),
+        );
       },
     }),
   },
@@ -26,14 +29,22 @@ export const shapeGradients: Gradients = {
       x: () => {
         const { reps } = attrs as unknown as { reps: number[] };
         const copies = reps.flatMap((rep, i) => [rep, x!.shape[i]!]);
-        return tf.sum(tf.reshape(single(dy), copies), reps.map((_, i) => 2 * i));
+        return tf.sum(
+          tf.reshape(single(dy), copies),
+          reps.map((_, i) => 2 * i),
+        );
       },
     }),
   },
   PadV2: {
     inputsToSave: ["x"],
     gradFunc: (dy, [x], attrs) => ({
-      x: () => tf.slice(single(dy), (attrs as unknown as { paddings: [number, number][] }).paddings.map(([before]) => before), x!.shape),
+      x: () =>
+        tf.slice(
+          single(dy),
+          (attrs as unknown as { paddings: [number, number][] }).paddings.map(([before]) => before),
+          x!.shape,
+        ),
     }),
   },
   Slice: {
@@ -43,7 +54,10 @@ export const shapeGradients: Gradients = {
         const { begin } = attrs as unknown as { begin: number | number[] };
         const starts = typeof begin === "number" ? [begin] : begin;
         const result = single(dy);
-        return tf.pad(result, x!.shape.map((dim, i): [number, number] => [starts[i] ?? 0, dim - (starts[i] ?? 0) - result.shape[i]!]));
+        return tf.pad(
+          result,
+          x!.shape.map((dim, i): [number, number] => [starts[i] ?? 0, dim - (starts[i] ?? 0) - result.shape[i]!]),
+        );
       },
     }),
   },
@@ -56,11 +70,13 @@ export const shapeGradients: Gradients = {
       const axis = tf.util.parseAxisParam((attrs as unknown as { axis: number }).axis, saved[0]!.shape)[0]!;
       const result = single(dy);
       let start = 0;
-      return Object.fromEntries(saved.map((x, i) => {
-        const begin = result.shape.map((_, dim) => dim === axis ? start : 0);
-        start += x.shape[axis]!;
-        return [i, () => tf.slice(result, begin, x.shape)];
-      }));
+      return Object.fromEntries(
+        saved.map((x, i) => {
+          const begin = result.shape.map((_, dim) => (dim === axis ? start : 0));
+          start += x.shape[axis]!;
+          return [i, () => tf.slice(result, begin, x.shape)];
+        }),
+      );
     },
   },
   Pack: {
@@ -68,9 +84,21 @@ export const shapeGradients: Gradients = {
     gradFunc: (dy, saved, attrs) => {
       const result = single(dy);
       const { axis } = attrs as unknown as { axis: number };
-      const size = result.shape.map((dim, i) => i === axis ? 1 : dim);
-      return Object.fromEntries(saved.map((x, index) => [index, () =>
-        tf.reshape(tf.slice(result, size.map((_, i) => i === axis ? index : 0), size), x.shape)]));
+      const size = result.shape.map((dim, i) => (i === axis ? 1 : dim));
+      return Object.fromEntries(
+        saved.map((x, index) => [
+          index,
+          () =>
+            tf.reshape(
+              tf.slice(
+                result,
+                size.map((_, i) => (i === axis ? index : 0)),
+                size,
+              ),
+              x.shape,
+            ),
+        ]),
+      );
     },
   },
   Unpack: {

@@ -15,7 +15,10 @@ export function apply(graph: Graph, op: string, operands: readonly Value[], dtyp
 }
 
 const foldable: Readonly<Record<string, (a: number, b: number) => number>> = {
-  Add: (a, b) => a + b, Sub: (a, b) => a - b, Mul: (a, b) => a * b, Div: (a, b) => a / b,
+  Add: (a, b) => a + b,
+  Sub: (a, b) => a - b,
+  Mul: (a, b) => a * b,
+  Div: (a, b) => a / b,
 };
 
 /** Arithmetic of two known numbers, rounded as the engine would: so that pow(x, 3 − 1) is seen to be a square. */
@@ -66,14 +69,27 @@ function neutral(a: Value, b: Value, element: number): Value | undefined {
   return undefined;
 }
 
-const arithmetic = (make: (graph: Graph, a: Value, b: Value) => Value): Lowering =>
-  (graph, { a, b }) => make(graph, numeric(graph, a!), numeric(graph, b!));
-const compare = (op: string): Lowering => (graph, { a, b }) => apply(graph, op, [numeric(graph, a!), numeric(graph, b!)], "bool");
-const logical = (op: string): Lowering => (graph, { a, b }) => apply(graph, op, [a!, b!], "bool");
-const unary = (op: string, attributes: Readonly<Record<string, Attribute>> = {}): Lowering =>
-  (graph, { x }) => apply(graph, op, [float(graph, x!)], "float32", attributes);
+const arithmetic =
+  (make: (graph: Graph, a: Value, b: Value) => Value): Lowering =>
+  (graph, { a, b }) =>
+    make(graph, numeric(graph, a!), numeric(graph, b!));
+const compare =
+  (op: string): Lowering =>
+  (graph, { a, b }) =>
+    apply(graph, op, [numeric(graph, a!), numeric(graph, b!)], "bool");
+const logical =
+  (op: string): Lowering =>
+  (graph, { a, b }) =>
+    apply(graph, op, [a!, b!], "bool");
+const unary =
+  (op: string, attributes: Readonly<Record<string, Attribute>> = {}): Lowering =>
+  (graph, { x }) =>
+    apply(graph, op, [float(graph, x!)], "float32", attributes);
 /** Kept in the operand's own dtype. */
-const sameType = (make: (graph: Graph, x: Value) => Value): Lowering => (graph, { x }) => make(graph, numeric(graph, x!));
+const sameType =
+  (make: (graph: Graph, x: Value) => Value): Lowering =>
+  (graph, { x }) =>
+    make(graph, numeric(graph, x!));
 
 function floor(graph: Graph, x: Value): Value {
   return x.dtype === "float32" ? apply(graph, "Floor", [x], "float32") : x;
@@ -94,11 +110,16 @@ export function select(graph: Graph, condition: Value, t: Value, e: Value): Valu
 function pow(graph: Graph, a: Value, b: Value): Value {
   const exponent = a.dtype === "float32" && covers(a, b) ? uniformValue(b) : undefined;
   switch (exponent) {
-    case 1: return a;
-    case 2: return mul(graph, a, a);
-    case 3: return mul(graph, mul(graph, a, a), a);
-    case 0.5: return apply(graph, "Sqrt", [a], "float32");
-    case -1: return apply(graph, "Reciprocal", [a], "float32");
+    case 1:
+      return a;
+    case 2:
+      return mul(graph, a, a);
+    case 3:
+      return mul(graph, mul(graph, a, a), a);
+    case 0.5:
+      return apply(graph, "Sqrt", [a], "float32");
+    case -1:
+      return apply(graph, "Reciprocal", [a], "float32");
     default: {
       if (graph.options.broadcastPow || uniformValue(b) !== undefined) return apply(graph, "Pow", [a, b], a.dtype);
       const shape = broadcastShape(a.shape, b.shape);
@@ -144,7 +165,10 @@ export const elementwiseLowerings: Lowerings = {
   Minimum: arithmetic((graph, a, b) => apply(graph, "Min", [a, b], a.dtype)),
   Pow: arithmetic(pow),
   Atan2: arithmetic(atan2),
-  SquaredDifference: arithmetic((graph, a, b) => { const d = sub(graph, a, b); return mul(graph, d, d); }),
+  SquaredDifference: arithmetic((graph, a, b) => {
+    const d = sub(graph, a, b);
+    return mul(graph, d, d);
+  }),
   AddN: (graph, operands) => Object.values(operands).reduce((total, value) => add(graph, total, value)),
   Prelu: (graph, { x, alpha }) => apply(graph, "PRelu", [x!, alpha!], "float32"),
 
@@ -165,8 +189,8 @@ export const elementwiseLowerings: Lowerings = {
   Sign: sameType((graph, x) => apply(graph, "Sign", [x], x.dtype)),
   Square: sameType((graph, x) => mul(graph, x, x)),
   Floor: sameType(floor),
-  Ceil: sameType((graph, x) => x.dtype === "float32" ? apply(graph, "Ceil", [x], "float32") : x),
-  Round: sameType((graph, x) => x.dtype === "float32" ? apply(graph, "Round", [x], "float32") : x),
+  Ceil: sameType((graph, x) => (x.dtype === "float32" ? apply(graph, "Ceil", [x], "float32") : x)),
+  Round: sameType((graph, x) => (x.dtype === "float32" ? apply(graph, "Round", [x], "float32") : x)),
   Relu: sameType((graph, x) => apply(graph, "Max", [x, number(graph, 0, x)], x.dtype)),
   Step: (graph, { x }, { alpha }) => {
     const positive = apply(graph, "Greater", [x!, number(graph, 0, x!)], "bool");
@@ -178,14 +202,30 @@ export const elementwiseLowerings: Lowerings = {
     apply(graph, "Clip", [x!, number(graph, clipValueMin as number, x!), number(graph, clipValueMax as number, x!)], x!.dtype),
   Relu6: (graph, { x }) => apply(graph, "Clip", [float(graph, x!), graph.scalar(0, "float32"), graph.scalar(6, "float32")], "float32"),
   LeakyRelu: (graph, { x }, { alpha }) => apply(graph, "LeakyRelu", [float(graph, x!)], "float32", { alpha: { float: alpha as number } }),
-  Exp: unary("Exp"), Log: unary("Log"), Sqrt: unary("Sqrt"), Reciprocal: unary("Reciprocal"),
+  Exp: unary("Exp"),
+  Log: unary("Log"),
+  Sqrt: unary("Sqrt"),
+  Reciprocal: unary("Reciprocal"),
   Rsqrt: (graph, { x }) => apply(graph, "Reciprocal", [apply(graph, "Sqrt", [float(graph, x!)], "float32")], "float32"),
   Expm1: (graph, { x }) => expm1(graph, float(graph, x!)),
   Log1p: (graph, { x }) => log1p(graph, float(graph, x!)),
-  Tanh: unary("Tanh"), Sigmoid: unary("Sigmoid"), Erf: unary("Erf"), Softplus: unary("Softplus"),
-  Elu: unary("Elu"), Selu: unary("Selu"),
-  Sin: unary("Sin"), Cos: unary("Cos"), Tan: unary("Tan"), Asin: unary("Asin"), Acos: unary("Acos"), Atan: unary("Atan"),
-  Sinh: unary("Sinh"), Cosh: unary("Cosh"), Asinh: unary("Asinh"), Acosh: unary("Acosh"), Atanh: unary("Atanh"),
+  Tanh: unary("Tanh"),
+  Sigmoid: unary("Sigmoid"),
+  Erf: unary("Erf"),
+  Softplus: unary("Softplus"),
+  Elu: unary("Elu"),
+  Selu: unary("Selu"),
+  Sin: unary("Sin"),
+  Cos: unary("Cos"),
+  Tan: unary("Tan"),
+  Asin: unary("Asin"),
+  Acos: unary("Acos"),
+  Atan: unary("Atan"),
+  Sinh: unary("Sinh"),
+  Cosh: unary("Cosh"),
+  Asinh: unary("Asinh"),
+  Acosh: unary("Acosh"),
+  Atanh: unary("Atanh"),
   IsNan: (graph, { x }) => apply(graph, "IsNaN", [float(graph, x!)], "bool"),
   IsInf: (graph, { x }) => apply(graph, "IsInf", [float(graph, x!)], "bool"),
   // x − x is 0 for finite x, and NaN otherwise.

@@ -26,12 +26,17 @@ export const indexingLowerings: Lowerings = {
     const [axis] = normalAxes(rawAxis, x!.shape.length);
     const batchDims = (rawBatchDims as number | undefined) ?? 0;
     if (batchDims === 0) return gather(graph, x!, indices!, axis!);
-    if (axis !== batchDims) throw new WorkbenchError("engine.unsupportedOp", `gather with axis ${axis} and batchDims ${batchDims} is not supported; expected them equal`);
+    if (axis !== batchDims)
+      throw new WorkbenchError("engine.unsupportedOp", `gather with axis ${axis} and batchDims ${batchDims} is not supported; expected them equal`);
     // Rows of all batch entries under one another; entry b's row i is b·rowCount + i.
     const batch = sizeOf(x!.shape.slice(0, axis));
     const rowCount = x!.shape[axis]!;
     const inner = x!.shape.slice(axis + 1);
-    const offsets = graph.constant(Int32Array.from({ length: batch }, (_, b) => b * rowCount), [batch, 1], "int32");
+    const offsets = graph.constant(
+      Int32Array.from({ length: batch }, (_, b) => b * rowCount),
+      [batch, 1],
+      "int32",
+    );
     const flat = add(graph, graph.reshape(indices!, [batch, sizeOf(indices!.shape) / batch]), offsets);
     const rows = gather(graph, graph.reshape(x!, [batch * rowCount, ...inner]), flat, 0);
     return graph.reshape(rows, [...x!.shape.slice(0, axis), ...indices!.shape.slice(batchDims), ...inner]);
@@ -50,7 +55,11 @@ export const indexingLowerings: Lowerings = {
     return summed;
   },
   OneHot: (graph, { indices }, { depth, onValue, offValue, dtype }) => {
-    const columns = graph.constant(Int32Array.from({ length: depth as number }, (_, i) => i), [depth as number], "int32");
+    const columns = graph.constant(
+      Int32Array.from({ length: depth as number }, (_, i) => i),
+      [depth as number],
+      "int32",
+    );
     const hit = apply(graph, "Equal", [graph.reshape(indices!, [...indices!.shape, 1]), columns], "bool");
     const type = dtype as Constant;
     if (onValue === 1 && offValue === 0) return graph.cast(hit, type);
@@ -58,7 +67,15 @@ export const indexingLowerings: Lowerings = {
   },
   TopK: (graph, { x }, { k }) => {
     const shape = [...x!.shape.slice(0, -1), k as number];
-    const [values, positions] = graph.node("TopK", [x!, graph.ints([k as number])], [{ shape, dtype: x!.dtype }, { shape, dtype: "int64" }], { axis: -1, largest: 1, sorted: 1 });
+    const [values, positions] = graph.node(
+      "TopK",
+      [x!, graph.ints([k as number])],
+      [
+        { shape, dtype: x!.dtype },
+        { shape, dtype: "int64" },
+      ],
+      { axis: -1, largest: 1, sorted: 1 },
+    );
     return [values!, graph.cast(positions!, "int32")];
   },
 
@@ -73,6 +90,10 @@ export const indexingLowerings: Lowerings = {
   LinSpace: (graph, _operands, { start, stop, num }) => {
     const { start: a, stop: b, num: n } = { start, stop, num } as unknown as tf.LinSpaceAttrs;
     const step = n > 1 ? (b - a) / (n - 1) : 0;
-    return graph.constant(Float32Array.from({ length: n }, (_, i) => a + i * step), [n], "float32");
+    return graph.constant(
+      Float32Array.from({ length: n }, (_, i) => a + i * step),
+      [n],
+      "float32",
+    );
   },
 };

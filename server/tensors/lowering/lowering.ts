@@ -19,8 +19,8 @@ export function broadcastShape(a: readonly number[], b: readonly number[]): numb
 
 /** Axes counted from the front; null or undefined means all. */
 export function normalAxes(axis: unknown, rank: number): number[] {
-  const axes = axis === null || axis === undefined ? Array.from({ length: rank }, (_, i) => i) : [axis].flat() as number[];
-  return axes.map((one) => one < 0 ? one + rank : one);
+  const axes = axis === null || axis === undefined ? Array.from({ length: rank }, (_, i) => i) : ([axis].flat() as number[]);
+  return axes.map((one) => (one < 0 ? one + rank : one));
 }
 
 /** The number a value is everywhere, if that is known. */

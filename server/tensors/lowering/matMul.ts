@@ -7,7 +7,13 @@ import { broadcastShape, type Lowerings } from "./lowering.ts";
 function swapLast(graph: Graph, x: Value): Value {
   const rank = x.shape.length;
   const perm = [...Array(rank - 2).keys(), rank - 1, rank - 2];
-  return graph.op("Transpose", [x], perm.map((axis) => x.shape[axis]!), x.dtype, { perm });
+  return graph.op(
+    "Transpose",
+    [x],
+    perm.map((axis) => x.shape[axis]!),
+    x.dtype,
+    { perm },
+  );
 }
 
 function matMul(graph: Graph, a: Value, b: Value, transposeA: boolean, transposeB: boolean): Value {
@@ -23,9 +29,10 @@ function matMul(graph: Graph, a: Value, b: Value, transposeA: boolean, transpose
     // One right operand for all rows (a linear layer): a single two-dimensional product.
     const rows = transposeA ? graph.reshape(a, [inner, m]) : graph.reshape(a, [sizeOf(batch) * m, inner]);
     const right = graph.reshape(b, b.shape.slice(-2));
-    const product = transposeA || transposeB
-      ? graph.op("Gemm", [rows, right], [sizeOf(batch) * m, n], "float32", { transA: Number(transposeA), transB: Number(transposeB) })
-      : graph.op("MatMul", [rows, right], [sizeOf(batch) * m, n], "float32");
+    const product =
+      transposeA || transposeB
+        ? graph.op("Gemm", [rows, right], [sizeOf(batch) * m, n], "float32", { transA: Number(transposeA), transB: Number(transposeB) })
+        : graph.op("MatMul", [rows, right], [sizeOf(batch) * m, n], "float32");
     return graph.reshape(product, shape);
   }
   if (!transposeA && !transposeB) return graph.op("MatMul", [a, b], shape, a.dtype);
@@ -53,6 +60,12 @@ export const matMulLowerings: Lowerings = {
     const values = Object.values(operands);
     const sizes = new Map<string, number>();
     left.split(",").forEach((term, i) => [...term].forEach((subscript, axis) => sizes.set(subscript, values[i]!.shape[axis]!)));
-    return graph.op("Einsum", values, [...output].map((subscript) => sizes.get(subscript)!), values[0]!.dtype, { equation });
+    return graph.op(
+      "Einsum",
+      values,
+      [...output].map((subscript) => sizes.get(subscript)!),
+      values[0]!.dtype,
+      { equation },
+    );
   },
 };

@@ -32,12 +32,12 @@ export function reverse(graph: Graph, x: Value, axes: readonly number[]): Value 
 
 function concat(graph: Graph, parts: readonly Value[], axis: number): Value {
   if (parts.length === 1) return parts[0]!;
-  const shape = parts[0]!.shape.map((dim, i) => i === axis ? parts.reduce((total, part) => total + part.shape[axis]!, 0) : dim);
+  const shape = parts[0]!.shape.map((dim, i) => (i === axis ? parts.reduce((total, part) => total + part.shape[axis]!, 0) : dim));
   return graph.op("Concat", parts, shape, parts[0]!.dtype, { axis });
 }
 
 function split(graph: Graph, x: Value, sizes: readonly number[], axis: number): Value[] {
-  const specs = sizes.map((size) => ({ shape: x.shape.map((dim, i) => i === axis ? size : dim), dtype: x.dtype }));
+  const specs = sizes.map((size) => ({ shape: x.shape.map((dim, i) => (i === axis ? size : dim)), dtype: x.dtype }));
   if (sizes.length === 1) return [x];
   return graph.node("Split", [x, graph.ints(sizes)], specs, { axis });
 }
@@ -61,9 +61,14 @@ export const shapeLowerings: Lowerings = {
   StridedSlice: (graph, { x }, attributes) => {
     const { begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask } = attributes as unknown as tf.StridedSliceAttrs;
     const info = tf.slice_util.sliceInfo([...x!.shape], begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask);
-    const ends = info.end.map((stop, i) => info.strides[i]! < 0 && stop < 0 ? beforeFirst : stop);
+    const ends = info.end.map((stop, i) => (info.strides[i]! < 0 && stop < 0 ? beforeFirst : stop));
     const axes = info.begin.map((_, i) => i);
-    const sliced = graph.op("Slice", [x!, graph.ints(info.begin), graph.ints(ends), graph.ints(axes), graph.ints(info.strides)], info.finalShapeSparse, x!.dtype);
+    const sliced = graph.op(
+      "Slice",
+      [x!, graph.ints(info.begin), graph.ints(ends), graph.ints(axes), graph.ints(info.strides)],
+      info.finalShapeSparse,
+      x!.dtype,
+    );
     return graph.reshape(sliced, info.finalShape);
   },
   Reverse: (graph, { x }, { dims }) => reverse(graph, x!, normalAxes(dims, x!.shape.length)),
@@ -74,7 +79,11 @@ export const shapeLowerings: Lowerings = {
   Pack: (graph, operands, { axis }) => {
     const parts = Object.values(operands);
     const [at] = normalAxes(axis, parts[0]!.shape.length + 1);
-    return concat(graph, parts.map((part) => graph.reshape(part, part.shape.toSpliced(at!, 0, 1))), at!);
+    return concat(
+      graph,
+      parts.map((part) => graph.reshape(part, part.shape.toSpliced(at!, 0, 1))),
+      at!,
+    );
   },
   Unpack: (graph, { value }, { axis }) => {
     const [at] = normalAxes(axis, value!.shape.length);

@@ -37,16 +37,25 @@ export class BatchPlan {
   at(index: number): Batch {
     const number = Math.floor(index / this.batchesPerEpoch);
     if (this.#epoch?.number !== number) this.#epoch = { number, rows: this.#rowsOf(number) };
-    return batchOf(this.#epoch.rows[index % this.batchesPerEpoch]!.map((i) => this.#examples[i]!), this.#options.nCtx);
+    return batchOf(
+      this.#epoch.rows[index % this.batchesPerEpoch]!.map((i) => this.#examples[i]!),
+      this.#options.nCtx,
+    );
   }
 
   /** Indices of the examples of each batch of an epoch. */
   #rowsOf(epoch: number): number[][] {
     const { batchSize, seed, shuffle } = this.#options;
     const count = this.#examples.length;
-    if (!shuffle) return cut(Array.from({ length: count }, (_, i) => i), batchSize);
+    if (!shuffle)
+      return cut(
+        Array.from({ length: count }, (_, i) => i),
+        batchSize,
+      );
     const order = [...shuffled(count, randomStream(seed, "order", epoch))];
-    const windows = cut(order, batchSize * batchesInWindow).map((window) => window.toSorted((a, b) => this.#examples[a]!.tokens.length - this.#examples[b]!.tokens.length));
+    const windows = cut(order, batchSize * batchesInWindow).map((window) =>
+      window.toSorted((a, b) => this.#examples[a]!.tokens.length - this.#examples[b]!.tokens.length),
+    );
     const batches = cut(windows.flat(), batchSize);
     return [...shuffled(batches.length, randomStream(seed, "batches", epoch))].map((i) => batches[i]!);
   }
@@ -54,7 +63,10 @@ export class BatchPlan {
 
 /** All examples once, the longest first, so that a batch too large for memory fails at once. */
 export function evaluationBatches(examples: readonly Example[], batchSize: number, nCtx: number): Batch[] {
-  return cut(examples.toSorted((a, b) => b.tokens.length - a.tokens.length), batchSize).map((rows) => batchOf(rows, nCtx));
+  return cut(
+    examples.toSorted((a, b) => b.tokens.length - a.tokens.length),
+    batchSize,
+  ).map((rows) => batchOf(rows, nCtx));
 }
 
 /** Padded at the end with token 0 to the longest, rounded up; what the padding's places compute is never used. */

@@ -17,22 +17,43 @@ import { heldOutIndices } from "./split.ts";
  */
 export function loadDataset(data: DataParams, tokenizer: Tokenizer, limits: DatasetLimits): Dataset {
   const read = readExamples(data.path, data, tokenizer, limits);
-  const { train, validation } = data.validationPath === null ? splitOff(read, data, limits.seed) : { train: read, validation: readExamples(data.validationPath, data, tokenizer, limits) };
+  const { train, validation } =
+    data.validationPath === null ? splitOff(read, data, limits.seed) : { train: read, validation: readExamples(data.validationPath, data, tokenizer, limits) };
   const heldOutFile = data.validationPath ?? data.path;
   const labels = data.task === "classification" ? sortedNames(train.map(({ label }) => label!)) : [];
-  if (labels.length === 1) throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${JSON.stringify(labels[0])}; expected two or more to tell apart`);
+  if (labels.length === 1)
+    throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${JSON.stringify(labels[0])}; expected two or more to tell apart`);
   const tasks = sortedNames(train.map(({ task }) => task));
   const labelIndex = indexOf(labels, "label", heldOutFile);
   const taskIndex = indexOf(tasks, "task", heldOutFile);
   const numbered = (examples: readonly ReadExample[]): Example[] =>
-    examples.map(({ tokens, lossWeights, label, task, line }) => ({ tokens, lossWeights, label: label === null ? null : labelIndex(label, line), task: taskIndex(task, line) }));
+    examples.map(({ tokens, lossWeights, label, task, line }) => ({
+      tokens,
+      lossWeights,
+      label: label === null ? null : labelIndex(label, line),
+      task: taskIndex(task, line),
+    }));
   return { train: numbered(train), validation: numbered(validation), labels, tasks, cut: [...train, ...validation].filter(({ isCut }) => isCut).length };
 }
 
-function splitOff(read: readonly ReadExample[], { path, validationFraction }: DataParams, seed: number): { train: readonly ReadExample[]; validation: readonly ReadExample[] } {
+function splitOff(
+  read: readonly ReadExample[],
+  { path, validationFraction }: DataParams,
+  seed: number,
+): { train: readonly ReadExample[]; validation: readonly ReadExample[] } {
   if (validationFraction === 0) return { train: read, validation: [] };
-  const heldOut = new Set(heldOutIndices(read.map(({ label, task }) => JSON.stringify([label, task])), validationFraction, seed));
-  if (heldOut.size === 0) throw new WorkbenchError("data.empty", `${path}: found ${read.length === 1 ? "one example" : "no label or task with two examples"}, so none can be held out; expected more examples, a validationPath, or validationFraction 0`);
+  const heldOut = new Set(
+    heldOutIndices(
+      read.map(({ label, task }) => JSON.stringify([label, task])),
+      validationFraction,
+      seed,
+    ),
+  );
+  if (heldOut.size === 0)
+    throw new WorkbenchError(
+      "data.empty",
+      `${path}: found ${read.length === 1 ? "one example" : "no label or task with two examples"}, so none can be held out; expected more examples, a validationPath, or validationFraction 0`,
+    );
   return { train: read.filter((_, i) => !heldOut.has(i)), validation: read.filter((_, i) => heldOut.has(i)) };
 }
 
@@ -47,7 +68,12 @@ function indexOf(names: readonly string[], what: string, file: string): (name: s
   const indices = new Map(names.map((name, i) => [name, i]));
   return (name, line) => {
     const index = indices.get(name);
-    if (index === undefined) throw malformedLine(file, line, `found the ${what} ${JSON.stringify(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`);
+    if (index === undefined)
+      throw malformedLine(
+        file,
+        line,
+        `found the ${what} ${JSON.stringify(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`,
+      );
     return index;
   };
 }

@@ -67,6 +67,10 @@ function specialIds(tokenizer: Tokenizer): { readonly before: number[]; readonly
   const plain = tokenizer.encode("a", { addSpecial: false }).ids;
   const whole = tokenizer.encode("a").ids;
   const at = whole.findIndex((_, start) => plain.every((id, i) => whole[start + i] === id));
-  if (plain.length === 0 || at === -1) throw new WorkbenchError("tokenizer.malformed", `the tokenizer gives "a" the ids ${JSON.stringify(plain)} alone and ${JSON.stringify(whole)} with special tokens; expected the first within the second`);
+  if (plain.length === 0 || at === -1)
+    throw new WorkbenchError(
+      "tokenizer.malformed",
+      `the tokenizer gives "a" the ids ${JSON.stringify(plain)} alone and ${JSON.stringify(whole)} with special tokens; expected the first within the second`,
+    );
   return { before: whole.slice(0, at), after: whole.slice(at + plain.length) };
 }

@@ -60,7 +60,8 @@ export function previewOf({ train, validation, labels, tasks, cut }: Dataset, to
     examples: train.length,
     validation: validation.length,
     tokens: lengths.reduce((sum, length) => sum + length, 0),
-    lossTokens: labels.length > 0 ? train.length : train.reduce((sum, { lossWeights }) => sum + lossWeights.reduce((n, weight) => n + (weight === 0 ? 0 : 1), 0), 0),
+    lossTokens:
+      labels.length > 0 ? train.length : train.reduce((sum, { lossWeights }) => sum + lossWeights.reduce((n, weight) => n + (weight === 0 ? 0 : 1), 0), 0),
     cut,
     lengths: { least: lengths[0]!, lower: quartile(0.25), median: quartile(0.5), upper: quartile(0.75), most: lengths.at(-1)! },
     labels,

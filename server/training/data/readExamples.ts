@@ -40,9 +40,17 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
     const text = (part: TextPart) => textOf(record, columns[part], file);
     const encoded = encoders[data.task](encoder, text);
     const unknown = encoded.tokens.find((id) => id >= dVocab);
-    if (unknown !== undefined) throw new WorkbenchError("prompt.unknownToken", `${file}, line ${record.line}: found token ${unknown} (${JSON.stringify(tokenizer.tokenText(unknown))}); expected ids below ${dVocab}, the rows of the model's embedding`);
+    if (unknown !== undefined)
+      throw new WorkbenchError(
+        "prompt.unknownToken",
+        `${file}, line ${record.line}: found token ${unknown} (${JSON.stringify(tokenizer.tokenText(unknown))}); expected ids below ${dVocab}, the rows of the model's embedding`,
+      );
     if (data.task === "classification" ? encoded.tokens.length === 0 : encoded.lossWeights.every((weight) => weight === 0)) {
-      throw malformedLine(file, record.line, `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`);
+      throw malformedLine(
+        file,
+        record.line,
+        `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`,
+      );
     }
     examples.push({
       ...encoded,
@@ -74,7 +82,8 @@ function textOf({ fields, line }: DataRecord, column: string, file: string): str
 /** Labels and tasks may be numbers and truth values in JSON; they are names here. */
 function nameOf({ fields, line }: DataRecord, column: string, file: string): string {
   const value = fields[column];
-  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a name or a number`);
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean")
+    throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a name or a number`);
   const name = String(value).trim();
   if (name === "") throw malformedLine(file, line, `found an empty ${JSON.stringify(column)}; expected a name or a number`);
   return name;

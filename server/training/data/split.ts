@@ -28,5 +28,7 @@ export function heldOutIndices(groups: readonly string[], fraction: number, seed
       missing--;
     }
   }
-  return sorted.flatMap(([group, list], i) => [...shuffled(list.length, randomStream(seed, "split", group)).subarray(0, counts[i])].map((at) => list[at]!)).sort((a, b) => a - b);
+  return sorted
+    .flatMap(([group, list], i) => [...shuffled(list.length, randomStream(seed, "split", group)).subarray(0, counts[i])].map((at) => list[at]!))
+    .sort((a, b) => a - b);
 }

@@ -36,6 +36,7 @@ export function allDirections({ baseWeight, stored, dIn, dOut }: Pick<TrainingSi
 async function leading(engine: Engine, { name, baseWeight, stored, dIn, dOut }: TrainingSite): Promise<BaseDirections> {
   const random = randomStream(0, "base directions", name);
   const { values, left, right } = await leadingDirections(engine, baseWeight, stored, leadingCount, () => random.uniform());
-  const rows = (vectors: Float32Array, length: number) => Array.from({ length: values.length }, (_, k) => Float64Array.from(vectors.subarray(k * length, (k + 1) * length)));
+  const rows = (vectors: Float32Array, length: number) =>
+    Array.from({ length: values.length }, (_, k) => Float64Array.from(vectors.subarray(k * length, (k + 1) * length)));
   return { values, left: rows(left, dOut), right: rows(right, dIn), isAll: false };
 }

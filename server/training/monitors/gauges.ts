@@ -14,7 +14,9 @@ export const gauges: Monitor = {
   applies: (run) => gaugesOf(run).length > 0 && run.adaptation.sites.length > 0,
   arrays: (run) =>
     gaugesOf(run).flatMap((gauge) =>
-      isSingle(gauge) ? [siteCurves(run, gaugeArray(gauge, ""))] : run.adaptation.sites.map(({ site }) => ({ name: gaugeArray(gauge, site.name), shape: [gauge.length], axes: ["entry"] as const })),
+      isSingle(gauge)
+        ? [siteCurves(run, gaugeArray(gauge, ""))]
+        : run.adaptation.sites.map(({ site }) => ({ name: gaugeArray(gauge, site.name), shape: [gauge.length], axes: ["entry"] as const })),
     ),
   start(run) {
     return {

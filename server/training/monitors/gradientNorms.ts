@@ -19,14 +19,23 @@ export function gradientCurves({ adaptation }: WatchedRun): GradientCurve[] {
   if (adaptation.full) {
     const keys = trainedTensors(adaptation).flatMap(({ key }) => (key === headKey ? [] : [key]));
     const layerOf = (key: string) => /\.(\d+)\./.exec(key)?.[1] ?? null;
-    const curves = [...new Set(keys.map(layerOf))].map((layer) => ({ label: layer === null ? "outside the blocks" : `layer ${layer}`, parameter: "base", site: null, layer: layer === null ? null : Number(layer), keys: keys.filter((key) => layerOf(key) === layer) }));
+    const curves = [...new Set(keys.map(layerOf))].map((layer) => ({
+      label: layer === null ? "outside the blocks" : `layer ${layer}`,
+      parameter: "base",
+      site: null,
+      layer: layer === null ? null : Number(layer),
+      keys: keys.filter((key) => layerOf(key) === layer),
+    }));
     return [...curves, ...headCurve(adaptation.head !== null)];
   }
-  const curves = adaptation.sites.flatMap(({ site, trained }) => Object.keys(trained).map((parameter) => ({ label: siteLabel(site), parameter, site: site.name, layer: site.layer, keys: [siteKey(site.name, parameter)] })));
+  const curves = adaptation.sites.flatMap(({ site, trained }) =>
+    Object.keys(trained).map((parameter) => ({ label: siteLabel(site), parameter, site: site.name, layer: site.layer, keys: [siteKey(site.name, parameter)] })),
+  );
   return [...curves, ...headCurve(adaptation.head !== null)];
 }
 
-const headCurve = (isThere: boolean): GradientCurve[] => (isThere ? [{ label: "classifier head", parameter: "score", site: null, layer: null, keys: [headKey] }] : []);
+const headCurve = (isThere: boolean): GradientCurve[] =>
+  isThere ? [{ label: "classifier head", parameter: "score", site: null, layer: null, keys: [headKey] }] : [];
 
 export const gradientNorms: Monitor = {
   title: "Gradients",

@@ -60,7 +60,12 @@ const leastDirection = 0.05;
 /** Relative length under which what is left of a vector beside a basis is rounding of float32 products. */
 const rounding = 1e-5;
 
-export async function countIntruders(base: BaseDirections, delta: DeltaComponents, products: WeightProducts, rule: IntruderRule = intruderRule): Promise<IntruderCount> {
+export async function countIntruders(
+  base: BaseDirections,
+  delta: DeltaComponents,
+  products: WeightProducts,
+  rule: IntruderRule = intruderRule,
+): Promise<IntruderCount> {
   const known = Math.min(base.left.length, leadingVectors);
   const leftBasis = base.left.slice(0, known);
   const rightBasis = base.right.slice(0, known);
@@ -106,7 +111,14 @@ function extend(basis: Float64Array[], vectors: readonly Float64Array[]): Float6
 }
 
 /** Leftᵀ (W + ΔW) Right, column-major. @param images W of the right vectors beyond W's own */
-function coreMatrix(base: BaseDirections, known: number, delta: DeltaComponents, left: readonly Float64Array[], right: readonly Float64Array[], images: readonly Float64Array[]): Float64Array {
+function coreMatrix(
+  base: BaseDirections,
+  known: number,
+  delta: DeltaComponents,
+  left: readonly Float64Array[],
+  right: readonly Float64Array[],
+  images: readonly Float64Array[],
+): Float64Array {
   const rows = left.length;
   const core = new Float64Array(rows * right.length);
   for (let k = 0; k < known; k++) core[k * rows + k] = base.values[k]!;
@@ -130,7 +142,12 @@ function combined(basis: readonly Float64Array[], y: Float64Array, known: number
 }
 
 /** How many of the parts are shown to lie along no single singular vector of W. @param parts unit vectors outside W's leading ones, and their share of ûⱼ's square */
-async function shownApart(base: BaseDirections, parts: readonly { readonly part: Float64Array; readonly share: number }[], products: WeightProducts, epsilon: number): Promise<number> {
+async function shownApart(
+  base: BaseDirections,
+  parts: readonly { readonly part: Float64Array; readonly share: number }[],
+  products: WeightProducts,
+  epsilon: number,
+): Promise<number> {
   const low = (leastDirection * base.values[0]!) ** 2;
   const high = base.values[base.values.length - 1]! ** 2;
   let open = parts.map(({ part, share }) => ({ lanczos: new Lanczos(part), share }));

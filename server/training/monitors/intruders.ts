@@ -14,7 +14,8 @@ const mostRank = 128;
 function refuseHighRank({ adaptation: { method, methodName, sites, options } }: WatchedRun): void {
   const rank = Math.max(...sites.map((state) => method?.deltaWeight(state, options).rank ?? 0));
   if (sites.length === 0) throw new WorkbenchError("training.badParams", `probes.intruders: method "${methodName}" has no adapted sites; expected an adapter`);
-  if (rank > mostRank) throw new WorkbenchError("training.badParams", `probes.intruders: ΔW of method "${methodName}" has rank ${rank}; expected at most ${mostRank}`);
+  if (rank > mostRank)
+    throw new WorkbenchError("training.badParams", `probes.intruders: ΔW of method "${methodName}" has rank ${rank}; expected at most ${mostRank}`);
 }
 
 export const intruders: Monitor = {
@@ -56,7 +57,11 @@ export const intruders: Monitor = {
 async function secondsOfOne({ adaptation: { sites, method, options }, programs: { engine } }: WatchedRun, base: BaseDirections): Promise<number> {
   const state = sites[0]!;
   const rank = Math.min(method!.deltaWeight(state, options).rank, base.left.length);
-  const delta: DeltaComponents = { values: Array.from({ length: rank }, (_, k) => base.values[k]!), left: base.left.slice(0, rank), right: base.right.slice(-rank) };
+  const delta: DeltaComponents = {
+    values: Array.from({ length: rank }, (_, k) => base.values[k]!),
+    left: base.left.slice(0, rank),
+    right: base.right.slice(-rank),
+  };
   const products = weightProducts(engine, state.site);
   await countIntruders(base, delta, products);
   const started = performance.now();

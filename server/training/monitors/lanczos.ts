@@ -70,7 +70,9 @@ export class Lanczos {
     const places = [...nodes, ...grid].sort((a, b) => a - b);
     const shares = places.map(share);
     // An eigenvalue that has settled is a peak far narrower than the grid.
-    const peaks = places.flatMap((_, i) => (shares[i]! >= (shares[i - 1] ?? 0) && shares[i]! >= (shares[i + 1] ?? 0) ? [peak(share, places[i - 1] ?? low, places[i + 1] ?? high)] : []));
+    const peaks = places.flatMap((_, i) =>
+      shares[i]! >= (shares[i - 1] ?? 0) && shares[i]! >= (shares[i + 1] ?? 0) ? [peak(share, places[i - 1] ?? low, places[i + 1] ?? high)] : [],
+    );
     return Math.max(...shares, ...peaks);
   }
 

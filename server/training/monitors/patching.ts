@@ -7,15 +7,18 @@ import type { PinnedPrompt } from "./pinnedPrompts.ts";
 
 export const patching: Monitor = {
   title: "Patching",
-  summary: "With the adapter on at one site alone: the share of the logit difference between base and adapted model that it brings about, over the pinned prompts.",
+  summary:
+    "With the adapter on at one site alone: the share of the logit difference between base and adapted model that it brings about, over the pinned prompts.",
   applies: ({ params }) => params.patchSites.length > 0,
   arrays: ({ params }) => [{ name: "patch_score", shape: [params.patchSites.length], axes: ["site"] }],
   start({ params, adaptation, prompts: pinned }) {
     const known = adaptation.sites.map(({ site }) => site.name);
     const unknown = params.patchSites.find((site) => !known.includes(site));
-    if (unknown !== undefined) throw new WorkbenchError("site.unknown", `probes.patchSites: "${unknown}" is no adapted site of this run; ${didYouMean(unknown, known)}`);
+    if (unknown !== undefined)
+      throw new WorkbenchError("site.unknown", `probes.patchSites: "${unknown}" is no adapted site of this run; ${didYouMean(unknown, known)}`);
     const measured = pinned?.prompts.filter(({ answer, counterAnswer }) => answer !== null && counterAnswer !== null) ?? [];
-    if (measured.length === 0) throw new WorkbenchError("training.badParams", "probes.patchSites: a score needs a behaviour; found no pinned prompt with both answer and counterAnswer");
+    if (measured.length === 0)
+      throw new WorkbenchError("training.badParams", "probes.patchSites: a score needs a behaviour; found no pinned prompt with both answer and counterAnswer");
     const behaviour = (logits: readonly Float32Array[]) => meanDifference(pinned!.prompts, logits);
     return {
       async prepare() {
@@ -37,6 +40,8 @@ export const patching: Monitor = {
 
 /** Mean logit difference over the prompts that have both answers. */
 function meanDifference(prompts: readonly PinnedPrompt[], logits: readonly Float32Array[]): number {
-  const differences = prompts.flatMap(({ answer, counterAnswer }, i) => (answer === null || counterAnswer === null ? [] : [logitDiff(logits[i]!, answer, counterAnswer)]));
+  const differences = prompts.flatMap(({ answer, counterAnswer }, i) =>
+    answer === null || counterAnswer === null ? [] : [logitDiff(logits[i]!, answer, counterAnswer)],
+  );
   return differences.reduce((sum, each) => sum + each, 0) / differences.length;
 }

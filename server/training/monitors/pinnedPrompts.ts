@@ -53,7 +53,7 @@ export class PinnedPrompts {
 
   /** `[prompts, dVocab]` of `base` when a later run could not compute it again. */
   keptBase(): FloatTensor | null {
-    if (!this.#base || !this.#programs.adaptation.head && !this.#programs.adaptation.full) return null;
+    if (!this.#base || (!this.#programs.adaptation.head && !this.#programs.adaptation.full)) return null;
     const width = this.#base[0]!.length;
     const all = new Float32Array(this.#base.length * width);
     this.#base.forEach((row, i) => all.set(row, i * width));
@@ -67,15 +67,21 @@ export class PinnedPrompts {
 }
 
 /** @throws "prompt.empty", "prompt.tooLong", "prompt.unknownToken", "training.badParams" */
-export function readPinnedPrompts(given: ProbeParams["prompts"], tokenizer: Tokenizer, { model, labels }: Pick<Adaptation, "model" | "labels">): PinnedPrompt[] {
+export function readPinnedPrompts(
+  given: ProbeParams["prompts"],
+  tokenizer: Tokenizer,
+  { model, labels }: Pick<Adaptation, "model" | "labels">,
+): PinnedPrompt[] {
   const { nCtx } = model.config;
   return given.map(({ prompt, answer, counterAnswer }, i) => {
     const where = `probes.prompts[${i}]`;
     const { ids } = tokenizer.encode(prompt);
     if (ids.length === 0) throw new WorkbenchError("prompt.empty", `${where}: the text has no tokens`);
     if (ids.length > nCtx) throw new WorkbenchError("prompt.tooLong", `${where} has ${ids.length} tokens; ${model.name} takes at most ${nCtx}`);
-    if (answer === null && counterAnswer !== null) throw new WorkbenchError("training.badParams", `${where}: counterAnswer is "${counterAnswer}" and answer is missing; expected both, or answer alone`);
-    const read = (text: string | null, field: string) => (text === null ? null : labels.length > 0 ? labelIndex(labels, text, `${where}.${field}`) : answerToken(tokenizer, text, `${where}.${field}`));
+    if (answer === null && counterAnswer !== null)
+      throw new WorkbenchError("training.badParams", `${where}: counterAnswer is "${counterAnswer}" and answer is missing; expected both, or answer alone`);
+    const read = (text: string | null, field: string) =>
+      text === null ? null : labels.length > 0 ? labelIndex(labels, text, `${where}.${field}`) : answerToken(tokenizer, text, `${where}.${field}`);
     return { label: prompt, ids, answer: read(answer, "answer"), counterAnswer: read(counterAnswer, "counterAnswer") };
   });
 }
@@ -89,5 +95,8 @@ function labelIndex(labels: readonly string[], label: string, where: string): nu
 function answerToken(tokenizer: Tokenizer, text: string, where: string): number {
   const { ids, tokens } = tokenizer.encode(text, { addSpecial: false });
   if (ids.length === 1) return ids[0]!;
-  throw new WorkbenchError("prompt.unknownToken", `${where} "${text}" is ${ids.length} tokens (${tokens.map((token) => JSON.stringify(token)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`);
+  throw new WorkbenchError(
+    "prompt.unknownToken",
+    `${where} "${text}" is ${ids.length} tokens (${tokens.map((token) => JSON.stringify(token)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`,
+  );
 }

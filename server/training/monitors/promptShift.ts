@@ -22,7 +22,9 @@ export const promptShift: Monitor = {
         const base = await pinned!.base();
         const now = await moment.promptLogits();
         return {
-          prompt_logit_diff: Float32Array.from(prompts, ({ answer, counterAnswer }, i) => (answer === null || counterAnswer === null ? NaN : logitDiff(now[i]!, answer, counterAnswer))),
+          prompt_logit_diff: Float32Array.from(prompts, ({ answer, counterAnswer }, i) =>
+            answer === null || counterAnswer === null ? NaN : logitDiff(now[i]!, answer, counterAnswer),
+          ),
           prompt_log_prob: Float32Array.from(prompts, ({ answer }, i) => (answer === null ? NaN : logProb(now[i]!, answer))),
           prompt_kl: Float32Array.from(prompts, (_, i) => klDivergence(base[i]!, now[i]!)),
         };

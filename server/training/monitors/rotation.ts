@@ -37,7 +37,14 @@ export const rotation: Monitor = {
         return out;
       },
       state: () =>
-        Object.fromEntries(ends.flatMap((end) => [...held[end]].flatMap(([site, { left, right }]) => [[`${end}:left:${site}`, float32(left, [left.length])], [`${end}:right:${site}`, float32(right, [right.length])]]))),
+        Object.fromEntries(
+          ends.flatMap((end) =>
+            [...held[end]].flatMap(([site, { left, right }]) => [
+              [`${end}:left:${site}`, float32(left, [left.length])],
+              [`${end}:right:${site}`, float32(right, [right.length])],
+            ]),
+          ),
+        ),
       restore(state) {
         for (const end of ends) {
           for (const { site } of sites) {

@@ -38,7 +38,9 @@ function isZero({ left, right, scale, rank }: FactoredMatrix): boolean {
 function fullSpectrum(m: FactoredMatrix, count: number): SiteSpectrum {
   const dense = m.rank >= Math.min(m.dOut, m.dIn) ? denseOf(m) : null;
   const { core, n, scale } = dense ? { core: shortGram(dense, m), n: count, scale: 1 } : { core: factorCore(m), n: m.rank, scale: Math.abs(m.scale) };
-  const values = symmetricEigenvalues(core, n).slice(0, count).map((value) => scale * Math.sqrt(Math.max(0, value)));
+  const values = symmetricEigenvalues(core, n)
+    .slice(0, count)
+    .map((value) => scale * Math.sqrt(Math.max(0, value)));
   if (!(values[0]! > 0)) return { values, leading: null };
   return { values, leading: leadingComponent(dense ? { ...m, left: dense, rank: m.dIn, scale: 1, right: null } : m) };
 }
@@ -51,7 +53,9 @@ function denseOf(m: FactoredMatrix): Float32Array {
 
 /** Products of the rows or of the columns, whichever are fewer. */
 function shortGram(dense: Float32Array, { dOut, dIn }: FactoredMatrix): Float64Array {
-  return dOut < dIn ? gramMatrix({ data: dense, rows: dIn, n: dOut, rowStride: 1, columnStride: dIn }) : gramMatrix({ data: dense, rows: dOut, n: dIn, rowStride: dIn, columnStride: 1 });
+  return dOut < dIn
+    ? gramMatrix({ data: dense, rows: dIn, n: dOut, rowStride: 1, columnStride: dIn })
+    : gramMatrix({ data: dense, rows: dOut, n: dIn, rowStride: dIn, columnStride: 1 });
 }
 
 function factorCore(m: FactoredMatrix): Float64Array {

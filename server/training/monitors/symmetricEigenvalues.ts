@@ -11,7 +11,8 @@ const maxShifts = 60;
  * @see Golub & Van Loan, "Matrix Computations", 8.3
  */
 export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
-  if (!matrix.every(Number.isFinite)) throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a ${n} × ${n} matrix: it holds NaN or infinity; expected finite values`);
+  if (!matrix.every(Number.isFinite))
+    throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a ${n} × ${n} matrix: it holds NaN or infinity; expected finite values`);
   const { diagonal, beside } = tridiagonal(matrix.slice(), n);
   implicitQl(diagonal, beside, n);
   return diagonal.sort().reverse();

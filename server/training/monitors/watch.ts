@@ -57,9 +57,23 @@ const mostMarkers = 200;
 
 const account = z.object({ balance: z.number(), cost: z.number().nullable(), lastStep: z.number() });
 const savedState = z.object({
-  budget: z.object({ used: z.number(), lastStep: z.number(), training: z.number(), looking: z.number(), pace: z.number().nullable(), pool: z.number(), accounts: z.record(z.string(), account) }),
-  curves: z.object({ smoothed: z.object({ sum: z.number(), weight: z.number() }), open: z.object({ steps: z.number() }).catchall(z.number()), evaluations: z.number() }),
-  markers: z.array(z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() })),
+  budget: z.object({
+    used: z.number(),
+    lastStep: z.number(),
+    training: z.number(),
+    looking: z.number(),
+    pace: z.number().nullable(),
+    pool: z.number(),
+    accounts: z.record(z.string(), account),
+  }),
+  curves: z.object({
+    smoothed: z.object({ sum: z.number(), weight: z.number() }),
+    open: z.object({ steps: z.number() }).catchall(z.number()),
+    evaluations: z.number(),
+  }),
+  markers: z.array(
+    z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() }),
+  ),
   preparation: z.number(),
 });
 
@@ -82,7 +96,8 @@ export class Watch {
   constructor({ adaptation, programs, plan, params, tokenizer }: WatchOptions) {
     const { probes } = params;
     const firstStep = params.startFrom?.step ?? 0;
-    if (probes.prompts.length > 0 && !tokenizer) throw new WorkbenchError("tokenizer.malformed", `probes.prompts: ${adaptation.model.path} has no tokenizer.json; prompts cannot be read`);
+    if (probes.prompts.length > 0 && !tokenizer)
+      throw new WorkbenchError("tokenizer.malformed", `probes.prompts: ${adaptation.model.path} has no tokenizer.json; prompts cannot be read`);
     const prompts = probes.prompts.length > 0 && tokenizer ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), programs) : null;
     this.run = { adaptation, programs, params: probes, prompts };
     this.plan = plan;
@@ -90,7 +105,14 @@ export class Watch {
     this.active = this.snapshots === 0 ? [] : monitorIds.filter((id) => monitors[id].applies(this.run));
     this.#lookers = new Map(this.active.map((id) => [id, monitors[id].start(this.run)]));
     this.#specs = this.active.flatMap((id) => monitors[id].arrays(this.run).map((spec) => ({ ...spec, monitor: id })));
-    this.#budget = new LookingBudget({ every: probes.every, snapshots: this.snapshots, maxShare: probes.maxShare, firstStep, totalSteps: plan.totalSteps, monitors: this.active });
+    this.#budget = new LookingBudget({
+      every: probes.every,
+      snapshots: this.snapshots,
+      maxShare: probes.maxShare,
+      firstStep,
+      totalSteps: plan.totalSteps,
+      monitors: this.active,
+    });
     this.curves = new StepCurves(plan, firstStep);
     this.#declared = [
       ...stepArrays.map((name) => ({ name, shape: [this.curves.points], axes: ["point"] })),
@@ -188,8 +210,15 @@ export class Watch {
 
   /** Writes everything so far into a checkpoint's folder. */
   save(dir: string): void {
-    const about: z.infer<typeof savedState> = { budget: { ...this.#budget.state(), accounts: { ...this.#budget.state().accounts } }, curves: this.curves.state(), markers: [...this.#markers], preparation: this.#preparationSeconds };
-    const states = [...this.#lookers].flatMap(([id, looker]) => Object.entries(looker.state?.() ?? {}).map(([name, { shape, data }]) => ({ name: `${id}/${name}`, shape, data })));
+    const about: z.infer<typeof savedState> = {
+      budget: { ...this.#budget.state(), accounts: { ...this.#budget.state().accounts } },
+      curves: this.curves.state(),
+      markers: [...this.#markers],
+      preparation: this.#preparationSeconds,
+    };
+    const states = [...this.#lookers].flatMap(([id, looker]) =>
+      Object.entries(looker.state?.() ?? {}).map(([name, { shape, data }]) => ({ name: `${id}/${name}`, shape, data })),
+    );
     const arrays = this.#declared.map(({ name, shape }) => ({ name: `array/${name}`, shape, data: this.numbers(name) }));
     writeFileSync(join(dir, fileName), encodeSafetensors([...arrays, ...states], { watch: JSON.stringify(about) }));
   }
@@ -205,7 +234,11 @@ export class Watch {
     for (const { name, shape } of this.#declared) {
       const data = tensors.get(`array/${name}`)?.data;
       const numbers = this.numbers(name);
-      if (!(data instanceof Float32Array) || data.length !== numbers.length) throw new WorkbenchError("training.badParams", `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks were made with other parameters`);
+      if (!(data instanceof Float32Array) || data.length !== numbers.length)
+        throw new WorkbenchError(
+          "training.badParams",
+          `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks were made with other parameters`,
+        );
       numbers.set(data);
     }
     this.#budget.restore(budget);
@@ -213,7 +246,9 @@ export class Watch {
     this.#markers = markers;
     this.#preparationSeconds = preparation;
     for (const [id, looker] of this.#lookers) {
-      const own = [...tensors].flatMap(([name, { data, shape }]): [string, FloatTensor][] => (name.startsWith(`${id}/`) && data instanceof Float32Array ? [[name.slice(id.length + 1), float32(data, shape)]] : []));
+      const own = [...tensors].flatMap(([name, { data, shape }]): [string, FloatTensor][] =>
+        name.startsWith(`${id}/`) && data instanceof Float32Array ? [[name.slice(id.length + 1), float32(data, shape)]] : [],
+      );
       looker.restore?.(Object.fromEntries(own));
     }
   }
@@ -246,7 +281,10 @@ export class Watch {
   }
 
   #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
-    const { adaptation: { method, options }, prompts } = this.run;
+    const {
+      adaptation: { method, options },
+      prompts,
+    } = this.run;
     const deltas = new Map<SiteState, FactoredMatrix>();
     const spectra = new Map<SiteState, SiteSpectrum>();
     const delta = (state: SiteState): FactoredMatrix => {
@@ -284,7 +322,10 @@ export class Watch {
         const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => numbers[look * sites.length + row]!);
         if (Number.isNaN(curve[snapshot]!)) return [];
         const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]!));
-        const strength = score(looked.map((i) => steps[i]!), looked.map((i) => curve[i]!));
+        const strength = score(
+          looked.map((i) => steps[i]!),
+          looked.map((i) => curve[i]!),
+        );
         return strength === null ? [] : [{ site, strength }];
       });
       if (changed.length === 0) return;
@@ -307,7 +348,8 @@ export class Watch {
 
 /** One array's numbers at one look. */
 function placed({ name, shape }: ArraySpec, snapshot: number, values: Float32Array | undefined): Tile {
-  if (values?.length !== sizeOf(shape)) throw new WorkbenchError("internal", `a monitor gave ${values?.length ?? "no"} numbers of "${name}"; expected [${shape.join(", ")}]`);
+  if (values?.length !== sizeOf(shape))
+    throw new WorkbenchError("internal", `a monitor gave ${values?.length ?? "no"} numbers of "${name}"; expected [${shape.join(", ")}]`);
   return { array: name, offset: snapshot * values.length, data: values };
 }
 

@@ -12,7 +12,10 @@ export interface WeightProducts {
   timesTransposed(ys: readonly Float64Array[]): Promise<Float64Array[]>;
 }
 
-export function weightProducts(engine: Engine, { baseWeight, stored, dIn, dOut }: Pick<TrainingSite, "baseWeight" | "stored" | "dIn" | "dOut">): WeightProducts {
+export function weightProducts(
+  engine: Engine,
+  { baseWeight, stored, dIn, dOut }: Pick<TrainingSite, "baseWeight" | "stored" | "dIn" | "dOut">,
+): WeightProducts {
   const product = async (vectors: readonly Float64Array[], isTransposed: boolean): Promise<Float64Array[]> => {
     if (vectors.length === 0) return [];
     const [from, to] = isTransposed ? [dOut, dIn] : [dIn, dOut];
@@ -20,11 +23,10 @@ export function weightProducts(engine: Engine, { baseWeight, stored, dIn, dOut }
     vectors.forEach((vector, i) => flat.set(vector, i * from));
     // Rows are vectors: x Wᵀ, or y W, with W as it is stored.
     const turned = isTransposed ? stored === "inOut" : stored === "outIn";
-    const program = await engine.compile(
-      `weight product ${turned}`,
-      (inputs, weights) => ({ out: tf.matMul(inputs["x"]!, weights["w"]!, false, turned) }),
-      { inputs: { x: { shape: [vectors.length, from], dtype: "float32" } }, weights: { w: baseWeight.shape } },
-    );
+    const program = await engine.compile(`weight product ${turned}`, (inputs, weights) => ({ out: tf.matMul(inputs["x"]!, weights["w"]!, false, turned) }), {
+      inputs: { x: { shape: [vectors.length, from], dtype: "float32" } },
+      weights: { w: baseWeight.shape },
+    });
     const { data } = (await program.run({ x: float32(flat, [vectors.length, from]) }, { w: baseWeight }))["out"]!;
     return vectors.map((_, i) => Float64Array.from(data.subarray(i * to, (i + 1) * to)));
   };

@@ -19,7 +19,10 @@ describe("the budget", () => {
   it("stays whole until tinit, falls by a cubic, and is the target's from tfinal before the end", () => {
     const schedule = { ...rule, tinit: 10, tfinal: 20 };
     const at = (step: number) => budgetAt(step, 100, 2, schedule);
-    expect([1, 10].map(at)).toEqual([{ budget: 24, masks: false }, { budget: 24, masks: false }]);
+    expect([1, 10].map(at)).toEqual([
+      { budget: 24, masks: false },
+      { budget: 24, masks: false },
+    ]);
     expect(at(45)).toEqual({ budget: 17, masks: true }); // 16 + 8 · (1 − 35/70)³
     expect([80, 81, 100].map(at)).toEqual(Array(3).fill({ budget: 16, masks: true }));
     const budgets = Array.from({ length: 100 }, (_, i) => at(i + 1).budget);
@@ -64,25 +67,76 @@ describe("the importance of a triplet", () => {
   it("decides over all sites together, and what ties with the worst goes with it", () => {
     const site = (scores: number[]): SiteState => {
       const tensor = (values: number[], shape: number[]) => ({ dtype: "float32" as const, shape, data: Float32Array.from(values) });
-      const nothing = tensor(scores.map(() => 0), [scores.length, 1]);
-      const memory = { loraAImportance: nothing, loraAUncertainty: nothing, loraBImportance: nothing, loraBUncertainty: nothing, loraEImportance: tensor(scores, [scores.length, 1]), loraEUncertainty: tensor(scores.map(() => 1), [scores.length, 1]), kept: tensor(scores.map(() => 1), [scores.length]) };
-      const place = { name: "s", layer: 0, modulePath: "s", dIn: 1, dOut: 1, stored: "outIn" as const, baseWeight: { key: "w", shape: [1, 1], data: () => new Float32Array(1) } };
-      return { site: place, trained: { loraE: tensor(scores.map(() => 5), [scores.length, 1]) }, frozen: {}, memory };
+      const nothing = tensor(
+        scores.map(() => 0),
+        [scores.length, 1],
+      );
+      const memory = {
+        loraAImportance: nothing,
+        loraAUncertainty: nothing,
+        loraBImportance: nothing,
+        loraBUncertainty: nothing,
+        loraEImportance: tensor(scores, [scores.length, 1]),
+        loraEUncertainty: tensor(
+          scores.map(() => 1),
+          [scores.length, 1],
+        ),
+        kept: tensor(
+          scores.map(() => 1),
+          [scores.length],
+        ),
+      };
+      const place = {
+        name: "s",
+        layer: 0,
+        modulePath: "s",
+        dIn: 1,
+        dOut: 1,
+        stored: "outIn" as const,
+        baseWeight: { key: "w", shape: [1, 1], data: () => new Float32Array(1) },
+      };
+      return {
+        site: place,
+        trained: {
+          loraE: tensor(
+            scores.map(() => 5),
+            [scores.length, 1],
+          ),
+        },
+        frozen: {},
+        memory,
+      };
     };
     const sites = [site([9, 1, 8]), site([2, 3, 3])];
     const kept = () => sites.map(({ memory }) => [...memory["kept"]!.data]);
     keepBest(sites, 3);
-    expect(kept()).toEqual([[1, 0, 1], [0, 0, 0]]);
+    expect(kept()).toEqual([
+      [1, 0, 1],
+      [0, 0, 0],
+    ]);
     sites.forEach(maskEnergies);
-    expect(sites.map(({ trained }) => [...trained["loraE"]!.data])).toEqual([[5, 0, 5], [0, 0, 0]]);
+    expect(sites.map(({ trained }) => [...trained["loraE"]!.data])).toEqual([
+      [5, 0, 5],
+      [0, 0, 0],
+    ]);
     keepBest(sites, 6);
-    expect(kept()).toEqual([[1, 1, 1], [1, 1, 1]]);
+    expect(kept()).toEqual([
+      [1, 1, 1],
+      [1, 1, 1],
+    ]);
   });
 });
 
 describe("the penalty", () => {
   const penaltyOf = async (h: Harness) => {
-    const { penalty, gradients } = await h.programs.lossAndGradients({ batch: randomBatch(h.model), scale: 0, penaltyScale: 1, dropout: 0, labelSmoothing: 0, random: { uniform: () => 0, gaussian: () => 0, below: () => 0 } });
+    const { penalty, gradients } = await h.programs.lossAndGradients({
+      batch: randomBatch(h.model),
+      scale: 0,
+      penaltyScale: 1,
+      dropout: 0,
+      labelSmoothing: 0,
+      random: { uniform: () => 0, gaussian: () => 0, below: () => 0 },
+    });
     return { penalty, gradients };
   };
 
@@ -155,7 +209,9 @@ describe("files", () => {
     const config = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8")) as { rank_pattern: Record<string, boolean[]>; total_step: number };
     expect(config.total_step).toBe(19);
     expect(Object.keys(config.rank_pattern)).toEqual(h.adaptation.sites.map(({ site }) => `${site.modulePath}.lora_E`));
-    expect(Object.values(config.rank_pattern).map((pattern) => pattern.filter(Boolean).length)).toEqual(h.adaptation.sites.map(({ trained }) => trained["loraE"]!.data.filter((value) => value !== 0).length));
+    expect(Object.values(config.rank_pattern).map((pattern) => pattern.filter(Boolean).length)).toEqual(
+      h.adaptation.sites.map(({ trained }) => trained["loraE"]!.data.filter((value) => value !== 0).length),
+    );
     const { logits } = await openedLogits(h.model, folder, batch);
     expect(relativeError(logits, (await h.programs.logitsAt(batch, lastPlaces(batch))).data)).toBeLessThan(1e-4);
   });
@@ -176,7 +232,10 @@ describe("files", () => {
     const source = join(referenceDir, "training", "llama-adalora");
     const folder = join(temporaryDir(), "adalora");
     mkdirSync(folder);
-    writeFileSync(join(folder, "adapter_config.json"), JSON.stringify({ ...(JSON.parse(readFileSync(join(source, "adapter_config.json"), "utf8")) as object), ...fields }));
+    writeFileSync(
+      join(folder, "adapter_config.json"),
+      JSON.stringify({ ...(JSON.parse(readFileSync(join(source, "adapter_config.json"), "utf8")) as object), ...fields }),
+    );
     copyFileSync(join(source, "adapter_model.safetensors"), join(folder, "adapter_model.safetensors"));
     const model = loadModel(join(referenceDir, "families", "llama"));
     expect(loadAdapter(source, "a", model).sites.size).toBe(4);
@@ -188,7 +247,10 @@ it("has a rank and an importance to watch at every site", async () => {
   const h = await harness("adalora", { options: { initRank: 6, targetRank: 2 } });
   await train(h, randomBatch(h.model), 10);
   const gauges = h.adaptation.method!.gauges!(h.adaptation.options, ["all"]);
-  expect(gauges.map(({ id, length }) => [id, length])).toEqual([["rank", 1], ["importance", 6]]);
+  expect(gauges.map(({ id, length }) => [id, length])).toEqual([
+    ["rank", 1],
+    ["importance", 6],
+  ]);
   const [rank, importance] = gauges as [(typeof gauges)[number], (typeof gauges)[number]];
   expect(total(h.adaptation.sites.map((state) => rank.values(state)[0]!))).toBe(total(ranksOf(h)));
   for (const state of h.adaptation.sites) expect(importance.values(state).some((value) => value > 0)).toBe(true);

@@ -18,7 +18,8 @@ function rowNorms(matrix: Float32Array, dIn: number): Float32Array {
 describe.each(Object.entries(families))("on %s", (family, targetModules) => {
   it("starts with the row norms of W as magnitudes", async () => {
     const { adaptation } = await harness("dora", { family, options, targetModules });
-    for (const { site, trained } of adaptation.sites) expect(relativeError(trained["magnitude"]!.data, rowNorms(baseRows(site), site.dIn))).toBeLessThan(rounding);
+    for (const { site, trained } of adaptation.sites)
+      expect(relativeError(trained["magnitude"]!.data, rowNorms(baseRows(site), site.dIn))).toBeLessThan(rounding);
   });
 
   it("has rows of length |m| in W + ΔW, wherever A and B are", async () => {
@@ -63,17 +64,25 @@ it("keeps the norms constant in the gradient of A and B (section 4.3): it is the
   perturb(h.adaptation, 0.1);
   const batch = randomBatch(h.model);
   const { gradients } = await lossOf(h, batch);
-  const normsOf = () => h.adaptation.sites.map((state) => adaptedRowNorms(state.site.baseWeight.data(), state.site.stored, h.adaptation.method!.deltaWeight(state, h.adaptation.options)));
+  const normsOf = () =>
+    h.adaptation.sites.map((state) =>
+      adaptedRowNorms(state.site.baseWeight.data(), state.site.stored, h.adaptation.method!.deltaWeight(state, h.adaptation.options)),
+    );
   const before = normsOf();
   const magnitudes = h.adaptation.sites.map(({ trained }) => trained["magnitude"]!.data.slice());
   let freeDiffers = 0;
   for (const parameter of ["loraA", "loraB"]) {
-    const tensors = h.adaptation.sites.map(({ site, trained }) => ({ data: trained[parameter]!.data, saved: trained[parameter]!.data.slice(), gradient: gradients[`${site.name}/${parameter}`]! }));
+    const tensors = h.adaptation.sites.map(({ site, trained }) => ({
+      data: trained[parameter]!.data,
+      saved: trained[parameter]!.data.slice(),
+      gradient: gradients[`${site.name}/${parameter}`]!,
+    }));
     const norm = Math.hypot(...tensors.flatMap(({ gradient }) => [...gradient]));
     const lossAt = async (t: number, isConstant: boolean) => {
       for (const { data, saved, gradient } of tensors) for (let i = 0; i < data.length; i++) data[i] = saved[i]! + (t * gradient[i]!) / norm;
       const after = normsOf();
-      for (const [s, { trained }] of h.adaptation.sites.entries()) trained["magnitude"]!.data.set(magnitudes[s]!.map((m, row) => (isConstant ? (m * after[s]![row]!) / before[s]![row]! : m)));
+      for (const [s, { trained }] of h.adaptation.sites.entries())
+        trained["magnitude"]!.data.set(magnitudes[s]!.map((m, row) => (isConstant ? (m * after[s]![row]!) / before[s]![row]! : m)));
       return (await lossOf(h, batch)).loss;
     };
     const slope = async (isConstant: boolean) => ((await lossAt(1e-2, isConstant)) - (await lossAt(-1e-2, isConstant))) / 2e-2;

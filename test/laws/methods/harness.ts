@@ -33,7 +33,10 @@ export interface Harness {
 let runs = 0;
 
 /** @param family folder of fixtures/reference/families */
-export async function harness(method: string, { family = "gpt2", options = {}, targetModules = ["c_attn", "c_fc"], seed = 1, tasks = ["all"], labels = [] }: HarnessOptions = {}): Promise<Harness> {
+export async function harness(
+  method: string,
+  { family = "gpt2", options = {}, targetModules = ["c_attn", "c_fc"], seed = 1, tasks = ["all"], labels = [] }: HarnessOptions = {},
+): Promise<Harness> {
   const model = loadModel(join(referenceDir, "families", family));
   const adaptation = startAdaptation(model, { method, options, sites: siteParams.parse({ targetModules }), labels, tasks, seed, runKey: `test${runs++}` });
   return { model, adaptation, programs: new TrainingPrograms(await sharedEngine({ engine: "onnx-cpu" }), adaptation) };
@@ -53,7 +56,16 @@ export function randomBatch(model: LoadedModel, { rows = 3, positions = 8, seed 
       lossWeights[row * positions + p] = 1;
     }
   }
-  return { rows, positions, tokens, targets, lossWeights, last, labels: Int32Array.from({ length: rows }, (_, row) => row % labels), tasks: Int32Array.from({ length: rows }, (_, row) => row % tasks) };
+  return {
+    rows,
+    positions,
+    tokens,
+    targets,
+    lossWeights,
+    last,
+    labels: Int32Array.from({ length: rows }, (_, row) => row % labels),
+    tasks: Int32Array.from({ length: rows }, (_, row) => row % tasks),
+  };
 }
 
 /** Moves every trained number by N(0, std²), within the ranges that the method's rules set: a place that is not the start. */
@@ -68,7 +80,14 @@ export function perturb(adaptation: Adaptation, std: number, seed = 9): void {
 
 export async function lossOf({ programs, adaptation }: Harness, batch: Batch): Promise<{ loss: number; gradients: Readonly<Record<string, Float32Array>> }> {
   const scale = 1 / lossWeight(batch, adaptation.head !== null);
-  const { loss, penalty, gradients } = await programs.lossAndGradients({ batch, scale, penaltyScale: 1, dropout: 0, labelSmoothing: 0, random: randomStream(0) });
+  const { loss, penalty, gradients } = await programs.lossAndGradients({
+    batch,
+    scale,
+    penaltyScale: 1,
+    dropout: 0,
+    labelSmoothing: 0,
+    random: randomStream(0),
+  });
   return { loss: loss + penalty, gradients };
 }
 
@@ -83,7 +102,14 @@ export async function train(h: Harness, batch: Batch, steps: number, params: Par
     losses.push(loss);
     const before = Object.fromEntries(Object.entries(gradients).map(([key, values]) => [key, values.slice()]));
     optimizer.update(trainedTensors(h.adaptation), gradients, settings.learningRate);
-    const change = method?.afterStep?.({ options, step, totalSteps: steps, sites, gradient: (site, parameter) => before[`${site}/${parameter}`]!, random: (...labels) => randomStream(1, "step", step, ...labels) });
+    const change = method?.afterStep?.({
+      options,
+      step,
+      totalSteps: steps,
+      sites,
+      gradient: (site, parameter) => before[`${site}/${parameter}`]!,
+      random: (...labels) => randomStream(1, "step", step, ...labels),
+    });
     for (const { key } of trainedTensors(h.adaptation)) {
       if (change?.resetsMoments || change?.reshaped.some((site) => key.startsWith(`${site}/`))) optimizer.forget(key);
     }
@@ -123,10 +149,12 @@ export function adaptedModel({ model, adaptation, programs }: Harness): Training
   const merged: LoadedModel = {
     ...model,
     weights: (stage, layer) =>
-      Object.fromEntries(Object.entries(model.weights(stage, layer)).map(([name, weight]) => {
-        const values = byWeight.get(weight.key);
-        return [name, values ? { key: `${weight.key}:merged${runs++}`, shape: weight.shape, data: () => values } : weight];
-      })),
+      Object.fromEntries(
+        Object.entries(model.weights(stage, layer)).map(([name, weight]) => {
+          const values = byWeight.get(weight.key);
+          return [name, values ? { key: `${weight.key}:merged${runs++}`, shape: weight.shape, data: () => values } : weight];
+        }),
+      ),
   };
   return new TrainingPrograms(programs.engine, { ...adaptation, model: merged });
 }

@@ -2,7 +2,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { HebbianLearner, IncrementalPca, keptShare, MovingAverageLearner, orthonormalRows, type DirectionLearner } from "../../../server/adapters/incrementalPca.ts";
+import {
+  HebbianLearner,
+  IncrementalPca,
+  keptShare,
+  MovingAverageLearner,
+  orthonormalRows,
+  type DirectionLearner,
+} from "../../../server/adapters/incrementalPca.ts";
 import { ipaTraining } from "../../../server/adapters/ipa.ts";
 import { encodeSafetensors, parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { denseProduct } from "../../../server/tensors/factored.ts";
@@ -23,9 +30,17 @@ let passes = 0;
 
 /** The pass over the inputs on random batches, as the trainer makes it. */
 async function learn(h: Harness, { batches = 3 } = {}): Promise<void> {
-  const { adaptation: { options, sites, tasks }, programs, model } = h;
+  const {
+    adaptation: { options, sites, tasks },
+    programs,
+    model,
+  } = h;
   await ipaTraining.learnInputs!({
-    options, sites, tasks, runKey: `learned${passes++}`, random: (...labels) => randomStream(1, ...labels),
+    options,
+    sites,
+    tasks,
+    runKey: `learned${passes++}`,
+    random: (...labels) => randomStream(1, ...labels),
     async *inputs() {
       for (let index = 0; index < batches; index++) yield programs.siteInputs(randomBatch(model, { rows: 4, seed: 100 + index }));
     },
@@ -35,24 +50,51 @@ async function learn(h: Harness, { batches = 3 } = {}): Promise<void> {
 
 /** Gaussian vectors `[rows, d]` around a mean, with standard deviation 4, 3, 2, 1.5 along the first r axes of a random frame and 0.3 along others. */
 function stream(rows: number, seed: number): FloatTensor {
-  const frame = orthonormalRows(Float64Array.from({ length: d * d }, () => frameRandom.gaussian()), d, d);
+  const frame = orthonormalRows(
+    Float64Array.from({ length: d * d }, () => frameRandom.gaussian()),
+    d,
+    d,
+  );
   const random = randomStream(seed, "stream");
   const data = new Float32Array(rows * d);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < d; j++) {
-    const value = random.gaussian() * ([4, 3, 2, 1.5][j] ?? 0.3) + (j === 7 ? 5 : 0);
-    for (let c = 0; c < d; c++) data[i * d + c]! += value * frame[j * d + c]!;
-  }
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < d; j++) {
+      const value = random.gaussian() * ([4, 3, 2, 1.5][j] ?? 0.3) + (j === 7 ? 5 : 0);
+      for (let c = 0; c < d; c++) data[i * d + c]! += value * frame[j * d + c]!;
+    }
   return float32(data, [rows, d]);
 }
 let frameRandom = randomStream(1, "frame");
 
-const sameFrame = <T>(make: () => T): T => { frameRandom = randomStream(1, "frame"); return make(); };
-const batchesOf = (whole: FloatTensor, size: number): FloatTensor[] => Array.from({ length: whole.shape[0]! / size }, (_, i) => float32(whole.data.slice(i * size * d, (i + 1) * size * d), [size, d]));
+const sameFrame = <T>(make: () => T): T => {
+  frameRandom = randomStream(1, "frame");
+  return make();
+};
+const batchesOf = (whole: FloatTensor, size: number): FloatTensor[] =>
+  Array.from({ length: whole.shape[0]! / size }, (_, i) => float32(whole.data.slice(i * size * d, (i + 1) * size * d), [size, d]));
 const whole = sameFrame(() => stream(4000, 3));
-const mean = Float64Array.from({ length: d }, (_, c) => { let total = 0; for (let i = 0; i < 4000; i++) total += whole.data[i * d + c]!; return total / 4000; });
+const mean = Float64Array.from({ length: d }, (_, c) => {
+  let total = 0;
+  for (let i = 0; i < 4000; i++) total += whole.data[i * d + c]!;
+  return total / 4000;
+});
 /** Exact PCA: rows are the leading directions. */
-const exact = svd(Float64Array.from({ length: 4000 * d }, (_, at) => whole.data[(at % 4000) * d + Math.floor(at / 4000)]! - mean[Math.floor(at / 4000)]!), 4000, d);
-const start = orthonormalRows(Float64Array.from({ length: r * d }, (() => { const random = randomStream(8); return () => random.gaussian(); })()), r, d);
+const exact = svd(
+  Float64Array.from({ length: 4000 * d }, (_, at) => whole.data[(at % 4000) * d + Math.floor(at / 4000)]! - mean[Math.floor(at / 4000)]!),
+  4000,
+  d,
+);
+const start = orthonormalRows(
+  Float64Array.from(
+    { length: r * d },
+    (() => {
+      const random = randomStream(8);
+      return () => random.gaussian();
+    })(),
+  ),
+  r,
+  d,
+);
 
 function fed(learner: DirectionLearner, batches: readonly FloatTensor[], passes = 1): Float64Array {
   for (let pass = 0; pass < passes; pass++) for (const batch of batches) learner.update(batch);
@@ -60,14 +102,15 @@ function fed(learner: DirectionLearner, batches: readonly FloatTensor[], passes 
 }
 
 /** |cos| between row j of P and the j-th exact direction. */
-const cosines = (p: Float64Array): number[] => Array.from({ length: r }, (_, j) => {
-  let [dot, length] = [0, 0];
-  for (let c = 0; c < d; c++) {
-    dot += p[j * d + c]! * exact.v[j * d + c]!;
-    length += p[j * d + c]! ** 2;
-  }
-  return Math.abs(dot) / Math.sqrt(length);
-});
+const cosines = (p: Float64Array): number[] =>
+  Array.from({ length: r }, (_, j) => {
+    let [dot, length] = [0, 0];
+    for (let c = 0; c < d; c++) {
+      dot += p[j * d + c]! * exact.v[j * d + c]!;
+      length += p[j * d + c]! ** 2;
+    }
+    return Math.abs(dot) / Math.sqrt(length);
+  });
 /** Smallest cosine of the principal angles to the exact subspace. */
 function leastPrincipalCosine(p: Float64Array): number {
   const overlap = new Float64Array(r * r);
@@ -76,11 +119,12 @@ function leastPrincipalCosine(p: Float64Array): number {
 }
 function departure(p: ArrayLike<number>, rows: number, length: number): number {
   let worst = 0;
-  for (let i = 0; i < rows; i++) for (let j = 0; j < rows; j++) {
-    let dot = 0;
-    for (let c = 0; c < length; c++) dot += p[i * length + c]! * p[j * length + c]!;
-    worst = Math.max(worst, Math.abs(dot - (i === j ? 1 : 0)));
-  }
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < rows; j++) {
+      let dot = 0;
+      for (let c = 0; c < length; c++) dot += p[i * length + c]! * p[j * length + c]!;
+      worst = Math.max(worst, Math.abs(dot - (i === j ? 1 : 0)));
+    }
   return worst;
 }
 
@@ -105,7 +149,17 @@ describe("incremental PCA (properties 2 and 3)", () => {
     expect(found).toBeLessThanOrEqual(best + 1e-12);
     expect(found).toBeGreaterThan(best - 1e-4);
     const random = randomStream(4);
-    const shares = Array.from({ length: 200 }, () => keptShare(sameFrame(() => stream(50, 3)), orthonormalRows(Float64Array.from({ length: r * d }, () => random.gaussian()), r, d), r));
+    const shares = Array.from({ length: 200 }, () =>
+      keptShare(
+        sameFrame(() => stream(50, 3)),
+        orthonormalRows(
+          Float64Array.from({ length: r * d }, () => random.gaussian()),
+          r,
+          d,
+        ),
+        r,
+      ),
+    );
     const average = shares.reduce((sum, share) => sum + share, 0) / 200;
     // Each share scatters by about 0.13; the mean of 200 by 0.01.
     expect(Math.abs(average - r / d)).toBeLessThan(0.04);
@@ -150,13 +204,18 @@ it("the moving average starts at the first batch's directions and ends orthonorm
   const batches = batchesOf(whole, 200);
   const p = fed(new MovingAverageLearner(start, r, 0.05), batches);
   expect(departure(p, r, d)).toBeLessThan(1e-12);
-  const uncentred = svd(Float64Array.from({ length: 4000 * d }, (_, at) => whole.data[(at % 4000) * d + Math.floor(at / 4000)]!), 4000, d).v.slice(0, r * d);
+  const uncentred = svd(
+    Float64Array.from({ length: 4000 * d }, (_, at) => whole.data[(at % 4000) * d + Math.floor(at / 4000)]!),
+    4000,
+    d,
+  ).v.slice(0, r * d);
   let shared = 0;
-  for (let i = 0; i < r; i++) for (let j = 0; j < r; j++) {
-    let dot = 0;
-    for (let c = 0; c < d; c++) dot += p[i * d + c]! * uncentred[j * d + c]!;
-    shared += dot * dot;
-  }
+  for (let i = 0; i < r; i++)
+    for (let j = 0; j < r; j++) {
+      let dot = 0;
+      for (let c = 0; c < d; c++) dot += p[i * d + c]! * uncentred[j * d + c]!;
+      shared += dot * dot;
+    }
   expect(shared / r).toBeGreaterThan(0.98);
 });
 
@@ -216,11 +275,12 @@ describe("on a model", () => {
       const values = svd(Float64Array.from(dense), dIn, dOut).s; // read column-major it is the transpose, with the same values
       expect(values[4]! / values[0]!).toBeLessThan(orthonormality);
       const outside = dense.slice();
-      for (let o = 0; o < dOut; o++) for (let j = 0; j < 4; j++) {
-        let share = 0;
-        for (let c = 0; c < dIn; c++) share += dense[o * dIn + c]! * p[j * dIn + c]!;
-        for (let c = 0; c < dIn; c++) outside[o * dIn + c]! -= share * p[j * dIn + c]!;
-      }
+      for (let o = 0; o < dOut; o++)
+        for (let j = 0; j < 4; j++) {
+          let share = 0;
+          for (let c = 0; c < dIn; c++) share += dense[o * dIn + c]! * p[j * dIn + c]!;
+          for (let c = 0; c < dIn; c++) outside[o * dIn + c]! -= share * p[j * dIn + c]!;
+        }
       expect(Math.hypot(...dense)).toBeGreaterThan(0);
       expect(Math.hypot(...outside) / Math.hypot(...dense)).toBeLessThan(orthonormality);
     });
@@ -246,10 +306,12 @@ describe("on a model", () => {
     const file = join(folder, "adapter_model.safetensors");
     const { tensors } = parseSafetensors(readFileSync(file));
     const all = [...tensors].map(([name, { shape, data }]) => ({ name, shape, data }));
-    const more = all.filter(({ name }) => name.endsWith("ipa_P.basis")).flatMap(({ name, shape }) => [
-      { name: name.replace("basis", "running_mean"), shape: [1, shape[1]!], data: new Float32Array(shape[1]!) },
-      { name: name.replace("basis", "singular_values"), shape: [4], data: new Float32Array(4) },
-    ]);
+    const more = all
+      .filter(({ name }) => name.endsWith("ipa_P.basis"))
+      .flatMap(({ name, shape }) => [
+        { name: name.replace("basis", "running_mean"), shape: [1, shape[1]!], data: new Float32Array(shape[1]!) },
+        { name: name.replace("basis", "singular_values"), shape: [4], data: new Float32Array(4) },
+      ]);
     writeFileSync(file, encodeSafetensors([...all, ...more]));
     const { logits, warnings } = await openedLogits(h.model, folder, batch);
     expect(warnings).toEqual([]);
@@ -258,7 +320,8 @@ describe("on a model", () => {
 });
 
 it("with P frozen and 56 % of LoRA's parameters matches or beats LoRA on facts told backwards, each at the better of two rates", async () => {
-  const run = (method: string, options: object, learningRate: number) => taskRun("reversal", method, options, { steps: 60, learningRate, targetModules: "all-linear", seed: 1 });
+  const run = (method: string, options: object, learningRate: number) =>
+    taskRun("reversal", method, options, { steps: 60, learningRate, targetModules: "all-linear", seed: 1 });
   const best = async (method: string, options: object) => {
     const runs = [await run(method, options, 5e-3), await run(method, options, 1e-2)];
     return runs.reduce((a, b) => (a.after < b.after ? a : b));

@@ -62,7 +62,9 @@ describe("the rule that moves ranks", () => {
   it("conserves the sum of ranks for any gates, while some site keeps all of its own (property 1)", () => {
     const random = randomStream(4);
     for (let trial = 0; trial < 200; trial++) {
-      const sites = Array.from({ length: 2 + random.below(5) }, (_, site) => Float32Array.from({ length: 1 + random.below(6) }, () => (site > 0 && random.uniform() < 0.4 ? 0 : 0.1 + 0.9 * random.uniform())));
+      const sites = Array.from({ length: 2 + random.below(5) }, (_, site) =>
+        Float32Array.from({ length: 1 + random.below(6) }, () => (site > 0 && random.uniform() < 0.4 ? 0 : 0.1 + 0.9 * random.uniform())),
+      );
       const { kept, grown, lost } = reallocation(sites, rule);
       expect(lost).toBe(0);
       expect(sum(kept.map(({ length }) => length)) + sum(grown)).toBe(sum(sites.map(({ length }) => length)));
@@ -113,7 +115,10 @@ describe("L1RA in training", () => {
     adaptation.sites[0]!.trained["gates"]!.data[2] = 0;
     move(adaptation);
     const grown = adaptation.sites.find(({ trained }) => trained["gates"]!.data.length === 5)!;
-    const { site: { dIn, dOut }, trained } = grown;
+    const {
+      site: { dIn, dOut },
+      trained,
+    } = grown;
     expect(trained["gates"]!.data[4]).toBe(1);
     expect(Array.from({ length: dOut }, (_, o) => trained["loraB"]!.data[o * 5 + 4])).toEqual(Array.from({ length: dOut }, () => 0));
     const row = trained["loraA"]!.data.subarray(4 * dIn);
@@ -145,7 +150,11 @@ describe("L1RA in training", () => {
   it("takes λ itself from a gate when the step is not to be multiplied by the rate", async () => {
     const { adaptation } = await harness("l1ra", { options: { rank: 2, lambda: 0.25, lassoTimesLr: false } });
     const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(adaptation));
-    optimizer.update(trainedTensors(adaptation), Object.fromEntries(trainedTensors(adaptation).map(({ key, tensor }) => [key, new Float32Array(tensor.data.length)])), 1e-3);
+    optimizer.update(
+      trainedTensors(adaptation),
+      Object.fromEntries(trainedTensors(adaptation).map(({ key, tensor }) => [key, new Float32Array(tensor.data.length)])),
+      1e-3,
+    );
     expect(adaptation.sites[0]!.trained["gates"]!.data[0]).toBe(0.75);
   });
 
@@ -163,7 +172,8 @@ describe("L1RA in training", () => {
     gated.adaptation.sites.forEach(({ trained }, i) => {
       const other = plain.adaptation.sites[i]!.trained;
       const random = randomStream(3, i);
-      for (const name of ["loraA", "loraB"]) for (let k = 0; k < trained[name]!.data.length; k++) other[name]!.data[k] = trained[name]!.data[k] = 0.2 * random.gaussian();
+      for (const name of ["loraA", "loraB"])
+        for (let k = 0; k < trained[name]!.data.length; k++) other[name]!.data[k] = trained[name]!.data[k] = 0.2 * random.gaussian();
     });
     const batch = randomBatch(plain.model);
     const [a, b] = await Promise.all([lossOf(gated, batch), lossOf(plain, batch)]);
@@ -177,7 +187,10 @@ describe("L1RA in training", () => {
     const batch = randomBatch(withRule!.model);
     await train(withRule!, batch, 6);
     const { method, ...rest } = withoutRule!.adaptation;
-    const { afterStep: _moves, ...gatedLora } = { ...method!, rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, gates: { decays: false, learningRate: 2e-2, range: [0, 1] as const } }) };
+    const { afterStep: _moves, ...gatedLora } = {
+      ...method!,
+      rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, gates: { decays: false, learningRate: 2e-2, range: [0, 1] as const } }),
+    };
     await train({ ...withoutRule!, adaptation: { ...rest, method: gatedLora } }, batch, 6);
     const numbers = ({ adaptation }: Harness) => trainedTensors(adaptation).map(({ key, tensor }) => [key, tensor.data]);
     expect(numbers(withRule!)).toEqual(numbers(withoutRule!));
@@ -188,11 +201,30 @@ describe("L1RA in training", () => {
   });
 
   it("goes on from a checkpoint with ranks that moved, to the same numbers and ranks bit for bit", async () => {
-    const given = { method: "l1ra", options: { rank: 4, lambda: 0.9, gateRate: 0.2, rankUpdateRatio: 0.25 }, data: { path: "none" }, sites: { targetModules: ["c_attn", "c_fc"] }, batchSize: 4, steps: 16, checkpointEvery: 6 };
+    const given = {
+      method: "l1ra",
+      options: { rank: 4, lambda: 0.9, gateRate: 0.2, rankUpdateRatio: 0.25 },
+      data: { path: "none" },
+      sites: { targetModules: ["c_attn", "c_fc"] },
+      batchSize: 4,
+      steps: 16,
+      checkpointEvery: 6,
+    };
     const { model } = await harness("l1ra");
-    const train = Array.from({ length: 20 }, (_, i) => ({ tokens: randomBatch(model, { rows: 2, seed: i }).tokens.slice(0, 8), lossWeights: new Float32Array(8).fill(1, 1), label: null, task: 0 }));
+    const train = Array.from({ length: 20 }, (_, i) => ({
+      tokens: randomBatch(model, { rows: 2, seed: i }).tokens.slice(0, 8),
+      lossWeights: new Float32Array(8).fill(1, 1),
+      label: null,
+      task: 0,
+    }));
     const run = async (folder: string, until = Infinity) => {
-      const trainer = new Trainer({ model, params: trainingParams.parse(given), dataset: { train, validation: [], labels: [], tasks: ["all"], cut: 0 }, engine: await sharedEngine({ engine: "onnx-cpu" }), folder });
+      const trainer = new Trainer({
+        model,
+        params: trainingParams.parse(given),
+        dataset: { train, validation: [], labels: [], tasks: ["all"], cut: 0 },
+        engine: await sharedEngine({ engine: "onnx-cpu" }),
+        folder,
+      });
       await trainer.prepare();
       const began = { step: trainer.step, ranks: ranks(trainer.adaptation) };
       const notes: string[] = [];
@@ -200,7 +232,11 @@ describe("L1RA in training", () => {
         if (event.type === "step" && event.note !== null) notes.push(`${event.step}: ${event.note}`);
         if (event.type === "step" && event.step === until) break;
       }
-      return { began, notes, numbers: trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, tensor.shape, Buffer.from(tensor.data.slice().buffer).toString("hex")]) };
+      return {
+        began,
+        notes,
+        numbers: trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, tensor.shape, Buffer.from(tensor.data.slice().buffer).toString("hex")]),
+      };
     };
     const undisturbed = await run(temporaryDir());
     const folder = temporaryDir();
@@ -247,19 +283,22 @@ describe("L1RA in training", () => {
   });
 });
 
-it.each(["blocks.0.mlp.in", "blocks.1.mlp.in", "blocks.2.mlp.in"])("conserves its budget of ranks and moves them to %s when a planted task needs that site", async (goal) => {
-  const planted = await plantedModel(goal, 32); // of full rank
-  const batches = await Promise.all(Array.from({ length: 40 }, (_, seed) => plantedBatch(planted, seed)));
+it.each(["blocks.0.mlp.in", "blocks.1.mlp.in", "blocks.2.mlp.in"])(
+  "conserves its budget of ranks and moves them to %s when a planted task needs that site",
+  async (goal) => {
+    const planted = await plantedModel(goal, 32); // of full rank
+    const batches = await Promise.all(Array.from({ length: 40 }, (_, seed) => plantedBatch(planted, seed)));
 
-  const h = await harness("l1ra", { options: { rank: 4, alpha: 8, lambda: 0.9 } });
-  const before = (await lossOf(h, batches[0]!)).loss;
-  const budgets = new Set<number>();
-  await trainOver(h, batches, 200, 3e-3, () => budgets.add(sum(ranks(h.adaptation))));
-  expect((await lossOf(h, batches[0]!)).loss).toBeLessThan(0.7 * before);
-  expect([...budgets]).toEqual([6 * 4]);
-  const final = new Map(h.adaptation.sites.map(({ site }, i) => [site.name, ranks(h.adaptation)[i]!]));
-  const others = [...final].filter(([name]) => name !== goal).map(([, rank]) => rank);
-  // Seven to nine of 24 ranks were seen, from four at the start.
-  expect(final.get(goal)!, JSON.stringify([...final])).toBeGreaterThanOrEqual(6);
-  expect(final.get(goal)!).toBeGreaterThan(Math.max(...others));
-});
+    const h = await harness("l1ra", { options: { rank: 4, alpha: 8, lambda: 0.9 } });
+    const before = (await lossOf(h, batches[0]!)).loss;
+    const budgets = new Set<number>();
+    await trainOver(h, batches, 200, 3e-3, () => budgets.add(sum(ranks(h.adaptation))));
+    expect((await lossOf(h, batches[0]!)).loss).toBeLessThan(0.7 * before);
+    expect([...budgets]).toEqual([6 * 4]);
+    const final = new Map(h.adaptation.sites.map(({ site }, i) => [site.name, ranks(h.adaptation)[i]!]));
+    const others = [...final].filter(([name]) => name !== goal).map(([, rank]) => rank);
+    // Seven to nine of 24 ranks were seen, from four at the start.
+    expect(final.get(goal)!, JSON.stringify([...final])).toBeGreaterThanOrEqual(6);
+    expect(final.get(goal)!).toBeGreaterThan(Math.max(...others));
+  },
+);

@@ -39,7 +39,9 @@ describe.each(["lora", "rslora"])("%s", (name) => {
     const inner = timesRows(x, a, 4, dIn);
     const expected = timesRows(inner, b, dOut, 4).map((value) => scale * value);
     expect(relativeError(await siteDelta(h, state, x), expected)).toBeLessThan(rounding);
-    expect(relativeError(timesRows(x, denseProduct(h.adaptation.method!.deltaWeight(state, h.adaptation.options)), dOut, dIn), expected)).toBeLessThan(rounding);
+    expect(relativeError(timesRows(x, denseProduct(h.adaptation.method!.deltaWeight(state, h.adaptation.options)), dOut, dIn), expected)).toBeLessThan(
+      rounding,
+    );
   });
 
   it("never has more than r singular values", async () => {

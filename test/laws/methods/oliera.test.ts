@@ -9,7 +9,19 @@ import { gaussians, randomStream } from "../../../server/tensors/random.ts";
 import { trainedTensors } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { relativeError } from "../goldens.ts";
-import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness, type HarnessOptions } from "./harness.ts";
+import {
+  adaptedModel,
+  harness,
+  lastPlaces,
+  lossOf,
+  openedLogits,
+  perturb,
+  randomBatch,
+  temporaryDir,
+  train,
+  type Harness,
+  type HarnessOptions,
+} from "./harness.ts";
 
 const options = { rank: 4, alpha: 4 };
 const logitTolerance = 1e-4;
@@ -32,7 +44,10 @@ describe("the multiplicative update", () => {
   });
 
   it.each(orders)("merged is unmerged, for weights of both orientations (order %s)", async (order) => {
-    for (const [family, targetModules] of [["gpt2", ["c_attn", "c_fc"]], ["llama", ["q_proj", "down_proj"]]] as const) {
+    for (const [family, targetModules] of [
+      ["gpt2", ["c_attn", "c_fc"]],
+      ["llama", ["q_proj", "down_proj"]],
+    ] as const) {
       const h = await harness("oliera", { family, targetModules: [...targetModules], options: { ...options, order } });
       perturb(h.adaptation, 0.2);
       expect(relativeError(await logits({ ...h, programs: adaptedModel(h) }, "none"), await logits(h))).toBeLessThan(logitTolerance);
@@ -48,10 +63,11 @@ describe("the multiplicative update", () => {
     const { dIn, dOut, stored, baseWeight } = state.site;
     const delta = method!.denseDelta!(state, parsed);
     const base = baseWeight.data();
-    for (let o = 0; o < dOut; o++) for (let i = 0; i < dIn; i++) {
-      const w = base[stored === "outIn" ? o * dIn + i : i * dOut + o]!;
-      expect(Math.sign(w + delta[o * dIn + i]!)).toBe(Math.sign(w));
-    }
+    for (let o = 0; o < dOut; o++)
+      for (let i = 0; i < dIn; i++) {
+        const w = base[stored === "outIn" ? o * dIn + i : i * dOut + o]!;
+        expect(Math.sign(w + delta[o * dIn + i]!)).toBe(Math.sign(w));
+      }
     const values = singularValues(method!.deltaWeight(state, parsed));
     expect(values.filter((value) => value > 1e-6 * values[0]!)).toHaveLength(Math.min(dIn, dOut));
   });
@@ -60,7 +76,10 @@ describe("the multiplicative update", () => {
     const h = await harness("oliera", { options: { rank: 3, alpha: 6, order: "first" } });
     perturb(h.adaptation, 0.2);
     const state = h.adaptation.sites[1]!;
-    const { site: { dIn, dOut, stored, baseWeight }, trained } = state;
+    const {
+      site: { dIn, dOut, stored, baseWeight },
+      trained,
+    } = state;
     const product = denseProduct({ left: trained["loraB"]!.data, right: trained["loraA"]!.data, dOut, dIn, rank: 3, scale: 2 });
     const base = baseWeight.data();
     const expected = product.map((value, at) => value * base[stored === "outIn" ? at : (at % dIn) * dOut + Math.floor(at / dIn)]!);
@@ -80,7 +99,10 @@ describe("the multiplicative update", () => {
     const batch = randomBatch(first.model);
     const [a, b] = await Promise.all([lossOf(first, batch), lossOf(second, batch)]);
     expect(a.loss).toBeCloseTo(b.loss, 6);
-    for (const { site: { name, dIn } } of first.adaptation.sites) expect(relativeError(a.gradients[`${name}/loraA`]!, b.gradients[`${name}/loraA`]!.slice(0, dIn)), name).toBeLessThan(1e-4);
+    for (const {
+      site: { name, dIn },
+    } of first.adaptation.sites)
+      expect(relativeError(a.gradients[`${name}/loraA`]!, b.gradients[`${name}/loraA`]!.slice(0, dIn)), name).toBeLessThan(1e-4);
   });
 
   it.each(orders)("has the gradient that finite differences give (order %s)", async (order) => {
@@ -146,7 +168,9 @@ describe("Taylor orders", () => {
   });
 
   it("first says so: the smallest factor is shown, and turns negative", async () => {
-    const { adaptation: { method, sites, options: parsed } } = await harness("oliera", { options: { rank: 1, alpha: 1, order: "first" } });
+    const {
+      adaptation: { method, sites, options: parsed },
+    } = await harness("oliera", { options: { rank: 1, alpha: 1, order: "first" } });
     const gauge = method!.gauges!(parsed, ["all"]).find(({ id }) => id === "factor")!;
     expect(gauge.values(sites[0]!)[0]).toBe(1);
     const { loraA, loraB } = sites[0]!.trained;
@@ -162,9 +186,14 @@ describe("Taylor orders", () => {
     const engine = await sharedEngine({ engine: "onnx-cpu" });
     const values = Float32Array.of(-3, -0.6, -1e-4, 0, 1e-6, 0.2, 1.5);
     for (const order of orders) {
-      const program = await engine.compile(`relative change ${order}`, ({ x }) => ({ y: relativeChange(x!, order) }), { inputs: { x: { shape: [7], dtype: "float32" } }, weights: {} });
+      const program = await engine.compile(`relative change ${order}`, ({ x }) => ({ y: relativeChange(x!, order) }), {
+        inputs: { x: { shape: [7], dtype: "float32" } },
+        weights: {},
+      });
       const { y } = await program.run({ x: float32(values, [7]) });
-      values.forEach((value, i) => expect(Math.abs(y!.data[i]! - relativeChangeOf(value, order))).toBeLessThanOrEqual(1e-6 * Math.abs(relativeChangeOf(value, order))));
+      values.forEach((value, i) =>
+        expect(Math.abs(y!.data[i]! - relativeChangeOf(value, order))).toBeLessThanOrEqual(1e-6 * Math.abs(relativeChangeOf(value, order))),
+      );
     }
   });
 });
@@ -181,7 +210,9 @@ describe("earlier tasks", () => {
     const d1 = denseProduct({ left: one["loraB"]!.data, right: one["loraA"]!.data, dOut, dIn, rank: 2, scale: 2.5 });
     const d2 = denseProduct({ left: two["loraB"]!.data, right: two["loraA"]!.data, dOut, dIn, rank: 4, scale: 1 });
     const base = baseWeight.data();
-    const expected = d1.map((value, at) => base[stored === "outIn" ? at : (at % dIn) * dOut + Math.floor(at / dIn)]! * (Math.exp(value) * Math.exp(d2[at]!) - 1));
+    const expected = d1.map(
+      (value, at) => base[stored === "outIn" ? at : (at % dIn) * dOut + Math.floor(at / dIn)]! * (Math.exp(value) * Math.exp(d2[at]!) - 1),
+    );
     expect(relativeError(h.adaptation.method!.denseDelta!(state, h.adaptation.options), expected)).toBeLessThan(1e-5);
     expect(relativeError(await logits({ ...h, programs: adaptedModel(h) }, "none"), await logits(h))).toBeLessThan(logitTolerance);
   });
@@ -197,7 +228,12 @@ describe("earlier tasks", () => {
     const third = await harness("oliera", { options: { rank: 3, alpha: 3, earlier: [folder] } });
     expect(relativeError(await logits(third), await logits(second))).toBeLessThan(logitTolerance);
     const { frozen } = third.adaptation.sites[0]!;
-    expect(Object.entries(frozen).map(([name, { shape }]) => [name, shape[name.startsWith("earlierA") ? 0 : 1]])).toEqual([["earlierA0", 2], ["earlierB0", 2], ["earlierA1", 4], ["earlierB1", 4]]);
+    expect(Object.entries(frozen).map(([name, { shape }]) => [name, shape[name.startsWith("earlierA") ? 0 : 1]])).toEqual([
+      ["earlierA0", 2],
+      ["earlierB0", 2],
+      ["earlierA1", 4],
+      ["earlierB1", 4],
+    ]);
   });
 
   it("stay as they were while the next one trains", async () => {
@@ -235,14 +271,19 @@ describe("the orthogonality term", () => {
   const [dOut, dIn, rank] = [64, 48, 3];
 
   /** The term of two tasks of random factors of the given size, and its gradient by A of the second. */
-  async function term(form: "faithful" | "centred" | "lie", std: number, order: Order = "exact"): Promise<{ value: number; gradient: Float32Array; factors: Record<string, Float32Array> }> {
+  async function term(
+    form: "faithful" | "centred" | "lie",
+    std: number,
+    order: Order = "exact",
+  ): Promise<{ value: number; gradient: Float32Array; factors: Record<string, Float32Array> }> {
     const engine = await sharedEngine({ engine: "onnx-cpu" });
     const shapes = { a1: [rank, dIn], b1: [dOut, rank], a2: [rank, dIn], b2: [dOut, rank] };
     const factors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, gaussians(shape[0]! * shape[1]!, std, randomStream(6, name))]));
     const program = await engine.compile(
       `overlap ${form} ${order}`,
       ({ a1, b1, a2, b2 }) => {
-        const of = (a: tf.Tensor) => overlap(form, order, { a: a1!, exponent: () => tf.matMul(b1!, a1!) }, { a, exponent: () => tf.matMul(b2!, a) }) as tf.Scalar;
+        const of = (a: tf.Tensor) =>
+          overlap(form, order, { a: a1!, exponent: () => tf.matMul(b1!, a1!) }, { a, exponent: () => tf.matMul(b2!, a) }) as tf.Scalar;
         const { value, grad } = tf.valueAndGrad(of)(a2!);
         return { value, grad };
       },
@@ -261,28 +302,35 @@ describe("the orthogonality term", () => {
     for (const form of ["centred", "lie"] as const) {
       const { value, gradient } = await term(form, 0);
       expect(value, form).toBeLessThanOrEqual(1.1e-6); // the root's floor
-      expect([...gradient].every((slope) => slope === 0), form).toBe(true);
+      expect(
+        [...gradient].every((slope) => slope === 0),
+        form,
+      ).toBe(true);
     }
   });
 
   it("is what its formulas say, for random factors", async () => {
     for (const order of ["exact", "first"] as const) {
       const { factors } = await term("lie", 0.4);
-      const dense = (task: 1 | 2) => denseProduct({ left: factors[`b${task}`]!, right: factors[`a${task}`]!, dOut, dIn, rank, scale: 1 }).map((value) => relativeChangeOf(value, order));
+      const dense = (task: 1 | 2) =>
+        denseProduct({ left: factors[`b${task}`]!, right: factors[`a${task}`]!, dOut, dIn, rank, scale: 1 }).map((value) => relativeChangeOf(value, order));
       const norm = (x: Float32Array, y: Float32Array, shift: number) => {
         let squares = 0;
-        for (let i = 0; i < dOut; i++) for (let j = 0; j < dOut; j++) {
-          let dot = 0;
-          for (let k = 0; k < dIn; k++) dot += (x[i * dIn + k]! + shift) * (y[j * dIn + k]! + shift);
-          squares += dot * dot;
-        }
+        for (let i = 0; i < dOut; i++)
+          for (let j = 0; j < dOut; j++) {
+            let dot = 0;
+            for (let k = 0; k < dIn; k++) dot += (x[i * dIn + k]! + shift) * (y[j * dIn + k]! + shift);
+            squares += dot * dot;
+          }
         return Math.sqrt(squares);
       };
       const [one, two] = [dense(1), dense(2)];
       expect((await term("faithful", 0.4, order)).value / norm(one, two, 1)).toBeCloseTo(1, 4);
       expect((await term("centred", 0.4, order)).value / norm(one, two, 0)).toBeCloseTo(1, 4);
       let squares = 0;
-      for (let i = 0; i < rank; i++) for (let j = 0; j < rank; j++) squares += factors["a1"]!.subarray(i * dIn, (i + 1) * dIn).reduce((sum, value, k) => sum + value * factors["a2"]![j * dIn + k]!, 0) ** 2;
+      for (let i = 0; i < rank; i++)
+        for (let j = 0; j < rank; j++)
+          squares += factors["a1"]!.subarray(i * dIn, (i + 1) * dIn).reduce((sum, value, k) => sum + value * factors["a2"]![j * dIn + k]!, 0) ** 2;
       expect((await term("lie", 0.4, order)).value / squares).toBeCloseTo(1, 4);
     }
   });
@@ -310,7 +358,8 @@ describe("the orthogonality term", () => {
       await train(h, randomBatch(h.model), 40);
       return h.adaptation.sites.reduce((sum, { site: { dIn }, trained }, s) => {
         const [one, two] = [before.adaptation.sites[s]!.trained["loraA"]!.data, trained["loraA"]!.data];
-        for (let i = 0; i < 4; i++) for (let j = 0; j < 4; j++) sum += one.subarray(i * dIn, (i + 1) * dIn).reduce((dot, value, k) => dot + value * two[j * dIn + k]!, 0) ** 2;
+        for (let i = 0; i < 4; i++)
+          for (let j = 0; j < 4; j++) sum += one.subarray(i * dIn, (i + 1) * dIn).reduce((dot, value, k) => dot + value * two[j * dIn + k]!, 0) ** 2;
         return sum;
       }, 0);
     };

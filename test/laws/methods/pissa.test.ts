@@ -51,7 +51,9 @@ describe.each(Object.entries(families))("on %s", (family, targetModules) => {
       const row = Math.hypot(...a.subarray(k * site.dIn, (k + 1) * site.dIn));
       const column = Math.hypot(...b.filter((_, i) => i % 3 === k));
       expect(Math.abs(row / column - 1)).toBeLessThan(rounding);
-      expect(Math.abs(row * column * 2 - svd(Float64Array.from(site.baseWeight.data()), site.baseWeight.shape[1]!, site.baseWeight.shape[0]!).s[k]!)).toBeLessThan(rounding * 10);
+      expect(
+        Math.abs(row * column * 2 - svd(Float64Array.from(site.baseWeight.data()), site.baseWeight.shape[1]!, site.baseWeight.shape[0]!).s[k]!),
+      ).toBeLessThan(rounding * 10);
     }
   });
 });
@@ -76,7 +78,12 @@ it("takes off what the start held from the inputs without dropout, for there it 
   const x = gaussians(5 * dIn, 1, random);
   const dropped = x.map((value) => (random.uniform() < 0.3 ? 0 : value / 0.7));
   const started = denseProduct({ left: state.trained["loraB"]!.data, right: state.trained["loraA"]!.data, dIn, dOut, rank: 3, scale: 2 });
-  const expected = timesRows(dropped.map((value, i) => value - x[i]!), started, dOut, dIn);
+  const expected = timesRows(
+    dropped.map((value, i) => value - x[i]!),
+    started,
+    dOut,
+    dIn,
+  );
   expect(relativeError(await siteDelta(h, state, x, dropped), expected)).toBeLessThan(rounding);
 });
 

@@ -32,13 +32,26 @@ export async function plantedBatch(planted: Harness, seed: number): Promise<Batc
 }
 
 /** Steps of training over the batches in turn; `each` is called after every one. */
-export async function trainOver(h: Harness, batches: readonly Batch[], totalSteps: number, learningRate: number, each: () => void = () => undefined): Promise<void> {
+export async function trainOver(
+  h: Harness,
+  batches: readonly Batch[],
+  totalSteps: number,
+  learningRate: number,
+  each: () => void = () => undefined,
+): Promise<void> {
   const { method, options, sites } = h.adaptation;
   const optimizer = new AdamW(optimizerParams.parse({ learningRate }), parameterRules(h.adaptation));
   for (let step = 1; step <= totalSteps; step++) {
     const { gradients } = await lossOf(h, batches[step % batches.length]!);
     optimizer.update(trainedTensors(h.adaptation), gradients, learningRate);
-    const change = method!.afterStep?.({ options, step, totalSteps, sites, gradient: (site, parameter) => gradients[`${site}/${parameter}`]!, random: (...labels) => randomStream(1, "step", step, ...labels) });
+    const change = method!.afterStep?.({
+      options,
+      step,
+      totalSteps,
+      sites,
+      gradient: (site, parameter) => gradients[`${site}/${parameter}`]!,
+      random: (...labels) => randomStream(1, "step", step, ...labels),
+    });
     if (change?.resetsMoments) for (const { key } of trainedTensors(h.adaptation)) optimizer.forget(key);
     each();
   }

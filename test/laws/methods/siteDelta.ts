@@ -12,7 +12,12 @@ let programs = 0;
  * @param dropped the same after dropout
  * @returns `[rows, dOut]`
  */
-export async function siteDelta({ adaptation }: Harness, { site, trained, frozen }: SiteState, xClean: Float32Array, dropped?: Float32Array): Promise<Float32Array> {
+export async function siteDelta(
+  { adaptation }: Harness,
+  { site, trained, frozen }: SiteState,
+  xClean: Float32Array,
+  dropped?: Float32Array,
+): Promise<Float32Array> {
   const { method, options } = adaptation;
   const engine = await sharedEngine({ engine: "onnx-cpu" });
   const shape = [xClean.length / site.dIn, site.dIn];
@@ -23,9 +28,14 @@ export async function siteDelta({ adaptation }: Harness, { site, trained, frozen
     (given, held) => {
       const [clean, weight] = [given["x:clean"]!, held["w:base"]!];
       const base = tf.matMul(clean, weight, false, site.stored === "outIn");
-      return { delta: method!.delta({ site, options, x: given["x:dropped"] ?? clean, xClean: clean, base, weight, trained: given, frozen: held, tasks: null }) };
+      return {
+        delta: method!.delta({ site, options, x: given["x:dropped"] ?? clean, xClean: clean, base, weight, trained: given, frozen: held, tasks: null }),
+      };
     },
-    { inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, { shape: tensor.shape, dtype: tensor.dtype }])), weights: Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, tensor.shape])) },
+    {
+      inputs: Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, { shape: tensor.shape, dtype: tensor.dtype }])),
+      weights: Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, tensor.shape])),
+    },
   );
   const { delta } = await program.run(inputs, weights);
   return Float32Array.from(delta!.data);

@@ -33,15 +33,19 @@ const valuesOf = (rowMajor: Float64Array | Float32Array, rows: number, cols: num
 
 function product(a: ArrayLike<number>, b: ArrayLike<number>, n: number, inner: number, m: number, transposeA = false): Float64Array {
   const out = new Float64Array(n * m);
-  for (let i = 0; i < n; i++) for (let k = 0; k < inner; k++) {
-    const value = a[transposeA ? k * n + i : i * inner + k]!;
-    for (let j = 0; j < m; j++) out[i * m + j]! += value * b[k * m + j]!;
-  }
+  for (let i = 0; i < n; i++)
+    for (let k = 0; k < inner; k++) {
+      const value = a[transposeA ? k * n + i : i * inner + k]!;
+      for (let j = 0; j < m; j++) out[i * m + j]! += value * b[k * m + j]!;
+    }
   return out;
 }
 
 async function strictRotation(triangle: Float32Array, k: number): Promise<Float64Array> {
-  const program = await engine.compile(`cayley ${k}`, ({ t }) => ({ g: cayley(skew(t!, k)) }), { inputs: { t: { shape: [triangle.length], dtype: "float32" } }, weights: {} });
+  const program = await engine.compile(`cayley ${k}`, ({ t }) => ({ g: cayley(skew(t!, k)) }), {
+    inputs: { t: { shape: [triangle.length], dtype: "float32" } },
+    weights: {},
+  });
   return Float64Array.from((await program.run({ t: float32(triangle, [triangle.length]) }))["g"]!.data);
 }
 
@@ -70,11 +74,16 @@ function plusIdentity(matrix: ArrayLike<number>, n: number): Float64Array {
   return Float64Array.from({ length: n * n }, (_, at) => matrix[at]! + (Math.floor(at / n) === at % n ? 1 : 0));
 }
 
-const departure = (g: Float64Array, n: number): number => product(g, g, n, n, n, true).reduce((worst, value, at) => Math.max(worst, Math.abs(value - (Math.floor(at / n) === at % n ? 1 : 0))), 0);
+const departure = (g: Float64Array, n: number): number =>
+  product(g, g, n, n, n, true).reduce((worst, value, at) => Math.max(worst, Math.abs(value - (Math.floor(at / n) === at % n ? 1 : 0))), 0);
 
 describe("at the start (property 1)", () => {
   it.each(["gpt2", "llama"])("ΔW is exactly 0, and with all directions U Σ Vᵀ is W (%s)", async (family) => {
-    const { adaptation } = await harness("ssvd", { family, options: { portion: 1 }, targetModules: family === "gpt2" ? ["c_attn", "c_proj"] : ["q_proj", "down_proj", "up_proj"] });
+    const { adaptation } = await harness("ssvd", {
+      family,
+      options: { portion: 1 },
+      targetModules: family === "gpt2" ? ["c_attn", "c_proj"] : ["q_proj", "down_proj", "up_proj"],
+    });
     for (const state of adaptation.sites) {
       const { dIn, dOut } = state.site;
       expect(Math.max(...denseProduct(ssvdTraining.deltaWeight(state, adaptation.options)).map(Math.abs))).toBe(0);
@@ -87,13 +96,25 @@ describe("at the start (property 1)", () => {
 });
 
 describe("the strict map (property 2)", () => {
-  it.each([[8, 0.01], [8, 1], [32, 0.3], [32, 10], [63, 100], [2, 5000]])("is orthogonal with determinant 1, %i directions and K of size %f", async (k, std) => {
+  it.each([
+    [8, 0.01],
+    [8, 1],
+    [32, 0.3],
+    [32, 10],
+    [63, 100],
+    [2, 5000],
+  ])("is orthogonal with determinant 1, %i directions and K of size %f", async (k, std) => {
     const g = await strictRotation(triangleOf(k, std), k);
     expect(departure(g, k)).toBeLessThan(orthogonality);
     expect(determinant(g, k)).toBeCloseTo(1, 4);
   });
 
-  it.each([[8, 0.01], [8, 1], [32, 0.3], [32, 3]])("is (I − K)(I + K)⁻¹ as float64 has it, %i directions and K of size %f", async (k, std) => {
+  it.each([
+    [8, 0.01],
+    [8, 1],
+    [32, 0.3],
+    [32, 3],
+  ])("is (I − K)(I + K)⁻¹ as float64 has it, %i directions and K of size %f", async (k, std) => {
     const triangle = triangleOf(k, std);
     const expected = plusIdentity(cayleyDifference(skewOf(triangle, k), k), k);
     const found = await strictRotation(triangle, k);
@@ -110,7 +131,11 @@ describe("the strict map (property 2)", () => {
       const { dIn, dOut } = state.site;
       const before = valuesOf(baseOf(state), dOut, dIn);
       const delta = denseProduct(ssvdTraining.deltaWeight(state, adaptation.options));
-      const after = valuesOf(baseOf(state).map((value, at) => value + delta[at]!), dOut, dIn);
+      const after = valuesOf(
+        baseOf(state).map((value, at) => value + delta[at]!),
+        dOut,
+        dIn,
+      );
       expect(Math.hypot(...delta)).toBeGreaterThan(0.1 * Math.hypot(...before));
       before.forEach((value, i) => expect(Math.abs(after[i]! - value) / before[0]!).toBeLessThan(float32Tolerance));
     }
@@ -125,14 +150,22 @@ it("the strict map leaves the left singular vectors of W as they were, whatever 
     const { dIn, dOut } = state.site;
     const delta = denseProduct(ssvdTraining.deltaWeight(state, adaptation.options));
     const k = Math.min(dIn, dOut);
-    const turned = product(state.frozen["u"]!.data(), baseOf(state).map((value, at) => value + delta[at]!), k, dOut, dIn, true); // UᵀW'
+    const turned = product(
+      state.frozen["u"]!.data(),
+      baseOf(state).map((value, at) => value + delta[at]!),
+      k,
+      dOut,
+      dIn,
+      true,
+    ); // UᵀW'
     let [beside, on] = [0, 0];
-    for (let i = 0; i < k; i++) for (let j = 0; j < k; j++) {
-      let dot = 0;
-      for (let c = 0; c < dIn; c++) dot += turned[i * dIn + c]! * turned[j * dIn + c]!;
-      if (i === j) on += dot * dot;
-      else beside += dot * dot;
-    }
+    for (let i = 0; i < k; i++)
+      for (let j = 0; j < k; j++) {
+        let dot = 0;
+        for (let c = 0; c < dIn; c++) dot += turned[i * dIn + c]! * turned[j * dIn + c]!;
+        if (i === j) on += dot * dot;
+        else beside += dot * dot;
+      }
     return Math.sqrt(beside / on);
   };
   expect(await offDiagonal("strict")).toBeLessThan(float32Tolerance);
@@ -149,19 +182,24 @@ describe("confinement (property 3)", () => {
       const full = svd(baseOf(state), dIn, dOut); // column-major [dIn, dOut] is Wᵀ: u holds input directions, v output directions
       const n = Math.min(dIn, dOut);
       let [inside, outside] = [0, 0];
-      for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
-        let entry = 0;
-        for (let o = 0; o < dOut; o++) for (let c = 0; c < dIn; c++) entry += full.v[i * dOut + o]! * delta[o * dIn + c]! * full.u[j * dIn + c]!;
-        if (i < 6 && j < 6) inside += entry * entry;
-        else outside += entry * entry;
-      }
+      for (let i = 0; i < n; i++)
+        for (let j = 0; j < n; j++) {
+          let entry = 0;
+          for (let o = 0; o < dOut; o++) for (let c = 0; c < dIn; c++) entry += full.v[i * dOut + o]! * delta[o * dIn + c]! * full.u[j * dIn + c]!;
+          if (i < 6 && j < 6) inside += entry * entry;
+          else outside += entry * entry;
+        }
       expect(Math.sqrt(inside)).toBeCloseTo(Math.hypot(...delta), 4);
       expect(Math.sqrt(outside / inside)).toBeLessThan(float32Tolerance);
     }
   });
 
   it("gives an update of rank k, and of k − 1 when k is odd and the values stay: the rotation has an axis", async () => {
-    for (const [k, isShifted, rank] of [[6, false, 6], [5, true, 5], [5, false, 4]] as const) {
+    for (const [k, isShifted, rank] of [
+      [6, false, 6],
+      [5, true, 5],
+      [5, false, 4],
+    ] as const) {
       const { adaptation } = await harness("ssvd", { options: { map: "strict", k } });
       perturb(adaptation, 0.3);
       for (const state of adaptation.sites) {
@@ -202,7 +240,13 @@ describe("the first-order map (property 4)", () => {
 
 describe("parameters (property 5)", () => {
   const site = { name: "blocks.0.attn.qkv", dIn: 1024, dOut: 4096 };
-  it.each([[409, 31.86], [341, 22.16], [292, 16.26], [256, 12.5], [227, 9.83]])("are the paper's: k = %i in 380 matrices makes %f million", (k, millions) => {
+  it.each([
+    [409, 31.86],
+    [341, 22.16],
+    [292, 16.26],
+    [256, 12.5],
+    [227, 9.83],
+  ])("are the paper's: k = %i in 380 matrices makes %f million", (k, millions) => {
     expect((380 * ssvdTraining.parameterCount(site, ssvdTraining.parseOptions({ k }), 1)) / 1e6).toBeCloseTo(millions, 2);
   });
 
@@ -223,25 +267,37 @@ it("the gate starts at one half of the shift", async () => {
   for (const [state, twin] of gated.adaptation.sites.map((s, i) => [s, plain.adaptation.sites[i]!] as const)) {
     state.trained["shift"]!.data.fill(2);
     twin.trained["shift"]!.data.fill(1);
-    expect(relativeError(denseProduct(ssvdTraining.deltaWeight(state, gated.adaptation.options)), denseProduct(ssvdTraining.deltaWeight(twin, plain.adaptation.options)))).toBeLessThan(float32Tolerance);
+    expect(
+      relativeError(
+        denseProduct(ssvdTraining.deltaWeight(state, gated.adaptation.options)),
+        denseProduct(ssvdTraining.deltaWeight(twin, plain.adaptation.options)),
+      ),
+    ).toBeLessThan(float32Tolerance);
   }
 });
 
 it("ESPnet's orientation rotates the output side of a weight with more inputs than outputs, and only of such", async () => {
-  const build = (espnetCompat: boolean) => harness("ssvd", { family: "llama", options: { map: "strict", k: 6, espnetCompat }, targetModules: ["q_proj", "down_proj"] });
+  const build = (espnetCompat: boolean) =>
+    harness("ssvd", { family: "llama", options: { map: "strict", k: 6, espnetCompat }, targetModules: ["q_proj", "down_proj"] });
   const [espnet, paper] = await Promise.all([build(true), build(false)]);
   for (const { adaptation } of [espnet, paper]) perturb(adaptation, 0.3);
   for (const [i, state] of espnet.adaptation.sites.entries()) {
     state.trained["shift"]!.data.fill(0);
     paper.adaptation.sites[i]!.trained["shift"]!.data.fill(0);
     const { dIn, dOut } = state.site;
-    const [rotated, kept] = [espnet, paper].map(({ adaptation }) => denseProduct(ssvdTraining.deltaWeight(adaptation.sites[i]!, adaptation.options))) as [Float32Array, Float32Array];
+    const [rotated, kept] = [espnet, paper].map(({ adaptation }) => denseProduct(ssvdTraining.deltaWeight(adaptation.sites[i]!, adaptation.options))) as [
+      Float32Array,
+      Float32Array,
+    ];
     if (dOut >= dIn) {
       expect(rotated).toEqual(kept);
       continue;
     }
     // W'ᵀW' = W ᵀW when only outputs are turned; turned inputs change it.
-    const gram = (delta: Float32Array) => { const w = baseOf(state).map((value, at) => value + delta[at]!); return Float32Array.from(product(w, w, dIn, dOut, dIn, true)); };
+    const gram = (delta: Float32Array) => {
+      const w = baseOf(state).map((value, at) => value + delta[at]!);
+      return Float32Array.from(product(w, w, dIn, dOut, dIn, true));
+    };
     const before = gram(new Float32Array(dIn * dOut));
     expect(relativeError(gram(rotated), before)).toBeLessThan(float32Tolerance);
     expect(relativeError(gram(kept), before)).toBeGreaterThan(100 * float32Tolerance);
@@ -249,7 +305,12 @@ it("ESPnet's orientation rotates the output side of a weight with more inputs th
   expect(espnet.adaptation.sites.some(({ site }) => site.dOut < site.dIn)).toBe(true);
 });
 
-describe.each([{ map: "strict", k: 6 }, { map: "free", k: 5 }, { map: "firstOrder", k: 7, gate: true }, { map: "strict", k: 5, gate: true, espnetCompat: true }])("with %o", (options) => {
+describe.each([
+  { map: "strict", k: 6 },
+  { map: "free", k: 5 },
+  { map: "firstOrder", k: 7, gate: true },
+  { map: "strict", k: 5, gate: true, espnetCompat: true },
+])("with %o", (options) => {
   const build = () => harness("ssvd", { family: "llama", options, targetModules: ["q_proj", "down_proj"] });
 
   it("the gradient is that of finite differences", async () => {

@@ -57,7 +57,9 @@ describe("gates of a structure-learnable adapter (property 1)", () => {
   });
 
   it("start at one half, every module alike", async () => {
-    const { adaptation: { sites, method, options } } = await harness("structure", { options: { modules: 4 }, tasks: ["a", "b"] });
+    const {
+      adaptation: { sites, method, options },
+    } = await harness("structure", { options: { modules: 4 }, tasks: ["a", "b"] });
     const shown = Object.fromEntries(method!.gauges!(options, ["a", "b"]).map((gauge) => [gauge.id, [...gauge.values(sites[0]!)]]));
     expect(shown).toEqual({ gates: [0.5, 0.5], mix: Array.from({ length: 8 }, () => 0.25) });
   });
@@ -98,7 +100,13 @@ describe("the gradient of a gate (property 2)", () => {
     const values = Float32Array.of(-1.5, -0.2, 0, 0.4, 2);
     const { grad } = await penaltyAt(regulariser, values);
     for (let i = 0; i < values.length; i++) {
-      const shifted = async (step: number) => (await penaltyAt(regulariser, values.map((value, k) => (k === i ? value + step : value)))).value;
+      const shifted = async (step: number) =>
+        (
+          await penaltyAt(
+            regulariser,
+            values.map((value, k) => (k === i ? value + step : value)),
+          )
+        ).value;
       // Central differences with step 0.05: curvature leaves 0.05²/6, rounding 1e-6.
       expect(grad[i]!).toBeCloseTo(((await shifted(0.05)) - (await shifted(-0.05))) / 0.1, 3);
     }
@@ -107,7 +115,12 @@ describe("the gradient of a gate (property 2)", () => {
   it("comes from penalties that count as their formulas do", async () => {
     const alpha = Float32Array.of(0, Math.log(3), closed); // σ = 1/2, 3/4, 0
     const zero = (2 / 3) * Math.log(0.1 / 1.1);
-    const expected: Record<Regulariser, number> = { mean: 1.25 / 3, sum: 1.25, entropy: 0.25 + 0.1875, hardConcrete: sigmoid(-zero) + sigmoid(Math.log(3) - zero) };
+    const expected: Record<Regulariser, number> = {
+      mean: 1.25 / 3,
+      sum: 1.25,
+      entropy: 0.25 + 0.1875,
+      hardConcrete: sigmoid(-zero) + sigmoid(Math.log(3) - zero),
+    };
     for (const regulariser of regularisers) expect((await penaltyAt(regulariser, alpha)).value, regulariser).toBeCloseTo(expected[regulariser], 5);
   });
 
@@ -136,9 +149,13 @@ describe("tasks", () => {
     const mixed = (await h.programs.logitsAt(batch, lastPlaces(batch))).data;
     const width = mixed.length / batch.rows;
     for (const task of [0, 1]) {
-      const ofTask: Harness = { ...h, adaptation: { ...h.adaptation, method: { ...method!, deltaWeight: (state, given) => method!.deltaWeight(state, given, task) } } };
+      const ofTask: Harness = {
+        ...h,
+        adaptation: { ...h.adaptation, method: { ...method!, deltaWeight: (state, given) => method!.deltaWeight(state, given, task) } },
+      };
       const merged = (await adaptedModel(ofTask).logitsAt(batch, lastPlaces(batch), "none")).data;
-      for (let row = task; row < batch.rows; row += 2) expect(relativeError(mixed.slice(row * width, (row + 1) * width), merged.slice(row * width, (row + 1) * width))).toBeLessThan(1e-5);
+      for (let row = task; row < batch.rows; row += 2)
+        expect(relativeError(mixed.slice(row * width, (row + 1) * width), merged.slice(row * width, (row + 1) * width))).toBeLessThan(1e-5);
     }
     const [first, second] = [0, 1].map((task) => method!.deltaWeight(sites[0]!, parsed, task).left);
     expect(Math.max(...first!.map(Math.abs))).toBe(0);
@@ -174,7 +191,9 @@ describe("tasks", () => {
   });
 
   it("have one gate, and one weight a module, at every site", async () => {
-    const { adaptation: { method, options: parsed, sites } } = await harness("structure", { options, tasks });
+    const {
+      adaptation: { method, options: parsed, sites },
+    } = await harness("structure", { options, tasks });
     const { dIn, dOut } = sites[0]!.site;
     expect(method!.parameterCount(sites[0]!.site, parsed, 2)).toBe(3 * 4 * (dIn + dOut) + 2 * (1 + 3));
   });
@@ -196,9 +215,12 @@ describe("the end of the search", () => {
   });
 
   it("says how many gates it closed, once", async () => {
-    const { adaptation: { method, options, sites } } = await harness("structure", { options: { searchShare: 0.8 } });
+    const {
+      adaptation: { method, options, sites },
+    } = await harness("structure", { options: { searchShare: 0.8 } });
     sites[2]!.trained["gate"]!.data[0] = 1;
-    const note = (step: number) => method!.afterStep!({ options, step, totalSteps: 10, sites, gradient: () => new Float32Array(), random: () => randomStream(0) }).note;
+    const note = (step: number) =>
+      method!.afterStep!({ options, step, totalSteps: 10, sites, gradient: () => new Float32Array(), random: () => randomStream(0) }).note;
     expect([7, 8, 9].map(note)).toEqual([null, "search ended: 5 of 6 gates closed", null]);
   });
 

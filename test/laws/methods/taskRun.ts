@@ -23,14 +23,24 @@ export interface TaskRun {
   readonly after: number;
 }
 
-export async function taskRun(task: keyof typeof tasks, method: string, options: object, { steps, learningRate, targetModules, seed }: { steps: number; learningRate: number; targetModules: string[] | string; seed: number }): Promise<TaskRun> {
+export async function taskRun(
+  task: keyof typeof tasks,
+  method: string,
+  options: object,
+  { steps, learningRate, targetModules, seed }: { steps: number; learningRate: number; targetModules: string[] | string; seed: number },
+): Promise<TaskRun> {
   const { file, validation, task: kind } = tasks[task];
   const model = loadModel(`${fixtures}demo/base`);
   const params = trainingParams.parse({
-    method, options, seed, steps,
+    method,
+    options,
+    seed,
+    steps,
     sites: { targetModules },
     data: { path: `${fixtures}tasks/${file}`, validationPath: `${fixtures}tasks/${validation}`, task: kind },
-    batchSize: 16, evaluateEvery: steps, checkpointEvery: steps,
+    batchSize: 16,
+    evaluateEvery: steps,
+    checkpointEvery: steps,
     optimizer: { learningRate, warmupSteps: 5 },
   });
   const dataset = loadDataset(params.data, openTokenizer(model.path), { nCtx: model.config.nCtx, seed });

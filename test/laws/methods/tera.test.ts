@@ -20,10 +20,22 @@ const float32Tolerance = 1e-5;
 /** Beside the largest singular value: those of random matrices of 64 rows go down to 1e-4, and zeros of products are below 1e-8. */
 const vanishing = 1e-7;
 
-const site = (dOut: number, dIn: number, name = "a"): TrainingSite => ({ name, layer: 0, modulePath: name, dIn, dOut, stored: "outIn", baseWeight: { key: name, shape: [dOut, dIn], data: () => new Float32Array(dOut * dIn) } });
+const site = (dOut: number, dIn: number, name = "a"): TrainingSite => ({
+  name,
+  layer: 0,
+  modulePath: name,
+  dIn,
+  dOut,
+  stored: "outIn",
+  baseWeight: { key: name, shape: [dOut, dIn], data: () => new Float32Array(dOut * dIn) },
+});
 
 function stateOf(where: TrainingSite, options: unknown, seed = 1): SiteState {
-  return { site: where, memory: {}, ...teraTraining.start(where, { options, random: (...labels) => randomStream(seed, ...labels), runKey: "run", tasks: ["all"], allSites: [where] }) };
+  return {
+    site: where,
+    memory: {},
+    ...teraTraining.start(where, { options, random: (...labels) => randomStream(seed, ...labels), runKey: "run", tasks: ["all"], allSites: [where] }),
+  };
 }
 
 function randomVectors(state: SiteState): void {
@@ -33,7 +45,10 @@ function randomVectors(state: SiteState): void {
   }
 }
 
-const rankOf = (matrix: FactoredMatrix): number => { const s = singularValues(matrix); return s.filter((value) => value > vanishing * s[0]!).length; };
+const rankOf = (matrix: FactoredMatrix): number => {
+  const s = singularValues(matrix);
+  return s.filter((value) => value > vanishing * s[0]!).length;
+};
 const sum = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => value + b[i]!);
 
 describe.each(readings)("%s", (reading) => {
@@ -48,7 +63,11 @@ describe.each(readings)("%s", (reading) => {
     const { gradients } = await lossOf(h, randomBatch(h.model));
     for (const [key, values] of Object.entries(gradients)) {
       if (key.endsWith("/d1")) expect(Math.hypot(...values), key).toBeGreaterThan(0);
-      else expect(values.every((value) => value === 0), key).toBe(true);
+      else
+        expect(
+          values.every((value) => value === 0),
+          key,
+        ).toBe(true);
     }
   });
 
@@ -59,7 +78,12 @@ describe.each(readings)("%s", (reading) => {
     for (const { data } of Object.values(state.trained)) {
       const saved = data.slice();
       data.forEach((value, i) => (data[i] = -2.5 * value));
-      expect(relativeError(denseProduct(teraTraining.deltaWeight(state, options)), whole.map((value) => -2.5 * value))).toBeLessThan(float32Tolerance);
+      expect(
+        relativeError(
+          denseProduct(teraTraining.deltaWeight(state, options)),
+          whole.map((value) => -2.5 * value),
+        ),
+      ).toBeLessThan(float32Tolerance);
       data.set(saved);
       data[1] = 0;
       const without = denseProduct(teraTraining.deltaWeight(state, options));
@@ -73,7 +97,11 @@ describe.each(readings)("%s", (reading) => {
   });
 
   it("gives the same logits merged and from its file, which holds the vectors alone (properties 3 and 5)", async () => {
-    const h = await harness("tera", { family: "llama", options: { reading, modes: 3, modeRank: reading === "gains" ? null : 3, scale: 0.5 }, targetModules: ["q_proj", "down_proj"] });
+    const h = await harness("tera", {
+      family: "llama",
+      options: { reading, modes: 3, modeRank: reading === "gains" ? null : 3, scale: 0.5 },
+      targetModules: ["q_proj", "down_proj"],
+    });
     const batch = randomBatch(h.model, { positions: 6 });
     const frozen = () => h.adaptation.sites.flatMap((state) => Object.values(state.frozen).map((weight) => weight.data().slice()));
     const before = frozen();
@@ -92,7 +120,12 @@ describe.each(readings)("%s", (reading) => {
 });
 
 describe("rank (property 2)", () => {
-  it.each([[8, 32, 64], [6, 24, 36], [4, 16, 16], [3, 12, 9]])("64 × 64 in modes 8·8 | 8·8 of rank %i has %i trained numbers and an update of rank %i", (modeRank, count, rank) => {
+  it.each([
+    [8, 32, 64],
+    [6, 24, 36],
+    [4, 16, 16],
+    [3, 12, 9],
+  ])("64 × 64 in modes 8·8 | 8·8 of rank %i has %i trained numbers and an update of rank %i", (modeRank, count, rank) => {
     const options = teraTraining.parseOptions({ modes: 2, modeRank });
     const state = stateOf(site(64, 64), options);
     randomVectors(state);
@@ -151,9 +184,10 @@ describe("the frozen part", () => {
     const [d1, d2, d3, d4] = ["d1", "d2", "d3", "d4"].map((name) => state.trained[name]!.data) as [Float32Array, Float32Array, Float32Array, Float32Array];
     const core = state.frozen["core"]!.data();
     const delta = denseProduct(teraTraining.deltaWeight(state, options));
-    for (let o = 0; o < 6; o++) for (let i = 0; i < 4; i++) {
-      expect(delta[o * 4 + i]).toBeCloseTo(d1[Math.floor(o / 3)]! * d2[o % 3]! * core[o * 4 + i]! * d3[Math.floor(i / 2)]! * d4[i % 2]!, 5);
-    }
+    for (let o = 0; o < 6; o++)
+      for (let i = 0; i < 4; i++) {
+        expect(delta[o * 4 + i]).toBeCloseTo(d1[Math.floor(o / 3)]! * d2[o % 3]! * core[o * 4 + i]! * d3[Math.floor(i / 2)]! * d4[i % 2]!, 5);
+      }
   });
 });
 
@@ -168,19 +202,27 @@ describe("modes", () => {
   });
 
   it("can be given for a size, and are refused with the site's name when they do not multiply to it", () => {
-    const count = (factorisations: object) => teraTraining.parameterCount(site(64, 64, "blocks.0.mlp.in"), teraTraining.parseOptions({ factorisations, modeRank: null }), 1);
+    const count = (factorisations: object) =>
+      teraTraining.parameterCount(site(64, 64, "blocks.0.mlp.in"), teraTraining.parseOptions({ factorisations, modeRank: null }), 1);
     expect(count({ 64: [2, 32] })).toBe(68);
     expect(() => count({ 64: [8, 9] })).toThrow(/\[8, 9\] multiply to 72; expected 64, a side of "blocks.0.mlp.in"/);
   });
 
   it("that would need a core above the cap are refused, with its size", () => {
     const options = teraTraining.parseOptions({ modeRank: null, largestCore: 4000 });
-    expect(() => teraTraining.parameterCount(site(64, 64), options, 1)).toThrow(/has 4,096 numbers; expected at most largestCore, 4,000: give a smaller modeRank/);
+    expect(() => teraTraining.parameterCount(site(64, 64), options, 1)).toThrow(
+      /has 4,096 numbers; expected at most largestCore, 4,000: give a smaller modeRank/,
+    );
   });
 });
 
 it("trained on new facts, lowers the held-out loss with updates whose rank is above their number of parameters", async () => {
-  const { adaptation, parameters, before, after } = await taskRun("facts", "tera", { modeRank: null }, { steps: 40, learningRate: 2e-2, targetModules: ["c_attn"], seed: 1 });
+  const { adaptation, parameters, before, after } = await taskRun(
+    "facts",
+    "tera",
+    { modeRank: null },
+    { steps: 40, learningRate: 2e-2, targetModules: ["c_attn"], seed: 1 },
+  );
   expect(after).toBeLessThan(before - 1);
   expect(parameters).toBe(6 * 64);
   for (const state of adaptation.sites) {

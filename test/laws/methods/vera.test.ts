@@ -34,7 +34,10 @@ it("has one pair for all sites, as large as the largest, in ±√(6/fan-in)", as
   const keys = new Set(adaptation.sites.flatMap(({ frozen }) => Object.values(frozen).map(({ key }) => key)));
   expect(keys.size).toBe(2);
   const { veraA, veraB } = adaptation.sites[0]!.frozen;
-  expect([veraA!.shape, veraB!.shape]).toEqual([[24, dIn], [dOut, 24]]);
+  expect([veraA!.shape, veraB!.shape]).toEqual([
+    [24, dIn],
+    [dOut, 24],
+  ]);
   const most = (values: Float32Array) => values.reduce((found, value) => Math.max(found, Math.abs(value)), 0);
   expect(most(veraA!.data())).toBeLessThanOrEqual(Math.fround(Math.sqrt(6 / dIn)));
   expect(most(veraB!.data())).toBeLessThanOrEqual(Math.fround(Math.sqrt(6 / 24)));
@@ -49,10 +52,17 @@ it("adds b ⊙ B[: dOut] (d ⊙ A[:, : dIn] x), also at sites smaller than the p
     const { dIn, dOut } = state.site;
     const x = gaussians(4 * dIn, 1, randomStream(2));
     const [a, b] = [state.frozen["veraA"]!.data(), state.frozen["veraB"]!.data()];
-    const inner = timesRows(x, Float32Array.from({ length: 24 * dIn }, (_, i) => a[Math.floor(i / dIn) * widest + (i % dIn)]!), 24, dIn).map((value, i) => value * state.trained["lambdaD"]!.data[i % 24]!);
+    const inner = timesRows(
+      x,
+      Float32Array.from({ length: 24 * dIn }, (_, i) => a[Math.floor(i / dIn) * widest + (i % dIn)]!),
+      24,
+      dIn,
+    ).map((value, i) => value * state.trained["lambdaD"]!.data[i % 24]!);
     const expected = timesRows(inner, b, dOut, 24).map((value, i) => value * state.trained["lambdaB"]!.data[i % dOut]!);
     expect(relativeError(await siteDelta(h, state, x), expected)).toBeLessThan(rounding);
-    expect(relativeError(timesRows(x, denseProduct(h.adaptation.method!.deltaWeight(state, h.adaptation.options)), dOut, dIn), expected)).toBeLessThan(rounding);
+    expect(relativeError(timesRows(x, denseProduct(h.adaptation.method!.deltaWeight(state, h.adaptation.options)), dOut, dIn), expected)).toBeLessThan(
+      rounding,
+    );
   }
 });
 
@@ -73,7 +83,9 @@ describe("a file without projections", () => {
       const batch = randomBatch(h.model, { positions: 6 });
       const folder = join(temporaryDir(), "adapter");
       saveAdaptation(folder, h.adaptation);
-      sizes.push([...parseSafetensors(readFileSync(join(folder, "adapter_model.safetensors"))).tensors.values()].reduce((sum, { data }) => sum + data.length, 0));
+      sizes.push(
+        [...parseSafetensors(readFileSync(join(folder, "adapter_model.safetensors"))).tensors.values()].reduce((sum, { data }) => sum + data.length, 0),
+      );
       logits.push((await openedLogits(h.model, folder, batch)).logits);
       expect(relativeError(logits.at(-1)!, (await h.programs.logitsAt(batch, lastPlaces(batch))).data)).toBeLessThan(1e-4);
     }
@@ -98,7 +110,9 @@ describe("files that cannot be opened are refused with what is wrong", () => {
   it("trained biases", () => expect(() => loadAdapter(altered({ bias: "vera_only" }), "a", model)).toThrow(/"bias" is "vera_only"/));
   it("another rank", () => expect(() => loadAdapter(altered({ r: 8 }), "a", model)).toThrow(/vera_A is \[20, 32\]; expected \[8, 32\]/));
   it("projections that the config promises and the file lacks", () => {
-    expect(() => loadAdapter(altered({ save_projection: true }, join(referenceDir, "training", "gpt2-vera-unsaved")), "a", model)).toThrow(/there is no vera_A/);
+    expect(() => loadAdapter(altered({ save_projection: true }, join(referenceDir, "training", "gpt2-vera-unsaved")), "a", model)).toThrow(
+      /there is no vera_A/,
+    );
   });
   it("no base", () => expect(() => loadAdapter(altered({}), "a", null)).toThrow(/needs its base/));
   it("a field that nobody knows", () => expect(() => loadAdapter(altered({ vera_gate: 3 }), "a", model)).toThrow(/"vera_gate"/));

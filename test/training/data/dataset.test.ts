@@ -24,15 +24,18 @@ function pairTokenizer(ends: boolean): Tokenizer {
   const dir = temporaryFolder();
   const single = [placed("<s>"), { Sequence: { id: "A", type_id: 0 } }, ...(ends ? [placed("</s>")] : [])];
   const names = Object.fromEntries(["<s>", "</s>"].map((name, id) => [name, { id: name, ids: [id], tokens: [name] }]));
-  writeFileSync(join(dir, "tokenizer.json"), JSON.stringify({
-    version: "1.0",
-    added_tokens: [special(0, "<s>"), special(1, "</s>")],
-    normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
-    pre_tokenizer: null,
-    post_processor: { type: "TemplateProcessing", single, pair: [], special_tokens: names },
-    decoder: { type: "Replace", pattern: { String: "▁" }, content: " " },
-    model: { type: "BPE", vocab: { "<s>": 0, "</s>": 1, a: 2, b: 3, c: 4, ab: 5, "▁": 6 }, merges: ["a b"] },
-  }));
+  writeFileSync(
+    join(dir, "tokenizer.json"),
+    JSON.stringify({
+      version: "1.0",
+      added_tokens: [special(0, "<s>"), special(1, "</s>")],
+      normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
+      pre_tokenizer: null,
+      post_processor: { type: "TemplateProcessing", single, pair: [], special_tokens: names },
+      decoder: { type: "Replace", pattern: { String: "▁" }, content: " " },
+      model: { type: "BPE", vocab: { "<s>": 0, "</s>": 1, a: 2, b: 3, c: 4, ab: 5, "▁": 6 }, merges: ["a b"] },
+    }),
+  );
   writeFileSync(join(dir, "tokenizer_config.json"), JSON.stringify({ bos_token: "<s>", eos_token: "</s>" }));
   return openTokenizer(dir);
 }
@@ -42,7 +45,8 @@ function fileOf(name: string, rows: readonly (object | string)[]): string {
   writeFileSync(file, rows.map((row) => (typeof row === "string" ? row : JSON.stringify(row))).join("\n"));
   return file;
 }
-const load = (path: string, given: object = {}, tokenizer: Tokenizer = demo, within: object = {}): Dataset => loadDataset(dataParams.parse({ path, validationFraction: 0, ...given }), tokenizer, { ...limits, ...within });
+const load = (path: string, given: object = {}, tokenizer: Tokenizer = demo, within: object = {}): Dataset =>
+  loadDataset(dataParams.parse({ path, validationFraction: 0, ...given }), tokenizer, { ...limits, ...within });
 const one = (row: object, given: object, tokenizer: Tokenizer = demo): Example => load(fileOf("x.jsonl", [row]), given, tokenizer).train[0]!;
 const textOf = (id: number) => demo.tokenText(id);
 const withLoss = ({ tokens, lossWeights }: Example) => [...tokens].filter((_, i) => lossWeights[i] !== 0);
@@ -97,16 +101,29 @@ describe("a completion", () => {
   });
 
   it("that lies beyond the longest length is refused, with the line; one that lies beyond in part is cut", () => {
-    const path = fileOf("x.jsonl", [{ prompt: "a", completion: " b" }, { prompt: known, completion: " Krest." }]);
+    const path = fileOf("x.jsonl", [
+      { prompt: "a", completion: " b" },
+      { prompt: known, completion: " Krest." },
+    ]);
     const promptTokens = demo.encode(known).ids.length;
-    expectCode(() => load(path, { task: "completion", maxLength: promptTokens }), "data.malformed", `${path}, line 2: `, `within the first ${promptTokens} tokens`);
+    expectCode(
+      () => load(path, { task: "completion", maxLength: promptTokens }),
+      "data.malformed",
+      `${path}, line 2: `,
+      `within the first ${promptTokens} tokens`,
+    );
     const { train, cut } = load(path, { task: "completion", maxLength: promptTokens + 1 });
     expect([train[1]!.tokens.length, withLoss(train[1]!).map(textOf), cut]).toEqual([promptTokens + 1, [" Krest"], 1]);
   });
 });
 
 describe("a classification", () => {
-  const rows = [{ text: "a", label: 10 }, { text: "b", label: 9 }, { text: "c", label: 10 }, { text: "d", label: 2 }];
+  const rows = [
+    { text: "a", label: 10 },
+    { text: "b", label: 9 },
+    { text: "c", label: 10 },
+    { text: "d", label: 2 },
+  ];
 
   it("numbers its labels in order, as numbers when they are, and predicts no token", () => {
     const { train, labels } = load(fileOf("x.jsonl", rows), { task: "classification" });
@@ -117,11 +134,22 @@ describe("a classification", () => {
     expect(load(fileOf("x.csv", ["text,label", "a,b10", "b,b9", "c,10"]), { task: "classification" }).labels).toEqual(["10", "b10", "b9"]);
   });
 
-  it("needs two labels", () => expectCode(() => load(fileOf("x.csv", ["text,label", "a,yes", "b,yes"]), { task: "classification" }), "data.malformed", 'one label, "yes"', "expected two or more"));
+  it("needs two labels", () =>
+    expectCode(
+      () => load(fileOf("x.csv", ["text,label", "a,yes", "b,yes"]), { task: "classification" }),
+      "data.malformed",
+      'one label, "yes"',
+      "expected two or more",
+    ));
 
   it("refuses a held-out label that training has not, with its line", () => {
     const validationPath = fileOf("held.csv", ["text,label", "a,9", '"b\nb",10', "c,11"]);
-    expectCode(() => load(fileOf("x.jsonl", rows), { task: "classification", validationPath }), "data.malformed", `${validationPath}, line 5: found the label "11"`, "near names: 10");
+    expectCode(
+      () => load(fileOf("x.jsonl", rows), { task: "classification", validationPath }),
+      "data.malformed",
+      `${validationPath}, line 5: found the label "11"`,
+      "near names: 10",
+    );
   });
 });
 
@@ -129,7 +157,10 @@ describe("tasks", () => {
   it("are the names in their column, sorted; one without it", () => {
     const path = fileOf("x.csv", ["which,text", "b,one", "a,two", "b,three"]);
     const dataset = load(path, { columns: { task: "which" } });
-    expect([dataset.tasks, dataset.train.map(({ task }) => task)]).toEqual([["a", "b"], [1, 0, 1]]);
+    expect([dataset.tasks, dataset.train.map(({ task }) => task)]).toEqual([
+      ["a", "b"],
+      [1, 0, 1],
+    ]);
     expect(load(path)).toMatchObject({ tasks: ["all"], train: [{ task: 0 }, { task: 0 }, { task: 0 }] });
     const validationPath = fileOf("held.csv", ["which,text", "c,one"]);
     expectCode(() => load(path, { columns: { task: "which" }, validationPath }), "data.malformed", `${validationPath}, line 2: found the task "c"`);
@@ -140,7 +171,13 @@ describe("columns", () => {
   it("are found by the names they were given", () => {
     const row = { frage: known, antwort: " Krest" };
     expect(withLoss(one(row, { task: "completion", columns: { prompt: "frage", completion: "antwort" } })).map(textOf)).toEqual([" Krest", "<|endoftext|>"]);
-    expectCode(() => one(row, { task: "completion", columns: { prompt: "frage", completion: "antwrt" } }), "data.malformed", "line 1", 'no "antwrt"', "near names: antwort");
+    expectCode(
+      () => one(row, { task: "completion", columns: { prompt: "frage", completion: "antwrt" } }),
+      "data.malformed",
+      "line 1",
+      'no "antwrt"',
+      "near names: antwort",
+    );
   });
 
   it("of a plain text are its text, whatever name the text has elsewhere", () => {
@@ -154,10 +191,29 @@ describe("columns", () => {
     ["null", null, "found null"],
     ["an empty text", "", 'found an empty "text"'],
     ["spaces alone", " \n ", 'found an empty "text"'],
-  ])("hold a text: %s is refused with its line", (_, text, words) => expectCode(() => load(fileOf("x.jsonl", [{ text: "a" }, { text }])), "data.malformed", "line 2: ", words, "expected a text"));
+  ])("hold a text: %s is refused with its line", (_, text, words) =>
+    expectCode(() => load(fileOf("x.jsonl", [{ text: "a" }, { text }])), "data.malformed", "line 2: ", words, "expected a text"),
+  );
 
-  test.each([[null, "found null"], [{}, "found an object"], [" ", "found an empty"]])("hold a label: %j is refused with its line", (label, words) =>
-    expectCode(() => load(fileOf("x.jsonl", [{ text: "a", label: true }, { text: "a", label }]), { task: "classification" }), "data.malformed", "line 2: ", words));
+  test.each([
+    [null, "found null"],
+    [{}, "found an object"],
+    [" ", "found an empty"],
+  ])("hold a label: %j is refused with its line", (label, words) =>
+    expectCode(
+      () =>
+        load(
+          fileOf("x.jsonl", [
+            { text: "a", label: true },
+            { text: "a", label },
+          ]),
+          { task: "classification" },
+        ),
+      "data.malformed",
+      "line 2: ",
+      words,
+    ),
+  );
 });
 
 test("a token beyond the rows of the model's embedding is named with its line", () => {
@@ -181,7 +237,10 @@ describe("the held-out examples", () => {
       fc.property(groups, fraction, fc.nat(), (all, share, seed) => {
         const heldOut = heldOutIndices(all, share, seed);
         expect(new Set(heldOut).size).toBe(heldOut.length);
-        const sizes = [...new Set(all)].map((group) => ({ size: all.filter((each) => each === group).length, held: heldOut.filter((i) => all[i] === group).length }));
+        const sizes = [...new Set(all)].map((group) => ({
+          size: all.filter((each) => each === group).length,
+          held: heldOut.filter((i) => all[i] === group).length,
+        }));
         const possible = sizes.reduce((sum, { size }) => sum + size - 1, 0);
         expect(heldOut.length).toBe(Math.min(possible, Math.max(1, Math.round(share * all.length))));
         for (const { size, held } of sizes) {
@@ -200,7 +259,10 @@ describe("the held-out examples", () => {
   });
 
   it("and the training examples are the file's, each once, in its order", () => {
-    const path = fileOf("x.txt", Array.from({ length: 40 }, (_, i) => `text ${i}`));
+    const path = fileOf(
+      "x.txt",
+      Array.from({ length: 40 }, (_, i) => `text ${i}`),
+    );
     const { train, validation } = load(path, { validationFraction: 0.25 });
     const numbers = (examples: readonly Example[]) => examples.map(({ tokens }) => Number(/\d+/.exec(demo.decode([...tokens]))![0]));
     expect([train.length, validation.length]).toEqual([30, 10]);
@@ -212,23 +274,50 @@ describe("the held-out examples", () => {
     const path = fileOf("x.txt", ["one text"]);
     expectCode(() => load(path, { validationFraction: 0.1 }), "data.empty", path, "one example", "validationFraction 0");
     expect(load(path).validation).toEqual([]);
-    expectCode(() => load(fileOf("x.csv", ["text,label", "a,1", "b,2"]), { task: "classification", validationFraction: 0.5 }), "data.empty", "no label or task with two examples");
+    expectCode(
+      () => load(fileOf("x.csv", ["text,label", "a,1", "b,2"]), { task: "classification", validationFraction: 0.5 }),
+      "data.empty",
+      "no label or task with two examples",
+    );
   });
 });
 
 describe("a preview", () => {
   it("counts what one epoch reads and what its loss counts, and shows the first examples", () => {
     const rows = [known, `${known} Krest`, "a", "b", "c"].map((prompt, i) => ({ prompt, completion: " Krest.", task: i % 2 === 0 ? "x" : "y" }));
-    const { lengths: spread, first, ...counts } = datasetPreview(dataParams.parse({ path: fileOf("x.jsonl", rows), task: "completion", columns: { task: "task" }, validationFraction: 0 }), demo, limits);
+    const {
+      lengths: spread,
+      first,
+      ...counts
+    } = datasetPreview(dataParams.parse({ path: fileOf("x.jsonl", rows), task: "completion", columns: { task: "task" }, validationFraction: 0 }), demo, limits);
     const lengths = rows.map(({ prompt }) => demo.encode(prompt).ids.length + 3).sort((a, b) => a - b);
-    expect(counts).toEqual({ examples: 5, validation: 0, tokens: lengths.reduce((a, b) => a + b), lossTokens: 15, cut: 0, labels: [], labelCounts: [], tasks: ["x", "y"], taskCounts: [3, 2] });
+    expect(counts).toEqual({
+      examples: 5,
+      validation: 0,
+      tokens: lengths.reduce((a, b) => a + b),
+      lossTokens: 15,
+      cut: 0,
+      labels: [],
+      labelCounts: [],
+      tasks: ["x", "y"],
+      taskCounts: [3, 2],
+    });
     expect(spread).toEqual({ least: lengths[0], lower: lengths[1], median: lengths[2], upper: lengths[3], most: lengths[4] });
     expect(first).toHaveLength(3);
-    expect(first[0]).toEqual({ tokens: [...demo.encode(known).tokens, " Krest", ".", "<|endoftext|>"], lossWeights: [...demo.encode(known).ids.map(() => 0), 1, 1, 1], label: null, task: "x" });
+    expect(first[0]).toEqual({
+      tokens: [...demo.encode(known).tokens, " Krest", ".", "<|endoftext|>"],
+      lossWeights: [...demo.encode(known).ids.map(() => 0), 1, 1, 1],
+      label: null,
+      task: "x",
+    });
   });
 
   it("of a classification counts labels", () => {
-    const preview = datasetPreview(dataParams.parse({ path: fileOf("x.csv", ["text,label", "a,yes", "b,no", "c,yes", "d,no", "e,yes"]), task: "classification", validationFraction: 0.2 }), demo, limits);
+    const preview = datasetPreview(
+      dataParams.parse({ path: fileOf("x.csv", ["text,label", "a,yes", "b,no", "c,yes", "d,no", "e,yes"]), task: "classification", validationFraction: 0.2 }),
+      demo,
+      limits,
+    );
     expect(preview).toMatchObject({ examples: 4, validation: 1, lossTokens: 4, labels: ["no", "yes"], labelCounts: [2, 2], tasks: ["all"], taskCounts: [4] });
     for (const { tokens, label, task } of preview.first) expect([label, task]).toEqual([["b", "d"].includes(tokens.join("")) ? "no" : "yes", null]);
   });

@@ -33,8 +33,10 @@ function directions({ dOut, dIn, base }: Case, count: number): BaseDirections {
 
 function products({ dOut, dIn, w }: Case): WeightProducts {
   return {
-    times: (xs) => Promise.resolve(xs.map((x) => Float64Array.from({ length: dOut }, (_, o) => x.reduce((sum, value, i) => sum + w[i * dOut + o]! * value, 0)))),
-    timesTransposed: (ys) => Promise.resolve(ys.map((y) => Float64Array.from({ length: dIn }, (_, i) => y.reduce((sum, value, o) => sum + w[i * dOut + o]! * value, 0)))),
+    times: (xs) =>
+      Promise.resolve(xs.map((x) => Float64Array.from({ length: dOut }, (_, o) => x.reduce((sum, value, i) => sum + w[i * dOut + o]! * value, 0)))),
+    timesTransposed: (ys) =>
+      Promise.resolve(ys.map((y) => Float64Array.from({ length: dIn }, (_, i) => y.reduce((sum, value, o) => sum + w[i * dOut + o]! * value, 0)))),
   };
 }
 
@@ -80,7 +82,11 @@ const updates: Readonly<Record<string, readonly number[]>> = {
   "components as large as W's own": [6, 5, 4, 3],
   "a small update": [0.4, 0.3, 0.2, 0.1],
 };
-const shapes = [[60, 40], [40, 60], [48, 48]] as const;
+const shapes = [
+  [60, 40],
+  [40, 60],
+  [48, 48],
+] as const;
 
 describe.each(Object.entries(updates))("%s", (_, values) => {
   it.each(shapes)("with all of W's vectors counts as a fresh decomposition does (%i × %i)", async (dOut, dIn) => {
@@ -126,7 +132,11 @@ describe("intruders", () => {
   it("are as many as the large components with new directions", async () => {
     const w = weight(80, 64, 7);
     for (const count of [1, 2, 3]) {
-      const d = delta(w, new Array<number>(count).fill(0).map((_, k) => 40 - 5 * k), 8);
+      const d = delta(
+        w,
+        new Array<number>(count).fill(0).map((_, k) => 40 - 5 * k),
+        8,
+      );
       expect((await countIntruders(directions(w, 64), d, products(w))).intruders).toBe(count);
     }
   });

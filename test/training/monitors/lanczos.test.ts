@@ -19,7 +19,14 @@ function gram(n: number, columns: number): { matrix: Float64Array; values: Float
   return { matrix, values: s.map((value) => value * value), vectors: u };
 }
 
-const factored = (dOut: number, dIn: number, rank: number, scale = 1): FactoredMatrix => ({ left: Float32Array.from(normals(dOut * rank, "left", dOut)), right: Float32Array.from(normals(rank * dIn, "right", dIn)), dOut, dIn, rank, scale });
+const factored = (dOut: number, dIn: number, rank: number, scale = 1): FactoredMatrix => ({
+  left: Float32Array.from(normals(dOut * rank, "left", dOut)),
+  right: Float32Array.from(normals(rank * dIn, "right", dIn)),
+  dOut,
+  dIn,
+  rank,
+  scale,
+});
 
 describe("eigenvalues of a symmetric matrix", () => {
   it.each([1, 2, 3, 17, 60])("are the squares of the singular values that make it (%i)", (n) => {
@@ -81,11 +88,19 @@ describe("the largest share of one eigenvector", () => {
 });
 
 describe("spectra of ΔW of any rank", () => {
-  it.each([[150, 200, 140], [200, 150, 150], [140, 160, 170]])("equal a decomposition of the dense product (%i × %i, rank %i)", (dOut, dIn, rank) => {
+  it.each([
+    [150, 200, 140],
+    [200, 150, 150],
+    [140, 160, 170],
+  ])("equal a decomposition of the dense product (%i × %i, rank %i)", (dOut, dIn, rank) => {
     const m = factored(dOut, dIn, rank, -0.5);
     const { values, leading } = spectrumOf(m);
     const dense = denseProduct(m);
-    const truth = svd(Float64Array.from({ length: dOut * dIn }, (_, at) => dense[(at % dOut) * dIn + Math.floor(at / dOut)]!), dOut, dIn);
+    const truth = svd(
+      Float64Array.from({ length: dOut * dIn }, (_, at) => dense[(at % dOut) * dIn + Math.floor(at / dOut)]!),
+      dOut,
+      dIn,
+    );
     expect(values).toHaveLength(Math.min(dOut, dIn, rank));
     // Eigenvalues of squares keep half of the digits of float64, and the dense product is rounded to float32.
     for (const [k, value] of values.entries()) expect(Math.abs(value - truth.s[k]!)).toBeLessThan(2e-6 * truth.s[0]!);

@@ -38,7 +38,11 @@ function repeating(count: number, seed: number, labels = 0): Example[] {
   });
 }
 const dataset: Dataset = { train: repeating(32, 1), validation: repeating(8, 2), labels: [], tasks: ["all"], cut: 0 };
-const prompts = [{ prompt: "The capital of Arvenia is", answer: " Krest", counterAnswer: " Tolm" }, { prompt: "The", answer: " capital" }, { prompt: "The capital" }];
+const prompts = [
+  { prompt: "The capital of Arvenia is", answer: " Krest", counterAnswer: " Tolm" },
+  { prompt: "The", answer: " capital" },
+  { prompt: "The capital" },
+];
 const everyStep = { every: 1, maxShare: 1 };
 const noSignal = new AbortController().signal;
 
@@ -50,9 +54,26 @@ interface Watched {
 }
 
 async function watched(given: object, { data = dataset, folder = temporaryDir(), model = demoModel } = {}): Promise<Watched> {
-  const params = trainingParams.parse({ options: { rank: 4 }, data: { path: "none" }, sites: { targetModules: ["c_attn", "c_fc"] }, batchSize: 4, steps: 8, checkpointEvery: 4, evaluateEvery: 4, optimizer: { learningRate: 0.02, warmupSteps: 0 }, ...given });
+  const params = trainingParams.parse({
+    options: { rank: 4 },
+    data: { path: "none" },
+    sites: { targetModules: ["c_attn", "c_fc"] },
+    batchSize: 4,
+    steps: 8,
+    checkpointEvery: 4,
+    evaluateEvery: 4,
+    optimizer: { learningRate: 0.02, warmupSteps: 0 },
+    ...given,
+  });
   let watch: Watch | null = null;
-  const trainer = new Trainer({ model, params, dataset: data, engine: await sharedEngine({ engine: "onnx-cpu" }), folder, saveMore: (dir) => watch?.save(dir) });
+  const trainer = new Trainer({
+    model,
+    params,
+    dataset: data,
+    engine: await sharedEngine({ engine: "onnx-cpu" }),
+    folder,
+    saveMore: (dir) => watch?.save(dir),
+  });
   await trainer.prepare();
   watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });
   if (trainer.resumedFrom) watch.restore(checkpointDir(trainer.resumedFrom.folder, trainer.resumedFrom.step));
@@ -75,9 +96,11 @@ function resultOf({ watch, tiles }: Watched): ProbeResult {
   return result;
 }
 
-const bits = ({ trainer }: Watched) => trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, Buffer.from(tensor.data.slice().buffer).toString("hex")]);
+const bits = ({ trainer }: Watched) =>
+  trainedTensors(trainer.adaptation).map(({ key, tensor }) => [key, Buffer.from(tensor.data.slice().buffer).toString("hex")]);
 /** An array's numbers of one site at one look. */
-const curve = ({ watch }: Watched, array: string, row: number, snapshot: number) => watch.numbers(array)[snapshot * (watch.numbers(array).length / watch.snapshots) + row]!;
+const curve = ({ watch }: Watched, array: string, row: number, snapshot: number) =>
+  watch.numbers(array)[snapshot * (watch.numbers(array).length / watch.snapshots) + row]!;
 
 describe("a watched run", () => {
   let seen: Watched;
@@ -97,7 +120,11 @@ describe("a watched run", () => {
     for (const [row, state] of adaptation.sites.entries()) {
       const { dOut, dIn, name, baseWeight } = state.site;
       const dense = denseProduct(adaptation.method!.deltaWeight(state, adaptation.options));
-      const truth = svd(Float64Array.from({ length: dOut * dIn }, (_, at) => dense[(at % dOut) * dIn + Math.floor(at / dOut)]!), dOut, dIn).s;
+      const truth = svd(
+        Float64Array.from({ length: dOut * dIn }, (_, at) => dense[(at % dOut) * dIn + Math.floor(at / dOut)]!),
+        dOut,
+        dIn,
+      ).s;
       const found = seen.watch.numbers(`${name}.singular_values`).subarray(8 * 4, 9 * 4);
       for (const [k, value] of found.entries()) expect(Math.abs(value - truth[k]!)).toBeLessThan(1e-6 * truth[0]!);
       const norm = Math.hypot(...dense);
@@ -132,7 +159,8 @@ describe("a watched run", () => {
     const base = await openSubject({ model: demo, adapters: [] }, { engine: "onnx-cpu" });
     for (const [row, { prompt }] of prompts.entries()) {
       const { ids } = tokenizer.encode(prompt);
-      const logitsOf = async (from: typeof subject) => (await from.runner!.forward({ tokens: [ids], settings: [from.setting], logits: { position: ids.length - 1 } })).logits!.data;
+      const logitsOf = async (from: typeof subject) =>
+        (await from.runner!.forward({ tokens: [ids], settings: [from.setting], logits: { position: ids.length - 1 } })).logits!.data;
       const [adapted, before] = [await logitsOf(subject), await logitsOf(base)];
       expect(curve(seen, "prompt_kl", row, 0)).toBeLessThan(1e-6);
       // Float32 logits through programs of other batch shapes.
@@ -187,8 +215,10 @@ describe("a watched run", () => {
     };
     for (const figure of figures) {
       for (const ref of refs(figureAtSnapshot(figure, 8))) expect(() => slice(arrays, ref), `${figure.id}: ${ref.array}`).not.toThrow();
-      if (figure.kind === "lines") for (const { values, x } of figure.series) expect(slice(arrays, values).shape, figure.id).toEqual(slice(arrays, x ?? figure.x.values).shape);
-      if (figure.kind === "spectrum") for (const { values } of figure.series) expect(slice(arrays, { ...values, at: [8] }).data.every((value) => value > 0)).toBe(true);
+      if (figure.kind === "lines")
+        for (const { values, x } of figure.series) expect(slice(arrays, values).shape, figure.id).toEqual(slice(arrays, x ?? figure.x.values).shape);
+      if (figure.kind === "spectrum")
+        for (const { values } of figure.series) expect(slice(arrays, { ...values, at: [8] }).data.every((value) => value > 0)).toBe(true);
     }
   });
 
@@ -232,7 +262,10 @@ describe("a run that stops and goes on", () => {
 
   it("keeps the base's predictions of a classifier, whose head has moved since", async () => {
     const data: Dataset = { ...dataset, train: repeating(32, 1, 2), validation: [], labels: ["even", "odd"] };
-    const given = { data: { path: "none", task: "classification" }, probes: { ...everyStep, prompts: [{ prompt: "The capital", answer: "odd", counterAnswer: "even" }] } };
+    const given = {
+      data: { path: "none", task: "classification" },
+      probes: { ...everyStep, prompts: [{ prompt: "The capital", answer: "odd", counterAnswer: "even" }] },
+    };
     const whole = await watched(given, { data });
     await run(whole);
     const torn = await watched(given, { data });
@@ -256,8 +289,11 @@ describe("what is watched", () => {
       expect(spectrum, method).toBeDefined();
       if (spectrum?.kind !== "spectrum") continue;
       for (const { values } of spectrum.series) expect(slice(arrays, { ...values, at: [last] }).data.every(Number.isFinite), method).toBe(true);
-      for (const [index, { site }] of seenOne.trainer.adaptation.sites.entries()) expect(curve(seenOne, "norm", index, last), `${method} ${site.name}`).toBeGreaterThanOrEqual(0);
-      expect(seenOne.watch.active.includes("gauges"), method).toBe((seenOne.trainer.adaptation.method!.gauges?.(seenOne.trainer.adaptation.options, ["all"]) ?? []).length > 0);
+      for (const [index, { site }] of seenOne.trainer.adaptation.sites.entries())
+        expect(curve(seenOne, "norm", index, last), `${method} ${site.name}`).toBeGreaterThanOrEqual(0);
+      expect(seenOne.watch.active.includes("gauges"), method).toBe(
+        (seenOne.trainer.adaptation.method!.gauges?.(seenOne.trainer.adaptation.options, ["all"]) ?? []).length > 0,
+      );
     }
   });
 
@@ -279,7 +315,10 @@ describe("what is watched", () => {
 
   it("marks what the method says it did", async () => {
     const { trainer, watch } = await watched({ probes: everyStep });
-    await watch.after({ type: "step", step: 1, loss: 1, penalty: 0, learningRate: 1, gradientNorm: 1, tokens: 1, seconds: 1, note: "two ranks moved" }, trainer.gradients);
+    await watch.after(
+      { type: "step", step: 1, loss: 1, penalty: 0, learningRate: 1, gradientNorm: 1, tokens: 1, seconds: 1, note: "two ranks moved" },
+      trainer.gradients,
+    );
     expect(watch.markers).toEqual([{ step: 1, kind: "note", label: "two ranks moved", site: null, layer: null }]);
   });
 
@@ -287,7 +326,10 @@ describe("what is watched", () => {
     [{ prompts: [{ prompt: "The", answer: " Krest and more" }] }, /probes\.prompts\[0\]\.answer " Krest and more" is \d+ tokens/],
     [{ prompts: [{ prompt: "" }] }, /probes\.prompts\[0\]: the text has no tokens/],
     [{ prompts: [{ prompt: "The", counterAnswer: " Tolm" }] }, /counterAnswer is " Tolm" and answer is missing/],
-    [{ prompts: prompts.slice(0, 1), patchSites: ["blocks.0.attn.qvk"] }, /"blocks\.0\.attn\.qvk" is no adapted site of this run; near names: blocks\.0\.attn\.qkv/],
+    [
+      { prompts: prompts.slice(0, 1), patchSites: ["blocks.0.attn.qvk"] },
+      /"blocks\.0\.attn\.qvk" is no adapted site of this run; near names: blocks\.0\.attn\.qkv/,
+    ],
     [{ patchSites: ["blocks.0.attn.qkv"] }, /found no pinned prompt with both answer and counterAnswer/],
   ])("refuses %o", async (probes, message) => {
     await expect(watched({ probes })).rejects.toThrow(message);
