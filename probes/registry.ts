@@ -1,6 +1,4 @@
 /** Every probe; one file and one line to add one. The order is the order of the tabs. */
-import { WorkbenchError } from "../server/errors.ts";
-import { didYouMean } from "../server/nearNames.ts";
 import { acrossTime } from "./acrossTime.ts";
 import { activationPatching } from "./activationPatching.ts";
 import { adapterHealth } from "./adapterHealth.ts";
@@ -15,11 +13,3 @@ export const probes = { adapterHealth, deltaSpectrum, activationPatching, compon
   string,
   Probe
 >;
-export type ProbeName = keyof typeof probes;
-
-/** @throws "probe.unknown" listing near names */
-export function probeNamed(name: string): Probe {
-  const found = Object.entries(probes).find(([key]) => key === name);
-  if (!found) throw new WorkbenchError("probe.unknown", `probe "${name}" is unknown; ${didYouMean(name, Object.keys(probes))}`);
-  return found[1];
-}

@@ -4,36 +4,15 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import express, { type Express } from "express";
 import helmet from "helmet";
-import type { Logger } from "pino";
-import type { ProbeTable } from "./jobs/runProbe.ts";
-import type { Jobs } from "./jobs/jobs.ts";
-import type { RunBoard } from "./jobs/runBoard.ts";
+import type { AppDeps } from "./routes/appDeps.ts";
 import { aboutRoutes } from "./routes/about.ts";
 import { errorReply, unknownRoute } from "./routes/errorReply.ts";
 import { folderRoutes } from "./routes/folders.ts";
-import type { Guard } from "./routes/guard.ts";
-import type { OpenedRoots } from "./routes/openedRoots.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { subjectRoutes } from "./routes/subjects.ts";
 import { trainingRoutes } from "./routes/training.ts";
 import { attachSockets } from "./sockets/attachSockets.ts";
-import { apiPrefix, type DemoCard, type ProbeCard } from "./wire.ts";
-
-export interface AppDeps {
-  readonly version: string;
-  /** The engine in use, as far as is known. */
-  readonly engine: () => string;
-  readonly guard: Guard;
-  readonly roots: OpenedRoots;
-  readonly jobs: Jobs;
-  readonly board: RunBoard;
-  readonly probes: ProbeTable;
-  readonly probeCards: readonly ProbeCard[];
-  readonly demo: DemoCard | null;
-  /** Folder of the built client; null serves the API alone. */
-  readonly clientFolder: string | null;
-  readonly log: Logger;
-}
+import { apiPrefix } from "./wire.ts";
 
 export function createApp(deps: AppDeps): Express {
   const { guard } = deps;

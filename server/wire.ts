@@ -6,7 +6,7 @@ import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
 export { adapterRequest, subjectRequest } from "./runs/subjectRequest.ts";
-export type { AdapterCard, AdapterRequest, ModelCard, SubjectCard, SubjectRequest, TokenizedText } from "./runs/subjectRequest.ts";
+export type { AdapterRequest, SubjectCard, SubjectRequest, TokenizedText } from "./runs/subjectRequest.ts";
 
 export const runRequest = z.strictObject({
   subject: subjectRequest,

@@ -1,17 +1,7 @@
 /** `deltascope [MODEL]` and `deltascope serve`: the workbench in a browser, on this machine. */
 import { Command } from "commander";
-import { adapterOption, collect, engineOption, portNumber, threadsOption, type EngineFlags } from "./options.ts";
-
-export interface ServeFlags extends EngineFlags {
-  readonly adapter: readonly string[];
-  readonly port?: number;
-  readonly host: string;
-  readonly open: boolean;
-  readonly root: readonly string[];
-  readonly logdir: string;
-  readonly token?: string;
-  readonly allowHost: readonly string[];
-}
+import { adapterOption, collect, engineOption, portNumber, threadsOption } from "./options.ts";
+import type { ServeFlags } from "./serveFlags.ts";
 
 /** The flags of serving, on the program itself and on `serve`. */
 export function withServeFlags(command: Command): Command {

@@ -25,7 +25,7 @@ import { exitCodes } from "./exitCodes.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { listen } from "./listen.ts";
 import { engineChoice, subjectFromFlags } from "./options.ts";
-import type { ServeFlags } from "./serve.ts";
+import type { ServeFlags } from "./serveFlags.ts";
 
 export async function startServing(model: string | undefined, flags: ServeFlags): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`${line}\n`);

@@ -5,8 +5,6 @@ import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { readJson } from "./json.ts";
 
-export { readJson } from "./json.ts";
-
 export type RawConfig = Readonly<Record<string, unknown>>;
 
 export interface ModelConfigFile {
@@ -45,10 +43,6 @@ export function record(raw: RawConfig, key: string, where: string): RawConfig {
   return required(raw, key, where, optionalRecord(raw, key, where), "an object");
 }
 
-export function numbers(raw: RawConfig, key: string, where: string): readonly number[] {
-  return required(raw, key, where, optionalNumbers(raw, key, where), "a list of numbers");
-}
-
 /** The optional accessors give undefined for an absent key and for null, and still refuse a wrong type. */
 export function optionalPositiveInteger(raw: RawConfig, key: string, where: string): number | undefined {
   return optional(raw, key, where, "a whole number ≥ 1", (value): value is number => Number.isSafeInteger(value) && (value as number) >= 1);
@@ -72,10 +66,6 @@ export function optionalRecord(raw: RawConfig, key: string, where: string): RawC
 
 export function optionalNumbers(raw: RawConfig, key: string, where: string): readonly number[] | undefined {
   return optional(raw, key, where, "a list of numbers", (value): value is number[] => Array.isArray(value) && value.every((item) => typeof item === "number"));
-}
-
-export function optionalStrings(raw: RawConfig, key: string, where: string): readonly string[] | undefined {
-  return optional(raw, key, where, "a list of strings", (value): value is string[] => Array.isArray(value) && value.every((item) => typeof item === "string"));
 }
 
 /**

@@ -1,6 +1,6 @@
 /** What the server is: health, doctor, demo and the table of probes. */
 import { Router } from "express";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "./appDeps.ts";
 
 export function aboutRoutes({ version, engine, jobs, demo, probeCards }: AppDeps): Router {
   const router = Router();

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { Router } from "express";
 import { WorkbenchError } from "../errors.ts";
 import type { FolderListing } from "../wire.ts";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "./appDeps.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
 
 const maxEntries = 1000;

@@ -6,7 +6,7 @@ import { figureFormats } from "../reports/figureRequest.ts";
 import { recomputeCommand } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
 import { didYouMean } from "../nearNames.ts";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest } from "./runRequests.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);

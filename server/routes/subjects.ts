@@ -1,7 +1,7 @@
 /** Opening a model with adapters, and tokenizing a text with its tokenizer. */
 import { Router } from "express";
 import { subjectRequest, tokenizeRequest } from "../wire.ts";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "./appDeps.ts";
 
 export function subjectRoutes({ roots, jobs }: AppDeps): Router {
   const router = Router();

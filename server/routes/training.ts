@@ -6,7 +6,7 @@ import { runScalars, scalarsCsv, scalarsJsonl } from "../jobs/scalars.ts";
 import { checkpointAdapter } from "../training/checkpoint.ts";
 import { trainingParams } from "../training/trainingParams.ts";
 import { branchRequest, previewRequest } from "../wire.ts";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest, checkParams } from "./runRequests.ts";
 import { methodCards } from "./methodCards.ts";
 import { checkTrainingPaths } from "./trainingPaths.ts";

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Server as HttpServer } from "node:http";
 import { Server } from "socket.io";
-import type { AppDeps } from "../app.ts";
+import type { AppDeps } from "../routes/appDeps.ts";
 import { wireError } from "../routes/errorReply.ts";
 import type { ClientToServer, ServerToClient } from "../wire.ts";
 import { LatestOnly } from "./backlog.ts";
