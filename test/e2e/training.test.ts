@@ -43,7 +43,7 @@ async function openForm(): Promise<void> {
   await page.locator(".checks .good").first().waitFor({ timeout: runWithinMs });
   await button("Train one").click();
   await preview()
-    .getByText(/parameters at \d+ sites/)
+    .getByText(/parameters at \d+\s+sites/)
     .waitFor({ timeout: runWithinMs });
 }
 
