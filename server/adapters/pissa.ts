@@ -14,6 +14,8 @@ const options = z.strictObject({
 });
 type PissaOptions = z.infer<typeof options>;
 
+const startAccuracy = 1e-6;
+
 const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
 
 /** [A; A₀] `[2·rank, dIn]` and [B, −B₀] `[dOut, 2·rank]`: B·A − B₀·A₀ as one product. */
@@ -48,7 +50,8 @@ export const pissaTraining = defineTraining<PissaOptions>({
   },
   start(site, { options: chosen, runKey }) {
     const { rank } = chosen;
-    const { a, b } = principalFactors(site, rank, scalingOf(chosen));
+    // The start belongs to no result: any directions near the leading ones do, and of a large flat spectrum these are found in seconds.
+    const { a, b } = principalFactors(site, rank, scalingOf(chosen), startAccuracy);
     const [shapeA, shapeB] = [
       [rank, site.dIn],
       [site.dOut, rank],
