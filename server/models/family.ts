@@ -1,5 +1,6 @@
 /** What a model family is: its parameters, its adapter sites, its hook points and its forward pass, written once in tfjs. */
 import type { Tensor } from "@tensorflow/tfjs-core";
+import type { Activation } from "./activations.ts";
 import type { RopeConfig } from "./rope.ts";
 
 /** What the forward pass needs to know; every field is read from `config.json`. */
@@ -24,9 +25,6 @@ export interface ModelConfig {
   readonly bias: { readonly qkv: boolean; readonly o: boolean; readonly mlp: boolean };
   readonly qkNorm: boolean;
 }
-
-export const activations = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu"] as const;
-export type Activation = (typeof activations)[number];
 
 /** A parameter as the checkpoint stores it. */
 export interface ParamSpec {

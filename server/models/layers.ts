@@ -1,8 +1,7 @@
 /** The pieces that families share, with the hook points TransformerLens has inside them. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { geluTanh, silu } from "../tensors/activations.ts";
-import type { Activation, Frame, HookSpec } from "./family.ts";
+import type { Frame, HookSpec } from "./family.ts";
 
 /** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
 export const blockHooks: readonly HookSpec[] = [
@@ -96,16 +95,6 @@ export function rotate(frame: Frame, x: Tensor): Tensor {
   const perPosition = (table: Tensor) => tf.reshape(table, [1, positions, 1, frame.config.dHead]);
   return tf.add(tf.mul(x, perPosition(cos)), tf.mul(rotated, perPosition(sin)));
 }
-
-/** The activation functions of `config.json`, each as its reference defines it. */
-export const activationFunctions: Record<Activation, (x: Tensor) => Tensor> = {
-  gelu: (x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
-  gelu_new: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  gelu_fast: geluTanh,
-  relu: (x) => tf.relu(x),
-  silu,
-};
 
 /** Attention scale 1/√dHead in every layer, optionally divided by layer + 1. */
 export function attentionScales(nLayers: number, dHead: number, options: { scaled?: boolean; byInverseLayer?: boolean } = {}): number[] {
