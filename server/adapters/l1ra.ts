@@ -8,10 +8,9 @@ import type { FactoredMatrix } from "../tensors/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { gaussians } from "../tensors/random.ts";
 import { reallocation } from "./l1raRanks.ts";
-import { alphaOption, checkRank, loraTensors, rankOption } from "./lora.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
-import { defineTraining, savedKey, type SiteState, type StepChange, type StepContext } from "./training.ts";
+import { alphaOption, checkRank, loraRules, loraTensors, rankOption, startLora, type Factors } from "./trainedFactors.ts";
+import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
+import { defineMethod, defineTraining, savedKey, type None, type SiteState, type StepChange, type StepContext } from "./method.ts";
 
 const about = {
   title: "L1RA",
@@ -20,45 +19,17 @@ const about = {
     "as in the authors' code, but for the optimizer's L1 step, whose source is not public: reconstructed as c ← clip(c − η·m̂/(√v̂ + ε) − η·λ·sign(c)); files are of our own layout, as the authors' code cannot save",
 };
 
+interface L1raTensors {
+  readonly trained: Factors<FloatTensor> & { gates: FloatTensor };
+  readonly frozen: None;
+  readonly memory: None;
+}
+
 /** B·diag(c): `[dOut, rank]` */
 function gatedLeft(b: Float32Array, gates: Float32Array, dOut: number): Float32Array {
   const rank = gates.length;
   return Float32Array.from({ length: dOut * rank }, (_, i) => b[i]! * gates[i % rank]!);
 }
-
-export const l1ra: AdapterMethod = {
-  ...about,
-  peftType: "L1RA",
-  ownFields: ["l1ra_lambda", "eta_c", "rank_update_ratio", "prune_threshold", "reassign", "exclude_pruned", "lasso_times_lr"],
-  ownTensors: ["lora_c"],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { modulePath, keys, own, site } = parsed;
-    const [a, b, c] = [keys.loraA?.entry, keys.loraB?.entry, own["lora_c"]?.entry];
-    if (!a || !b || !c)
-      throw new WorkbenchError(
-        "adapter.malformed",
-        `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : "lora_c"}; expected lora_A, lora_B and lora_c`,
-      );
-    const rank = patternValue(config.rankPattern, modulePath) ?? config.r;
-    const dIn = site?.dIn ?? a.shape[1]!;
-    const dOut = site?.dOut ?? b.shape[0]!;
-    expectShape(`lora_A of "${modulePath}"`, a.shape, [rank, dIn], "rank × dIn");
-    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
-    expectShape(`lora_c of "${modulePath}"`, c.shape, [rank], "rank");
-    // The scale is that of the rank at the start, whatever the rank has become.
-    const factors: FactoredMatrix = {
-      left: gatedLeft(floatValues(b), floatValues(c), dOut),
-      right: floatValues(a),
-      dOut,
-      dIn,
-      rank,
-      scale: config.loraAlpha / config.r,
-    };
-    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}`, alpha: config.loraAlpha });
-  },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
 
 const options = z.strictObject({
   rank: rankOption.default(8).describe("Rank of every site at the start; the mean rank stays this"),
@@ -77,7 +48,7 @@ const scaling = ({ rank, alpha }: L1raOptions): number => alpha / rank;
 /** Gates shown per site; a site seldom grows beyond twice its rank, and its rank is shown beside them. */
 const shownGates = 4;
 
-export const l1raTraining = defineTraining<L1raOptions>({
+const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
   ...about,
   summary: "LoRA whose ranks move, while it trains, from sites that do not need them to sites that do; their sum stays.",
   isReconstructed: true,
@@ -87,37 +58,32 @@ export const l1raTraining = defineTraining<L1raOptions>({
     return rank * (site.dIn + site.dOut + 1);
   },
   /** A ~ N(0, 1/r²), B = 0, c = 1. */
-  start({ name, dIn, dOut }, { options: { rank }, random }) {
-    const trained = {
-      loraA: float32(gaussians(rank * dIn, 1 / rank, random("loraA", name)), [rank, dIn]),
-      loraB: float32(new Float32Array(dOut * rank), [dOut, rank]),
-      gates: float32(new Float32Array(rank).fill(1), [rank]),
-    };
-    return { trained, frozen: {} };
+  start(site, { options: { rank }, random }) {
+    const { trained } = startLora(site, { options: { rank, init: "gaussian" }, random });
+    return { trained: { ...trained, gates: float32(new Float32Array(rank).fill(1), [rank]) }, frozen: {}, memory: {} };
   },
   rules: ({ lambda, gateRate, lassoTimesLr }) => ({
-    loraA: { decays: true },
-    loraB: { decays: true },
+    ...loraRules,
     gates: { decays: false, learningRate: gateRate, lasso: { strength: lambda, timesRate: lassoTimesLr }, range: [0, 1] },
   }),
   /** s · ((x Aᵀ) ⊙ c) Bᵀ */
   delta({ x, trained, options: chosen }) {
-    const gates = tf.mul(trained["gates"]!, scaling(chosen));
-    return tf.matMul(tf.mul(tf.matMul(x, trained["loraA"]!, false, true), gates), trained["loraB"]!, false, true);
+    const gates = tf.mul(trained.gates, scaling(chosen));
+    return tf.matMul(tf.mul(tf.matMul(x, trained.loraA, false, true), gates), trained.loraB, false, true);
   },
   deltaWeight({ site: { dIn, dOut }, trained }, chosen) {
-    const gates = trained["gates"]!.data;
-    return { left: gatedLeft(trained["loraB"]!.data, gates, dOut), right: trained["loraA"]!.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
+    const gates = trained.gates.data;
+    return { left: gatedLeft(trained.loraB.data, gates, dOut), right: trained.loraA.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
   },
   afterStep: moveRanks,
   gauges: ({ rank }) => [
-    { id: "rank", label: "Rank", unit: "ranks", length: 1, values: ({ trained }) => Float32Array.of(trained["gates"]!.data.length) },
+    { id: "rank", label: "Rank", unit: "ranks", length: 1, values: ({ trained }) => Float32Array.of(trained.gates.data.length) },
     {
       id: "gates",
       label: `Gates, largest first (up to ${shownGates * rank})`,
       unit: "",
       length: shownGates * rank,
-      values: ({ trained }) => largest(trained["gates"]!.data, shownGates * rank),
+      values: ({ trained }) => largest(trained.gates.data, shownGates * rank),
     },
   ],
   save(sites, chosen) {
@@ -125,7 +91,7 @@ export const l1raTraining = defineTraining<L1raOptions>({
       peft_type: "L1RA",
       r: chosen.rank,
       lora_alpha: chosen.alpha,
-      rank_pattern: Object.fromEntries(sites.map(({ site, trained }) => [site.modulePath, trained["gates"]!.data.length])),
+      rank_pattern: Object.fromEntries(sites.map(({ site, trained }) => [site.modulePath, trained.gates.data.length])),
       l1ra_lambda: chosen.lambda,
       eta_c: chosen.gateRate,
       rank_update_ratio: chosen.rankUpdateRatio,
@@ -134,7 +100,7 @@ export const l1raTraining = defineTraining<L1raOptions>({
       exclude_pruned: chosen.excludePruned,
       lasso_times_lr: chosen.lassoTimesLr,
     };
-    const gates = sites.map(({ site, trained }): [string, FloatTensor] => [savedKey(site, "lora_c"), trained["gates"]!]);
+    const gates = sites.map(({ site, trained }): [string, FloatTensor] => [savedKey(site, "lora_c"), trained.gates]);
     return { config, tensors: new Map([...loraTensors(sites), ...gates]) };
   },
 });
@@ -150,18 +116,18 @@ function largest(values: Float32Array, length: number): Float32Array {
  * Every ⌊ratio · steps⌋ steps, as before the next step, so never after the last: dead ranks go, the freed ones begin elsewhere
  * with c = 1, A ~ N(0, 1/r²), B = 0, which changes no output; all moments begin anew, as the reference rebuilds its optimizer.
  */
-function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepContext<L1raOptions>): StepChange {
+function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepContext<L1raOptions, L1raTensors>): StepChange {
   const period = Math.max(1, Math.floor(chosen.rankUpdateRatio * totalSteps));
   const unchanged: StepChange = { reshaped: [], note: null };
   if (step % period !== 0 || step >= totalSteps) return unchanged;
   const { kept, grown, freed, lost } = reallocation(
-    sites.map(({ trained }) => trained["gates"]!.data),
+    sites.map(({ trained }) => trained.gates.data),
     chosen,
   );
   if (freed === 0) return unchanged;
   const reshaped: string[] = [];
   for (const [i, state] of sites.entries()) {
-    if (grown[i] === 0 && kept[i]!.length === state.trained["gates"]!.data.length) continue;
+    if (grown[i] === 0 && kept[i]!.length === state.trained.gates.data.length) continue;
     resize(state, kept[i]!, grown[i]!, (length) => gaussians(length, 1 / chosen.rank, random("grown", state.site.name)));
     reshaped.push(state.site.name);
   }
@@ -171,8 +137,13 @@ function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepCon
 }
 
 /** Keeps some ranks of a site, in order, and appends new ones. */
-function resize({ site: { dIn, dOut }, trained }: SiteState, kept: readonly number[], grown: number, newRows: (length: number) => Float32Array): void {
-  const [a, b, c] = [trained["loraA"]!.data, trained["loraB"]!.data, trained["gates"]!.data];
+function resize(
+  { site: { dIn, dOut }, trained }: SiteState<L1raTensors>,
+  kept: readonly number[],
+  grown: number,
+  newRows: (length: number) => Float32Array,
+): void {
+  const [a, b, c] = [trained.loraA.data, trained.loraB.data, trained.gates.data];
   const rank = kept.length + grown;
   const rows = new Float32Array(rank * dIn);
   const columns = new Float32Array(dOut * rank);
@@ -183,7 +154,37 @@ function resize({ site: { dIn, dOut }, trained }: SiteState, kept: readonly numb
     for (let o = 0; o < dOut; o++) columns[o * rank + to] = b[o * c.length + from]!;
   }
   rows.set(newRows(grown * dIn), kept.length * dIn);
-  trained["loraA"] = float32(rows, [rank, dIn]);
-  trained["loraB"] = float32(columns, [dOut, rank]);
-  trained["gates"] = float32(gates, [rank]);
+  trained.loraA = float32(rows, [rank, dIn]);
+  trained.loraB = float32(columns, [dOut, rank]);
+  trained.gates = float32(gates, [rank]);
 }
+
+export const l1ra = defineMethod({
+  ...about,
+  peftType: "L1RA",
+  fields: z.object({}),
+  idleFields: ["l1ra_lambda", "eta_c", "rank_update_ratio", "prune_threshold", "reassign", "exclude_pruned", "lasso_times_lr"],
+  tensors: ["lora_c"],
+  open(config, _, parsed) {
+    const { modulePath } = parsed;
+    const take = tensorsOf(parsed, "L1RA");
+    const [a, b, c] = [take("lora_A"), take("lora_B"), take("lora_c")];
+    const rank = patternValue(config.rankPattern, modulePath) ?? config.r;
+    const { dIn, dOut } = sizesOf(parsed, a, b);
+    expectShape(`lora_A of "${modulePath}"`, a.shape, [rank, dIn], "rank × dIn");
+    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
+    expectShape(`lora_c of "${modulePath}"`, c.shape, [rank], "rank");
+    // The scale is that of the rank at the start, whatever the rank has become.
+    const factors: FactoredMatrix = {
+      left: gatedLeft(floatValues(b), floatValues(c), dOut),
+      right: floatValues(a),
+      dOut,
+      dIn,
+      rank,
+      scale: config.loraAlpha / config.r,
+    };
+    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}`, alpha: config.loraAlpha });
+  },
+  delta: lowRankDelta,
+  trainings: { l1ra: l1raTraining },
+});

@@ -55,6 +55,13 @@ export function multiplicativeDelta(exponent: FactoredMatrix, base: Float32Array
   return delta;
 }
 
+/** A dense ΔW as a product with the identity on its smaller side, so that its rank is min(dOut, dIn). */
+export function asFactors(delta: Float32Array, dOut: number, dIn: number): FactoredMatrix {
+  const rank = Math.min(dOut, dIn);
+  const eye = Float32Array.from({ length: rank * rank }, (_, at) => (at % (rank + 1) === 0 ? 1 : 0));
+  return { left: dIn <= dOut ? delta : eye, right: dIn <= dOut ? eye : delta, dOut, dIn, rank, scale: 1 };
+}
+
 /** Smallest factor exp(Δ) of all entries; at or below 0 the update has left the group of matrices without zeros. */
 export function smallestFactor(exponent: FactoredMatrix, order: Order): number {
   let least = Infinity;

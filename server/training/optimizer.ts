@@ -1,5 +1,5 @@
 /** AdamW with decoupled decay over parameters that may change their shape: PyTorch's update, with each parameter's own rule. */
-import type { ParameterRule } from "../adapters/training.ts";
+import type { ParameterRule } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { TrainedTensor } from "./adaptation.ts";

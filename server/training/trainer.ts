@@ -2,7 +2,7 @@
  * The training loop. Everything random is a function of the seed and the step, and every checkpoint holds all that changes,
  * so a run that was killed goes on from its last checkpoint to the numbers it would have had.
  */
-import type { StepChange } from "../adapters/training.ts";
+import type { StepChange } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import type { Engine } from "../tensors/engine.ts";

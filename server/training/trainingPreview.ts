@@ -1,6 +1,6 @@
 /** What a training run would train, need and read: counted from the model, the method and the data, before anything is trained. */
-import { trainingNamed } from "../adapters/trainings.ts";
-import type { TrainingMethod, TrainingSite } from "../adapters/training.ts";
+import { trainingNamed } from "../adapters/registry.ts";
+import type { TrainingMethod, TrainingSite } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import type { LoadedModel } from "../models/loadModel.ts";

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { trainings } from "../../server/adapters/trainings.ts";
+import { trainings } from "../../server/adapters/registry.ts";
 import { defaultConfig, readTrainConfig } from "../../server/commands/trainConfig.ts";
 import { checkpointSteps } from "../../server/training/checkpoint.ts";
 import { trainingParams } from "../../server/training/trainingParams.ts";

@@ -1,7 +1,7 @@
 /** What holds for every method that can be trained. */
 import { describe, expect, it } from "vitest";
 import { join } from "node:path";
-import { trainings, type TrainingName } from "../../server/adapters/trainings.ts";
+import { trainings, type TrainingName } from "../../server/adapters/registry.ts";
 import { modelSites } from "../../server/models/modelSites.ts";
 import { denseProduct } from "../../server/tensors/factored.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";

@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { TrainingName } from "../../server/adapters/trainings.ts";
-import type { SiteState } from "../../server/adapters/training.ts";
+import type { TrainingName } from "../../server/adapters/registry.ts";
+import type { SiteState } from "../../server/adapters/method.ts";
 import { veraProjections } from "../../server/adapters/vera.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { openSubject } from "../../server/runs/subject.ts";

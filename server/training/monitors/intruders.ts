@@ -1,5 +1,5 @@
 /** Intruder dimensions at every site: leading singular vectors of W + ΔW that are near none of W's. */
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import { factoredSvd } from "../../tensors/factored.ts";
 import { baseDirections } from "./baseDirections.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { join } from "node:path";
 import { reallocation, type ReallocationRule } from "../../../server/adapters/l1raRanks.ts";
-import type { StepContext } from "../../../server/adapters/training.ts";
-import { trainings } from "../../../server/adapters/trainings.ts";
+import type { StepContext } from "../../../server/adapters/method.ts";
+import { trainings } from "../../../server/adapters/registry.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
 import { randomStream } from "../../../server/tensors/random.ts";
 import { trainedCount, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
