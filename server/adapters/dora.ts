@@ -9,7 +9,7 @@ import * as z from "zod";
 import { openLowRank } from "./lora.ts";
 import { checkRank, loraFactors, loraOptions, loraRules, loraTensors, lowRankProduct, startLora, type Factors, type LoraOptions } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, weight } from "./lowRankSite.ts";
-import { defineMethod, defineTraining, savedKey, type DeltaContext, type None } from "./method.ts";
+import { defineMethod, defineTraining, savedKey, type DeltaContext, type None, type SiteState } from "./method.ts";
 
 /**
  * Norm of each row of W + s·B·A, without forming it: ‖w‖² + 2 w·(sBA) + ‖sBA‖².
@@ -66,6 +66,13 @@ function detachedRowNorms({ site, options, weight: base, trained, frozen }: Delt
   return norms(trained.loraA, trained.loraB);
 }
 
+/** c = m / ‖W + s·B·A‖ of each row, `[dOut]`. */
+function rowScales(state: SiteState<DoraTensors>, options: LoraOptions): Float32Array {
+  const { stored, baseWeight } = state.site;
+  const norms = adaptedRowNorms(baseWeight.data(), stored, loraFactors(state, scalingOf(options)));
+  return state.trained.magnitude.data.map((m, row) => m / norms[row]!);
+}
+
 const doraTraining = defineTraining<LoraOptions, DoraTensors>({
   title: "DoRA",
   summary: "LoRA for the direction of each output row, and a magnitude of its own for its length.",
@@ -98,17 +105,16 @@ const doraTraining = defineTraining<LoraOptions, DoraTensors>({
   },
   deltaWeight: (state, options) => loraFactors(state, scalingOf(options)),
   beyondLowRank: "each output row is rescaled to its magnitude m",
+  rowScales,
   /** c ⊙ (W + s·B·A) − W */
   denseDelta(state, options) {
     const { dIn, dOut, stored, baseWeight } = state.site;
-    const factors = loraFactors(state, scalingOf(options));
     const base = baseWeight.data();
-    const norms = adaptedRowNorms(base, stored, factors);
-    const magnitude = state.trained.magnitude.data;
-    return denseProduct(factors).map((added, i) => {
+    const ratios = rowScales(state, options);
+    return denseProduct(loraFactors(state, scalingOf(options))).map((added, i) => {
       const [row, column] = [Math.floor(i / dIn), i % dIn];
       const w = base[stored === "outIn" ? i : column * dOut + row]!;
-      const ratio = magnitude[row]! / norms[row]!;
+      const ratio = ratios[row]!;
       return (ratio - 1) * w + ratio * added;
     });
   },

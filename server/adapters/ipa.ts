@@ -173,8 +173,8 @@ export const ipaTraining = defineTraining<IpaOptions, IpaTensors>({
   }),
 });
 
-/** What the authors' code saves beside the projection: the learner's state, of no use once it is learned. */
-const bookkeeping = ["n_samples_seen", "running_mean", "running_var", "is_first_run", "P", "singular_values"].map((name) => `ipa_P.${name}`);
+/** What the authors' code saves beside the projection, in its releases and in its first commits: the learner's state, of no use once it is learned. */
+const bookkeeping = ["components", "n_samples_seen", "running_mean", "running_var", "is_first_run", "P", "singular_values"].map((name) => `ipa_P.${name}`);
 
 const fields = z.object({ scaling: z.number().default(0.25) });
 

@@ -1,7 +1,6 @@
 /** L1RA: LoRA with a gate in [0, 1] on every rank, drawn to zero by an L1 step; ranks whose gate died move to other sites. */
 import * as tf from "@tensorflow/tfjs-core";
 import * as z from "zod";
-import { WorkbenchError } from "../errors.ts";
 import { patternValue } from "../formats/targetMatcher.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { FactoredMatrix } from "../tensors/factored.ts";
@@ -64,7 +63,7 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
   },
   rules: ({ lambda, gateRate, lassoTimesLr }) => ({
     ...loraRules,
-    gates: { decays: false, learningRate: gateRate, lasso: { strength: lambda, timesRate: lassoTimesLr }, range: [0, 1] },
+    gates: { decays: false, learningRate: gateRate, lasso: { strength: lambda, timesRate: lassoTimesLr } },
   }),
   /** s · ((x Aᵀ) ⊙ c) Bᵀ */
   delta({ x, trained, options: chosen }) {
@@ -75,7 +74,7 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
     const gates = trained.gates.data;
     return { left: gatedLeft(trained.loraB.data, gates, dOut), right: trained.loraA.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
   },
-  afterStep: moveRanks,
+  afterStep,
   gauges: ({ rank }) => [
     { id: "rank", label: "Rank", unit: "ranks", length: 1, values: ({ trained }) => Float32Array.of(trained.gates.data.length) },
     {
@@ -104,6 +103,13 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
     return { config, tensors: new Map([...loraTensors(sites), ...gates]) };
   },
 });
+
+/** Moves ranks, where a move is due, by the gates as the optimizer left them; then c ← clip(c, 0, 1), as the authors' forward does. */
+function afterStep(context: StepContext<L1raOptions, L1raTensors>): StepChange {
+  const change = moveRanks(context);
+  for (const { trained } of context.sites) trained.gates.data.forEach((gate, k, gates) => (gates[k] = Math.min(1, Math.max(0, gate))));
+  return change;
+}
 
 /** The largest values first; NaN where there are fewer. `[length]` */
 function largest(values: Float32Array, length: number): Float32Array {

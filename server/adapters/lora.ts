@@ -7,7 +7,17 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../tensors/factored.ts";
-import { checkRank, loraFactors, loraOptions, loraRules, loraTensors, lowRankProduct, startLora, type LoraOptions, type LoraTensors } from "./trainedFactors.ts";
+import {
+  checkRank,
+  loraFactors,
+  loraOptions,
+  loraRules,
+  loraTensors,
+  lowRankProduct,
+  startLora,
+  type LoraOptions,
+  type LoraTensors,
+} from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, weight } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, type ParsedSite, type SiteAdapter, type TrainingMethod } from "./method.ts";
 import { pissaTraining } from "./pissa.ts";

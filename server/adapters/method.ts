@@ -98,8 +98,8 @@ export interface MethodSpec<Fields extends z.ZodObject, Trainings> extends Pick<
   readonly idleFields?: readonly string[];
   readonly tensors?: readonly string[];
   /** Without it every config with this `peft_type` is the method's. */
-  accepts?(config: AdapterConfig): boolean;
-  open(config: AdapterConfig, fields: z.output<Fields>, parsed: ParsedSite): SiteAdapter;
+  accepts?(this: void, config: AdapterConfig): boolean;
+  open(this: void, config: AdapterConfig, fields: z.output<Fields>, parsed: ParsedSite): SiteAdapter;
 }
 
 /** Parses the method's own fields at the door, so that `open` has them typed. */
@@ -167,8 +167,6 @@ export interface ParameterRule {
   readonly learningRate?: number;
   /** Decoupled L1: p ← p − λ sign(p), λ times the rate when `timesRate`. */
   readonly lasso?: { readonly strength: number; readonly timesRate: boolean };
-  /** Clamped into this after each step. */
-  readonly range?: readonly [number, number];
 }
 
 export interface DeltaContext<Options, Held extends SiteTensors = AnyTensors> {
@@ -280,6 +278,8 @@ export interface TrainingSpec<Options, Held extends SiteTensors = AnyTensors> {
   deltaWeight(state: SiteState<Held>, options: Options, task?: number): FactoredMatrix;
   /** What the update does that `deltaWeight` cannot hold (DoRA's rescaled rows); then `denseDelta` has it. */
   readonly beyondLowRank?: string;
+  /** c `[dOut]` where the adapted weight is diag(c) (W + ΔW) with ΔW as in `deltaWeight`. */
+  rowScales?(state: SiteState<Held>, options: Options): Float32Array;
   /** ΔW `[dOut, dIn]`, dense, exact. */
   denseDelta?(state: SiteState<Held>, options: Options, task?: number): Float32Array;
   gauges?(options: Options, tasks: readonly string[]): readonly Gauge<Held>[];

@@ -6,18 +6,27 @@ import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sumOf, type FactoredMatrix } from "../tensors/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { uniforms } from "../tensors/random.ts";
 import { alphaOption, checkRank, loraRules, loraFactors, rankOption, startLora, type Factors } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import { checkEarlierSites, earlierFactors, earlierTasks, olieraFields, olieraIdleFields, type EarlierTensors } from "./olieraFiles.ts";
-import { asFactors, multiplicativeDelta, orders, orthogonalities, overlap, relativeChange, smallestFactor, type TaskTensors } from "./olieraTerms.ts";
+import {
+  asFactors,
+  exponentTensor,
+  multiplicativeDelta,
+  multiplicativeProduct,
+  orders,
+  orthogonalities,
+  overlap,
+  smallestFactor,
+  type TaskTensors,
+} from "./olieraTerms.ts";
 import { defineMethod, defineTraining, savedKey, type DeltaContext, type Gauge, type None, type PenaltySite, type SiteState } from "./method.ts";
 
 const about = {
   title: "OLieRA",
   source: "Cao & Wu 2025, arXiv 2509.06100; O-LoRA: Wang et al. 2023, arXiv 2310.14152",
   exactness:
-    "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's formulas; rank, scale, start (as O-LoRA), the strength of the term and its two other forms are ours",
+    "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's formulas; rank, scale, start (as O-LoRA) and the strength of the term are ours, and so are two of its other forms (the third is that of O-LoRA's code). To first order and for one task it is HiRA",
 };
 
 interface OlieraTensors {
@@ -34,9 +43,13 @@ const options = z.strictObject({
     .enum(orthogonalities)
     .default("lie")
     .describe(
-      "How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖²",
+      "How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖², as in O-LoRA's paper; l1 is Σ |Ai Aᵀ|, as in O-LoRA's code",
     ),
-  lambda: z.number().min(0).default(0.5).describe("Strength of the orthogonality term; 0.5 is O-LoRA's"),
+  lambda: z
+    .number()
+    .min(0)
+    .default(0.5)
+    .describe("Strength of the orthogonality term; O-LoRA's code uses 0.5 on the sum of absolute values (l1), which is 20 to 80 times lie at the start"),
   earlier: z
     .array(z.string())
     .default([])
@@ -141,40 +154,15 @@ function factorGauge(chosen: OlieraOptions): Gauge<OlieraTensors> {
   };
 }
 
-/** s·B·A `[dOut, dIn]`, or its transpose for weights that are stored so. */
-function exponentTensor(a: tf.Tensor, b: tf.Tensor, scale: number, stored: "outIn" | "inOut"): tf.Tensor {
-  const scaled = tf.mul(b, scale);
-  return stored === "outIn" ? tf.matMul(scaled, a) : tf.matMul(a, scaled, true, true);
-}
-
-/**
- * x (W ⊙ (exp(Δ) − 1))ᵀ, Δ of all tasks. To first order also Σ_k b_k ⊙ W(a_k ⊙ x), which needs no `[dOut, dIn]` matrix:
- * rank · rows instead of rank + rows products of the weight's size, so it is taken where that is less.
- */
+/** x (W ⊙ (exp(Δ) − 1))ᵀ, Δ of all tasks. */
 function delta({ site: { stored }, x, weight, trained, frozen, options: chosen }: DeltaContext<OlieraOptions, OlieraTensors>): tf.Tensor {
-  const scale = scaling(chosen);
   const parts = [...earlierFactors(frozen), { a: trained.loraA, b: trained.loraB }];
-  const [a, b] = [
+  const side = (name: "a" | "b") =>
     tf.concat(
-      parts.map((part) => part.a),
-      0,
-    ),
-    tf.concat(
-      parts.map((part) => part.b),
-      1,
-    ),
-  ];
-  const [rank = 0, rows = 0] = [a.shape[0], x.shape[0]];
-  if (chosen.order === "first" && rank * rows < rank + rows) {
-    const terms = Array.from({ length: rank }, (_, k) => {
-      const inputs = tf.mul(x, tf.slice(a, [k, 0], [1, -1]));
-      const column = tf.reshape(tf.slice(b, [0, k], [-1, 1]), [1, -1]);
-      return tf.mul(tf.matMul(inputs, weight, false, stored === "outIn"), tf.mul(column, scale));
-    });
-    return tf.addN(terms);
-  }
-  const change = tf.mul(weight, relativeChange(exponentTensor(a, b, scale, stored), chosen.order));
-  return tf.matMul(x, change, false, stored === "outIn");
+      parts.map((part) => part[name]),
+      name === "a" ? 0 : 1,
+    );
+  return multiplicativeProduct({ x, weight, stored, a: side("a"), b: side("b"), scale: scaling(chosen), order: chosen.order });
 }
 
 /** λ Σ over sites and earlier tasks of their overlap with this one. */

@@ -4,6 +4,7 @@ import type { AdapterConfig, OwnFields } from "../formats/adapterConfig.ts";
 import { didYouMean } from "../nearNames.ts";
 import { adalora } from "./adalora.ts";
 import { dora } from "./dora.ts";
+import { hira } from "./hira.ts";
 import { ipa } from "./ipa.ts";
 import { l1ra } from "./l1ra.ts";
 import { lora } from "./lora.ts";
@@ -14,7 +15,7 @@ import { structure } from "./structure.ts";
 import { tera } from "./tera.ts";
 import { vera } from "./vera.ts";
 
-export const methods = { lora, dora, vera, adalora, l1ra, structure, oliera, ssvd, tera, ipa } satisfies Record<string, AdapterMethod>;
+export const methods = { lora, dora, vera, adalora, l1ra, structure, oliera, hira, ssvd, tera, ipa } satisfies Record<string, AdapterMethod>;
 
 const table: readonly AdapterMethod[] = Object.values(methods);
 
