@@ -33,7 +33,13 @@ function gatedLeft(b: Float32Array, gates: Float32Array, dOut: number): Float32A
 const options = z.strictObject({
   rank: rankOption.default(8).describe("Rank of every site at the start; the mean rank stays this"),
   alpha: alphaOption.default(8).describe("Scale of the update before it is divided by the rank at the start"),
-  lambda: z.number().min(0).default(1e-3).describe("Strength of the L1 step that draws gates to zero"),
+  lambda: z
+    .number()
+    .min(0)
+    .default(1e-3)
+    .describe(
+      "Strength of the L1 step that draws gates to zero; times gateRate and the steps it must exceed 1 for idle gates to close, so short runs need 0.1 to 1",
+    ),
   gateRate: z.number().positive().default(2e-2).describe("Constant learning rate of the gates"),
   lassoTimesLr: z.boolean().default(true).describe("Whether the L1 step is λ times the gates' rate (true), or λ itself"),
   rankUpdateRatio: z.number().gt(0).max(1).default(0.1).describe("Share of all steps between two moves of ranks"),
@@ -75,6 +81,7 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
     return { left: gatedLeft(trained.loraB.data, gates, dOut), right: trained.loraA.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
   },
   afterStep,
+  warning: smallLambda,
   gauges: ({ rank }) => [
     { id: "rank", label: "Rank", unit: "ranks", length: 1, values: ({ trained }) => Float32Array.of(trained.gates.data.length) },
     {
@@ -106,7 +113,8 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
 
 /** Moves ranks, where a move is due, by the gates as the optimizer left them; then c ← clip(c, 0, 1), as the authors' forward does. */
 function afterStep(context: StepContext<L1raOptions, L1raTensors>): StepChange {
-  const change = moveRanks(context);
+  const moved = moveRanks(context);
+  const change = context.step === 1 ? { ...moved, note: moved.note ?? smallLambda(context.options, context.totalSteps) } : moved;
   for (const { trained } of context.sites) trained.gates.data.forEach((gate, k, gates) => (gates[k] = Math.min(1, Math.max(0, gate))));
   return change;
 }
@@ -118,12 +126,24 @@ function largest(values: Float32Array, length: number): Float32Array {
   return shown;
 }
 
+const stepsBetweenMoves = ({ rankUpdateRatio }: L1raOptions, totalSteps: number): number => Math.max(1, Math.floor(rankUpdateRatio * totalSteps));
+
+/** What to say where the L1 step alone closes no gate before the last move; null where it does. */
+function smallLambda(chosen: L1raOptions, totalSteps: number): string | null {
+  const period = stepsBetweenMoves(chosen, totalSteps);
+  const steps = period * Math.floor((totalSteps - 1) / period);
+  const each = chosen.lassoTimesLr ? chosen.gateRate : 1;
+  if (steps > 0 && chosen.lambda * each * steps >= 1) return null;
+  const enough = steps > 0 ? `; a lambda of ${(1 / (each * steps)).toPrecision(2)} or more closes idle ones` : "";
+  return `lambda ${chosen.lambda} takes ${(chosen.lambda * each * steps).toPrecision(2)} off a gate that starts at 1 before ranks move last, so they move only where the loss itself closes gates${enough}`;
+}
+
 /**
  * Every ⌊ratio · steps⌋ steps, as before the next step, so never after the last: dead ranks go, the freed ones begin elsewhere
  * with c = 1, A ~ N(0, 1/r²), B = 0, which changes no output; all moments begin anew, as the reference rebuilds its optimizer.
  */
 function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepContext<L1raOptions, L1raTensors>): StepChange {
-  const period = Math.max(1, Math.floor(chosen.rankUpdateRatio * totalSteps));
+  const period = stepsBetweenMoves(chosen, totalSteps);
   const unchanged: StepChange = { reshaped: [], note: null };
   if (step % period !== 0 || step >= totalSteps) return unchanged;
   const { kept, grown, freed, lost } = reallocation(

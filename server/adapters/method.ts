@@ -273,6 +273,8 @@ export interface TrainingSpec<Options, Held extends SiteTensors = AnyTensors> {
   delta(context: DeltaContext<Options, Held>): Tensor;
   /** Added to the loss: a scalar. */
   penalty?(sites: readonly PenaltySite<Held>[], options: Options): Tensor;
+  /** What a reader should know of these options in a run of this length, before it begins; null when nothing. */
+  warning?(options: Options, totalSteps: number): string | null;
   afterStep?(context: StepContext<Options, Held>): StepChange;
   /** ΔW of one task as it is now, in factors: exact unless `beyondLowRank` says what is missing. */
   deltaWeight(state: SiteState<Held>, options: Options, task?: number): FactoredMatrix;

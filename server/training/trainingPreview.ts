@@ -146,6 +146,8 @@ function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly
   const found: string[] = [];
   if (data.cut > 0)
     found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
+  const ofMethod = params.method === "full" ? null : methodWarning(params, steps);
+  if (ofMethod) found.push(ofMethod);
   if (data.validation === 0) found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
   if (params.optimizer.warmupSteps >= steps)
     found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
@@ -157,4 +159,9 @@ function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly
   }
   if (found.length === 0 && totalBytes(memory) > availableMemory() / 2) found.push("the run takes more than half of the memory that is free");
   return found;
+}
+
+function methodWarning({ method: name, options }: TrainingParams, steps: number): string | null {
+  const method = trainingNamed(name);
+  return method.warning?.(method.parseOptions(options), steps) ?? null;
 }

@@ -110,6 +110,29 @@ describe("L1RA in training", () => {
     expect(move(adaptation, 90).note).not.toBeNull();
   });
 
+  it("says before and at the first step when its λ closes no idle gate in so short a run, and which would", async () => {
+    const note = async (options: object) => {
+      const { adaptation } = await harness("l1ra", { options });
+      const said = trainings.l1ra.warning!(adaptation.options, 200);
+      expect(move(adaptation, 1, 200).note).toBe(said);
+      expect(move(adaptation, 2, 200).note).toBeNull();
+      return said;
+    };
+    expect(await note({})).toMatch(/^lambda 0\.001 takes 0\.0036 off a gate that starts at 1 .*; a lambda of 0\.28 or more closes idle ones$/);
+    expect(await note({ lambda: 0.01, lassoTimesLr: false })).toBeNull();
+    expect(await note({ lambda: 0.28 })).toBeNull();
+    const h = await harness("l1ra", { options: { lambda: 0.28 } });
+    const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(h.adaptation));
+    const idle = Object.fromEntries(trainedTensors(h.adaptation).map(({ key, tensor }) => [key, new Float32Array(tensor.data.length)]));
+    const notes: string[] = [];
+    for (let step = 1; step <= 200; step++) {
+      optimizer.update(trainedTensors(h.adaptation), idle, 1e-3);
+      notes.push(move(h.adaptation, step, 200).note ?? "");
+    }
+    expect(notes.filter((text) => text !== "")).toHaveLength(1); // all gates are idle and close together, at the last move
+    expect(notes[179]).toMatch(/ranks moved to no site/);
+  });
+
   it("begins new ranks with an open gate, a zero column of B and a row of A that is not zero", async () => {
     const { adaptation } = await harness("l1ra", { options: { rank: 4 } });
     perturb(adaptation, 0.2);
