@@ -98,8 +98,8 @@ export interface MethodSpec<Fields extends z.ZodObject, Trainings> extends Pick<
   readonly idleFields?: readonly string[];
   readonly tensors?: readonly string[];
   /** Without it every config with this `peft_type` is the method's. */
-  accepts?(this: void, config: AdapterConfig): boolean;
-  open(this: void, config: AdapterConfig, fields: z.output<Fields>, parsed: ParsedSite): SiteAdapter;
+  readonly accepts?: (config: AdapterConfig) => boolean;
+  readonly open: (config: AdapterConfig, fields: z.output<Fields>, parsed: ParsedSite) => SiteAdapter;
 }
 
 /** Parses the method's own fields at the door, so that `open` has them typed. */
@@ -151,7 +151,7 @@ export interface AnyTensors extends SiteTensors {
 }
 
 /** Of one sort of tensor, none. */
-export type None = Record<never, never>;
+export type None = Readonly<Record<string, never>>;
 
 /** The same names with other values: tensors of a traced program, a rule each. */
 export type Named<Names, Value> = { readonly [Name in keyof Names]: Value };

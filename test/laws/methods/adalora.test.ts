@@ -138,14 +138,14 @@ describe("the importance of a triplet", () => {
       };
     };
     const sites = [site([9, 1, 8]), site([2, 3, 3])];
-    const kept = () => sites.map(({ memory }) => [...memory["kept"]!.data]);
+    const kept = () => sites.map(({ memory }) => [...memory["kept"].data]);
     keepBest(sites, 3);
     expect(kept()).toEqual([
       [1, 0, 1],
       [0, 0, 0],
     ]);
     sites.forEach(maskEnergies);
-    expect(sites.map(({ trained }) => [...trained["loraE"]!.data])).toEqual([
+    expect(sites.map(({ trained }) => [...trained["loraE"].data])).toEqual([
       [5, 0, 5],
       [0, 0, 0],
     ]);
