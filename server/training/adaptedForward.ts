@@ -1,7 +1,7 @@
 /** The family's forward pass with the adapters as they are being trained: the Frame whose tensors are the run's own. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { SiteState } from "../adapters/training.ts";
+import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Frame, ModelConfig, SiteSpec, Stage } from "../models/family.ts";
 import { stages } from "../models/family.ts";
