@@ -7,9 +7,8 @@ import { openCheckpoint } from "../formats/checkpoint.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { matchesTarget } from "../formats/targetMatcher.ts";
 import { didYouMean } from "../nearNames.ts";
-import type { Stage } from "../models/family.ts";
 import { entryWeight, type LoadedModel } from "../models/loadModel.ts";
-import { bareModulePath, layersOf, modelSites, type ModelSite } from "../models/modelSites.ts";
+import { bareModulePath, modelSites, modulePath as pathOf, type ModelSite } from "../models/modelSites.ts";
 import { sameShape } from "../tensors/signature.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
@@ -18,8 +17,8 @@ import { methodOf, ownFields } from "./registry.ts";
 
 /** A base parameter that the adapter replaces whole (modules_to_save, trained biases). */
 export interface SavedParam {
-  readonly stage: Stage;
-  readonly layer: number;
+  /** Id of the segment that it is in. */
+  readonly segment: string;
   readonly param: string;
   readonly key: string;
   readonly weight: Weight;
@@ -88,7 +87,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
         shared,
         isEmbedding,
         largest,
-        site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null,
+        site: site && model ? { ...site, layer: site.layer ?? 0, baseWeight: baseWeight(model, site) } : null,
       }),
     );
     loadedSites.push(loaded);
@@ -116,7 +115,7 @@ function hookSafeName(folder: string): string {
 }
 
 export function baseWeight(model: LoadedModel, site: ModelSite): Weight {
-  return model.weights(site.stage, site.layer)[site.weight]!;
+  return model.weights(site.segment)[site.weight]!;
 }
 
 function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modulePath: string, path: string, config: AdapterConfig): ModelSite {
@@ -144,24 +143,22 @@ function withModule<T>(path: string, load: () => T): T {
 
 function savedParam(model: LoadedModel, key: AdapterKey, path: string): SavedParam | null {
   const bareKey = `${bareModulePath(model.family, key.modulePath)}.${key.param ?? "weight"}`;
-  for (const stage of ["embed", "block", "unembed"] as const) {
-    for (const layer of layersOf(model.config, stage)) {
-      const spec = model.family.params(model.config, stage, layer).find((candidate) => candidate.key === bareKey);
-      const isTiedHead = bareKey === "/lm_head.weight" && stage === "unembed" && model.config.tiedHead;
-      const param = spec?.name ?? (isTiedHead ? "W_U" : undefined);
-      if (param === undefined) continue;
-      if (model.config.tiedHead && (param === "W_E" || param === "W_U")) {
-        throw new WorkbenchError(
-          "adapter.unsupported",
-          `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`,
-        );
-      }
-      const shape = model.weights(stage, layer)[param]!.shape;
-      if (!sameShape(shape, key.entry.shape)) {
-        throw new WorkbenchError("adapter.wrongBase", `${path}: "${key.modulePath}" is [${key.entry.shape.join(", ")}]; the base has [${shape.join(", ")}]`);
-      }
-      return { stage, layer, param, key: bareKey, weight: savedWeight(key.entry) };
+  for (const { id: segment, params } of model.plan) {
+    const spec = params.find((candidate) => candidate.key === bareKey);
+    const tiedHead = bareKey === "/lm_head.weight" && model.config.tiedHead ? params.find(({ name }) => name === "W_U") : undefined;
+    const param = (spec ?? tiedHead)?.name;
+    if (param === undefined) continue;
+    if (model.config.tiedHead && (param === "W_E" || param === "W_U")) {
+      throw new WorkbenchError(
+        "adapter.unsupported",
+        `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`,
+      );
     }
+    const shape = model.weights(segment)[param]!.shape;
+    if (!sameShape(shape, key.entry.shape)) {
+      throw new WorkbenchError("adapter.wrongBase", `${path}: "${key.modulePath}" is [${key.entry.shape.join(", ")}]; the base has [${shape.join(", ")}]`);
+    }
+    return { segment, param, key: bareKey, weight: savedWeight(key.entry) };
   }
   return null;
 }
@@ -178,10 +175,8 @@ function savedWarning(model: LoadedModel | null, key: AdapterKey): string {
 }
 
 function targetsOf(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel): ModelSite[] {
-  const prefix = model.family.prefixes[0] ?? "";
-  const pathOf = (bare: string) => (bare.startsWith("/") ? bare.slice(1) : prefix + bare);
   return [...known.values()].filter((site) =>
-    matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }),
+    matchesTarget(config, pathOf(model.family, site.modulePath), { isOutputHead: site.kind === "head", isLinear: site.kind !== "embedding" }),
   );
 }
 

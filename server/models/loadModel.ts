@@ -9,8 +9,7 @@ import { didYouMean } from "../nearNames.ts";
 import { sameShape } from "../tensors/signature.ts";
 import { halfDtypes, type Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
-import { stages, type Family, type ModelConfig, type ParamSpec, type Stage } from "./family.ts";
-import { layersOf } from "./modelSites.ts";
+import type { Family, ModelConfig, ParamSpec, Segment } from "./family.ts";
 import { familyOf } from "./registry.ts";
 
 export interface LoadedModel {
@@ -18,13 +17,15 @@ export interface LoadedModel {
   readonly name: string;
   readonly family: Family;
   readonly config: ModelConfig;
+  /** The forward pass in its order. */
+  readonly plan: readonly Segment[];
   readonly checkpoint: Checkpoint;
   readonly dtype: string;
   readonly parameters: number;
   /** Checkpoint tensors the forward pass does not use, and why that is right. */
   readonly unused: readonly string[];
-  /** The parameters of a stage, by name. */
-  weights(stage: Stage, layer: number): Readonly<Record<string, Weight>>;
+  /** The parameters of a segment, by name. @throws "internal" when there is no such segment */
+  weights(segment: string): Readonly<Record<string, Weight>>;
 }
 
 /**
@@ -36,44 +37,39 @@ export function loadModel(path: string): LoadedModel {
   const family = familyOf(modelType, `${path}/config.json`);
   const config = family.parseConfig(raw, `${path}/config.json`);
   const checkpoint = openCheckpoint(path);
-  const prefix = findPrefix(family, config, checkpoint, path);
+  const plan = family.plan(config);
+  const prefix = findPrefix(family, plan, checkpoint, path);
   const keyOf = (spec: ParamSpec) => (spec.key.startsWith("/") ? spec.key.slice(1) : prefix + spec.key);
 
   const used = new Map<string, TensorEntry>();
-  for (const stage of stages) {
-    for (const layer of layersOf(config, stage)) {
-      for (const spec of family.params(config, stage, layer)) {
-        const key = keyOf(spec);
-        const entry = checkpoint.entries.get(key);
-        if (!entry) throw new WorkbenchError("checkpoint.missingTensor", `${path}: tensor "${key}" is missing; ${didYouMean(key, checkpoint.entries.keys())}`);
-        if (!sameShape(entry.shape, spec.shape)) {
-          throw new WorkbenchError("checkpoint.shapeMismatch", `${path}: "${key}" is [${entry.shape.join(", ")}]; config.json says [${spec.shape.join(", ")}]`);
-        }
-        used.set(key, entry);
-      }
+  for (const spec of plan.flatMap(({ params }) => params)) {
+    const key = keyOf(spec);
+    const entry = checkpoint.entries.get(key);
+    if (!entry) throw new WorkbenchError("checkpoint.missingTensor", `${path}: tensor "${key}" is missing; ${didYouMean(key, checkpoint.entries.keys())}`);
+    if (!sameShape(entry.shape, spec.shape)) {
+      throw new WorkbenchError("checkpoint.shapeMismatch", `${path}: "${key}" is [${entry.shape.join(", ")}]; config.json says [${spec.shape.join(", ")}]`);
     }
+    used.set(key, entry);
   }
   const unused = [...checkpoint.entries.keys()].filter((key) => !used.has(key));
   refuseUnknown(family, config, prefix, unused, path);
 
   const weightOf = (spec: ParamSpec): Weight => entryWeight(used.get(keyOf(spec))!);
-  const cache = new Map<string, Readonly<Record<string, Weight>>>();
+  const weights = new Map(plan.map(({ id, params }) => [id, Object.fromEntries(params.map((spec) => [spec.name, weightOf(spec)]))]));
   return {
     path,
     name: basename(path),
     family,
     config,
+    plan,
     checkpoint,
     dtype: [...new Set([...used.values()].map((entry) => entry.dtype))].join(" + "),
     parameters: [...used.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0),
     unused,
-    weights(stage, layer) {
-      const id = `${stage}.${layer}`;
-      const found = cache.get(id);
-      if (found) return found;
-      const made = Object.fromEntries(family.params(config, stage, layer).map((spec) => [spec.name, weightOf(spec)]));
-      cache.set(id, made);
-      return made;
+    weights(segment) {
+      const found = weights.get(segment);
+      if (!found) throw new WorkbenchError("internal", `${family.name} has no segment "${segment}"; ${didYouMean(segment, weights.keys())}`);
+      return found;
     },
   };
 }
@@ -91,8 +87,8 @@ function bitsOf(bytes: Uint8Array<ArrayBuffer>): Uint16Array {
   return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
 }
 
-function findPrefix(family: Family, config: ModelConfig, checkpoint: Checkpoint, path: string): string {
-  const first = family.params(config, "embed", 0)[0]!;
+function findPrefix(family: Family, plan: readonly Segment[], checkpoint: Checkpoint, path: string): string {
+  const first = plan.flatMap(({ params }) => params)[0]!;
   const prefix = family.prefixes.find((candidate) => checkpoint.entries.has(candidate + first.key));
   if (prefix === undefined) {
     const tried = family.prefixes.map((candidate) => `"${candidate}${first.key}"`).join(" or ");
