@@ -1,4 +1,4 @@
-/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here once PEFT has converted them; raw ones changed their base and carry a warning. */
+/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here too, converted by PEFT or raw. */
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
@@ -11,6 +11,7 @@ import type { FactoredMatrix } from "../tensors/factored.ts";
 import { float32 } from "../tensors/hostTensor.ts";
 import { gaussians, uniforms } from "../tensors/random.ts";
 import { expectShape, lowRankDelta, lowRankSite, weight } from "./lowRankSite.ts";
+import { relativeToBase } from "./baseChange.ts";
 import type { AdapterMethod, ParsedSite, SiteAdapter } from "./method.ts";
 import { defineTraining, savedKey, type SiteState, type TrainingSite, type TrainingSpec } from "./training.ts";
 
@@ -34,7 +35,14 @@ export function loadLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
   expectShape(`lora_A of "${modulePath}"`, a.entry.shape, [rank, dIn], "rank × dIn");
   expectShape(`lora_B of "${modulePath}"`, b.entry.shape, [dOut, rank], "dOut × rank");
 
-  const factors: FactoredMatrix = { left: floatValues(b.entry), right: floatValues(a.entry), dOut, dIn, rank, scale: scaling };
+  const factors = relativeToBase(config, parsed.isEmbedding ? null : site, {
+    left: floatValues(b.entry),
+    right: floatValues(a.entry),
+    dOut,
+    dIn,
+    rank,
+    scale: scaling,
+  });
   const low = lowRankSite(parsed, factors, { key: `${a.entry.file}:${a.entry.begin}`, alpha });
   const bias = keys.loraBBias?.entry;
   if (!bias) return low;

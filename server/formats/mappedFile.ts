@@ -63,9 +63,9 @@ export function mappedBytes(path: string, begin: number, end: number): Uint8Arra
 /** Bytes `[begin, end)` for one passing use: mapped where that works, otherwise read, so that a converted file never lies in memory whole. */
 export function passingBytes(path: string, begin: number, end: number): Uint8Array<ArrayBuffer> {
   if (canMap()) return mappedBytes(path, begin, end);
-  const fd = openForReading(path);
+  const { fd, stat } = openForReading(path);
   try {
-    checkRange(path, begin, end, fstatSync(fd).size);
+    checkRange(path, begin, end, stat.size);
     return new Uint8Array(readRange(path, fd, begin, end));
   } finally {
     closeSync(fd);
@@ -93,9 +93,8 @@ export function releasePages(bytes: Uint8Array): void {
 }
 
 function withMapped<T>(path: string, use: (fd: number, mapped: MappedFile) => T): T {
-  const fd = openForReading(path);
+  const { fd, stat } = openForReading(path);
   try {
-    const stat = fstatSync(fd);
     const identity = identityOf(stat);
     let mapped = mappedFiles.get(path);
     if (mapped?.identity !== identity) {

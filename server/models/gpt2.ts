@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Tensors } from "../tensors/engine.ts";
-import { ConfigFields } from "./configFields.ts";
+import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, Frame, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
 import { activationFunctions, attention, attentionScales, blockHooks, headSite, layerNorm, positionIds, present, splitHeads, unembedHooks } from "./layers.ts";
 import { decoderPlan, type SegmentBody } from "./plan.ts";
@@ -17,9 +17,10 @@ export const gpt2: Family = {
   parseConfig(raw, where) {
     const fields = new ConfigFields(raw, where);
     fields.mustBe("add_cross_attention", false);
-    const dModel = fields.count(["n_embd", "hidden_size"]);
-    const nHeads = fields.count(["n_head", "num_attention_heads"]);
-    const nLayers = fields.count(["n_layer", "num_hidden_layers"]);
+    fields.mustBe("is_causal", true);
+    const dModel = fields.count(["n_embd", "hidden_size"], 768);
+    const nHeads = fields.count(["n_head", "num_attention_heads"], 12);
+    const nLayers = fields.count(["n_layer", "num_hidden_layers"], 12, { most: mostLayers });
     if (dModel % nHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: n_embd ${dModel} is not a multiple of n_head ${nHeads}`);
     const dHead = dModel / nHeads;
     return {
@@ -30,7 +31,7 @@ export const gpt2: Family = {
       dModel,
       dHead,
       dMlp: fields.count("n_inner", 4 * dModel),
-      dVocab: fields.count("vocab_size"),
+      dVocab: fields.count("vocab_size", 50_257),
       nCtx: fields.count(["n_positions", "max_position_embeddings", "n_ctx"], 1024),
       normEps: fields.positive("layer_norm_epsilon", 1e-5),
       activation: fields.activation("activation_function", "gelu_new"),

@@ -30,7 +30,13 @@ test.each([
   ["base_model.model.norm.modules_to_save.default.weight", "saved", "norm", "weight", "default"],
 ])("%s is %s of %s", (name, role, modulePath, param, adapterName) => {
   const key = parseAdapterKey(entry(name), all);
-  expect({ ...key, entry: undefined }).toEqual({ role, modulePath, ...(param && { param }), ...(adapterName && { adapterName }), entry: undefined });
+  expect({ ...key, entry: undefined, isOwnCopy: undefined }).toEqual({
+    role,
+    modulePath,
+    ...(param && { param }),
+    ...(adapterName && { adapterName }),
+    entry: undefined,
+  });
 });
 
 test.each([
