@@ -56,6 +56,8 @@ export interface SiteSpec {
   readonly stored: "outIn" | "inOut";
   /** Path of the module inside the reference implementation, without the family's prefix. */
   readonly modulePath: string;
+  /** Where its inputs lie when that is not the segment's own positions: keys and values of cross-attention are made of the other stack's. */
+  readonly along?: "crossPos";
 }
 
 /** Position axes are as long as the segment's stack; "crossPos" as the stack that it `crosses` to. */

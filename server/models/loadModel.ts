@@ -11,7 +11,7 @@ import { sameShape } from "../tensors/signature.ts";
 import { halfDtypes, type Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import type { Family, ModelConfig, ParamSpec, Segment } from "./family.ts";
-import { familyOf } from "./registry.ts";
+import { families, familyOf } from "./registry.ts";
 
 export interface LoadedModel {
   readonly path: string;
@@ -30,12 +30,13 @@ export interface LoadedModel {
 }
 
 /**
+ * @param known the table of families
  * @throws "config.malformed", "config.unsupported", "model.unknownFamily", "checkpoint.missingTensor",
  *   "checkpoint.shapeMismatch", and what opening the files throws
  */
-export function loadModel(path: string): LoadedModel {
+export function loadModel(path: string, known = families): LoadedModel {
   const { raw, modelType } = readModelConfig(path);
-  const family = familyOf(modelType, `${path}/config.json`);
+  const family = familyOf(modelType, `${path}/config.json`, known);
   const asked = family.parseConfig(raw, `${path}/config.json`);
   const checkpoint = openCheckpoint(path);
   const prefix = findPrefix(family, family.plan(asked), checkpoint, path);

@@ -27,9 +27,9 @@ export function decoderPlan(
 /** Streams from outside, with the stack whose length each sets. */
 export const inputsOf = (family: Family): Readonly<Record<StreamName, string>> => family.inputs ?? { tokens: "decoder" };
 
-/** What was written before a segment and is read there or later: all that a run needs to start there. */
-export function streamsEntering(plan: readonly Segment[], index: number): StreamName[] {
-  const written = new Set(plan.slice(0, index).map(({ writes }) => writes));
+/** What came from outside or was written before a segment, and is read there or later: all that a run needs to start there. */
+export function streamsEntering(family: Family, plan: readonly Segment[], index: number): StreamName[] {
+  const written = new Set([...Object.keys(inputsOf(family)), ...plan.slice(0, index).map(({ writes }) => writes)]);
   const needed = new Set<StreamName>();
   const rewritten = new Set<StreamName>();
   for (const { reads, writes } of plan.slice(index)) {

@@ -16,8 +16,6 @@ export interface AdapterTerm {
 }
 
 export interface TermFrame {
-  readonly batch: number;
-  readonly positions: number;
   /** The site's input, `[batch, pos, dIn]` or `[batch · pos, dIn]`; at an embedding the ids. */
   readonly x: Tensor;
   readonly isLookup: boolean;
@@ -103,13 +101,15 @@ class TracedFrame implements Frame {
     const spec = this.#site(name);
     const terms = parts.terms(name);
     const weight = this.#param(spec.weight);
-    const rows = tf.reshape(x, [this.batch * this.positions, spec.dIn]);
+    // Keys and values of cross-attention are made of another stack's positions.
+    const positions = x.shape[1] ?? this.positions;
+    const rows = tf.reshape(x, [this.batch * positions, spec.dIn]);
     if (spec.kind === "head" && parts.head) {
       const at = (given: Tensor) => this.#termFrame(spec, given, weight, () => this.#product(given, weight, spec));
       parts.head(spec, rows, weight, terms, at);
       return x;
     }
-    const wide = (flat: Tensor) => tf.reshape(flat, [this.batch, this.positions, spec.dOut]);
+    const wide = (flat: Tensor) => tf.reshape(flat, [this.batch, positions, spec.dOut]);
     const product = this.#product(rows, weight, spec);
     const isReplaced = parts.replacements(spec.weight).length > 0 || (spec.bias !== null && parts.replacements(spec.bias).length > 0);
     // One product with its bias where nobody asks for W x alone.
@@ -174,8 +174,6 @@ class TracedFrame implements Frame {
 
   #termFrame(spec: SiteSpec, x: Tensor, weight: Tensor, standing: () => Tensor): TermFrame {
     return {
-      batch: this.batch,
-      positions: this.positions,
       x,
       isLookup: false,
       standing,
@@ -183,7 +181,7 @@ class TracedFrame implements Frame {
       project: (input, factor) => {
         const [rank = 0, dIn = 0] = factor.shape;
         const flat = tf.matMul(tf.reshape(input, [input.size / dIn, dIn]), factor, false, true);
-        return input.rank === 2 ? flat : tf.reshape(flat, [this.batch, this.positions, rank]);
+        return input.rank === 2 ? flat : tf.reshape(flat, [this.batch, input.size / dIn / this.batch, rank]);
       },
       hook: (name, value) => this.hook(name, value),
     };

@@ -45,7 +45,7 @@ export function allHooks({ plan, config }: LoadedModel, adapters: readonly Loade
         const last = { hook_in: ["dIn", found.dIn], hook_a: ["rank", found.rank], hook_sv: ["rank", found.rank], hook_delta: ["dOut", found.dOut] } as const;
         for (const hook of adapterHooks) {
           const local = adapterHookName(site.name, name, hook);
-          add({ local, axes: ["batch", "pos", last[hook][0]], sizes: [-1, -1, last[hook][1]], adapter: name, site: site.name });
+          add({ local, axes: ["batch", site.along ?? "pos", last[hook][0]], sizes: [-1, -1, last[hook][1]], adapter: name, site: site.name });
         }
       }
     }

@@ -17,7 +17,7 @@ export interface Entry {
   /** Of each stack. */
   readonly positions: Readonly<Record<string, number>>;
   /** One row a world each. */
-  readonly streams: Readonly<Record<StreamName, FloatTensor>>;
+  readonly streams: Readonly<Record<StreamName, HostTensor>>;
 }
 
 export interface ForwardRequest {
@@ -142,9 +142,15 @@ export class Runner {
     return runSegment(this.engine, { ...given, model: this.model, segment, adapters });
   }
 
-  /** What a segment and those after it read of what was written before. */
-  #entering(index: number, all: ReadonlyMap<StreamName, HostTensor>): Record<StreamName, FloatTensor> {
-    return Object.fromEntries(streamsEntering(this.model.plan, index).map((name) => [name, asFloat(all.get(name))]));
+  /** What a segment and those after it read of what came before. */
+  #entering(index: number, all: ReadonlyMap<StreamName, HostTensor>): Record<StreamName, HostTensor> {
+    const { family, plan } = this.model;
+    return Object.fromEntries(
+      streamsEntering(family, plan, index).flatMap((name) => {
+        const value = all.get(name);
+        return value ? [[name, value]] : [];
+      }),
+    );
   }
 
   #goingOn({ positions, streams }: Entry): Outset {

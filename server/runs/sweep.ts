@@ -8,9 +8,10 @@
  */
 import { WorkbenchError } from "../errors.ts";
 import { modelSites } from "../models/modelSites.ts";
+import { inputsOf } from "../models/plan.ts";
 import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
-import { hookPlace, hookShape, type HookPlace } from "./hookNames.ts";
+import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
 import type { Runner } from "./runner.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit, type ComponentGate, type World } from "./worlds.ts";
 
@@ -176,14 +177,14 @@ function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit
       mask: editMask(
         place,
         members.map((world) => world.edits[i]!),
-        request.tokens.length,
+        positionsOf(request),
       ),
     };
   });
 }
 
 /** 1 at the edited position and head of each row: the hook's shape with its last axis 1. */
-export function editMask(place: HookPlace, edits: readonly { position: number | null; head: number | null }[], positions: number): FloatTensor {
+export function editMask(place: HookPlace, edits: readonly { position: number | null; head: number | null }[], positions: Positions): FloatTensor {
   const shape = [...hookShape(place, edits.length, positions).slice(0, -1), 1];
   const rowSize = sizeOf(shape) / edits.length;
   const data = new Float32Array(sizeOf(shape));
@@ -213,6 +214,13 @@ function repeatRow<T extends HostTensor>(x: T, rows: number): T {
 
 const repeated = <T extends HostTensor>(streams: Readonly<Record<string, T>>, rows: number): Record<string, T> =>
   Object.fromEntries(Object.entries(streams).map(([name, x]) => [name, repeatRow(x, rows)]));
+
+/** Of each stack. */
+function positionsOf({ runner, tokens, inputs }: SweepRequest): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(inputsOf(runner.model.family)).map(([name, stack]) => [stack, name === "tokens" ? tokens.length : (inputs?.[name]?.shape[1] ?? 0)]),
+  );
+}
 
 /** The request's own inputs, as rows of a batch. */
 function moreInputs({ inputs }: SweepRequest, rows: number): { inputs?: Readonly<Record<string, HostTensor>> } {

@@ -4,6 +4,7 @@ import type { SiteState, TrainingMethod, TrainingSite } from "../adapters/traini
 import { WorkbenchError } from "../errors.ts";
 import { matchesTarget, type TargetConfig } from "../formats/targetMatcher.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
+import { inputsOf } from "../models/plan.ts";
 import { modelSites, modulePath, type ModelSite } from "../models/modelSites.ts";
 import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
@@ -45,6 +46,12 @@ export function startAdaptation(model: LoadedModel, request: AdaptationRequest):
   const random = (...given: readonly (string | number)[]) => randomStream(seed, "start", ...given);
   const head = labels.length === 0 ? null : float32(gaussians(labels.length * model.config.dModel, 0.02, random("head")), [labels.length, model.config.dModel]);
   const common = { model, methodName: request.method, head, labels, tasks };
+  const others = Object.keys(inputsOf(model.family)).filter((name) => name !== "tokens");
+  if (others.length > 0)
+    throw new WorkbenchError(
+      "training.badParams",
+      `${model.name} (${model.family.name}) reads ${others.join(", ")} beside its tokens; examples of the data have tokens alone`,
+    );
   if (request.method === "full") return { ...common, method: null, options: {}, sites: [], full: fullWeights(model) };
   const method = trainingNamed(request.method);
   const options = method.parseOptions(request.options);
