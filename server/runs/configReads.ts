@@ -54,7 +54,7 @@ export class ConfigReads {
     const [field = "", segment] = place.split(" of ");
     const value: unknown = Reflect.get(this.#config, field);
     const entry: unknown = segment !== undefined && Array.isArray(value) ? value[this.#layerOf(Number(segment))] : value;
-    return JSON.stringify(entry) ?? "absent";
+    return entry === undefined ? "absent" : JSON.stringify(entry);
   }
 
   #layerOf(segment: number): number {

@@ -33,7 +33,7 @@ export interface ForwardTensors {
 export interface ForwardOptions {
   readonly reads: ConfigReads;
   /** Every site's adapter acts unless this says otherwise. */
-  isOn?(site: string): boolean;
+  readonly isOn?: (site: string) => boolean;
   /** Full names of hooks. */
   readonly taps?: ReadonlySet<string>;
   readonly edits?: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
@@ -130,7 +130,7 @@ function trainingTerms(
   segment: Segment,
   { batch, positions }: ForwardShape,
   tensors: ForwardTensors,
-  { isOn, inputs }: { isOn(site: string): boolean; readonly inputs: Map<string, Tensor> },
+  { isOn, inputs }: { readonly isOn: (site: string) => boolean; readonly inputs: Map<string, Tensor> },
 ): (site: string) => readonly AdapterTerm[] {
   /** `[batch, n]` → `[rows, n]` */
   const onRows = (x: Tensor) => tf.reshape(tf.tile(tf.expandDims(x, 1), [1, positions, 1]), [batch * positions, x.size / batch]);
@@ -144,11 +144,12 @@ function trainingTerms(
       {
         site: local,
         adapter: "",
-        delta({ x: xClean, standing, weight }) {
+        delta(frame) {
+          const { x: xClean, weight } = frame;
           inputs.set(name, xClean);
           const x = mask ? tf.mul(xClean, mask) : xClean;
           const tasks = tensors.tasks ? onRows(tensors.tasks) : null;
-          const delta = method.delta({ site: state.site, options, x, xClean, base: standing(), weight, trained, frozen, tasks });
+          const delta = method.delta({ site: state.site, options, x, xClean, base: frame.standing(), weight, trained, frozen, tasks });
           return gate ? tf.mul(delta, onRows(gate)) : delta;
         },
       },

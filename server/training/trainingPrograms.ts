@@ -99,7 +99,7 @@ export class TrainingPrograms {
     return {
       loss: out["loss:all"]!.data[0]! - penalty,
       penalty,
-      gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]!).data]))),
+      gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]).data]))),
     };
   }
 
@@ -118,7 +118,7 @@ export class TrainingPrograms {
         targets,
       );
     });
-    return { nll: asFloat(out["nll"]!).data, correct: asFloat(out["correct"]!).data, weights: predicted.lossScale.data };
+    return { nll: asFloat(out["nll"]).data, correct: asFloat(out["correct"]).data, weights: predicted.lossScale.data };
   }
 
   /**
@@ -142,7 +142,7 @@ export class TrainingPrograms {
       if (!hidden.unembedDelta || adaptation.head) return { logits };
       return { logits: tf.add(logits, tf.gather(hidden.unembedDelta(hidden.hidden), inputs["chosen"]!)) };
     });
-    return asFloat(out["logits"]!);
+    return asFloat(out["logits"]);
   }
 
   /** Inputs of every adapted site with all adapters off, `[rows · positions, dIn]`. */
@@ -154,7 +154,7 @@ export class TrainingPrograms {
       const { inputs: found } = adaptedForward(off, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads });
       return Object.fromEntries([...found].map(([site, x]) => [`in:${site}`, x]));
     });
-    return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`]!)]));
+    return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`])]));
   }
 
   /** Largest |x| at every hook, in the order of the forward pass; the mask's −∞ in attention scores is left out. */
