@@ -188,11 +188,7 @@ export const ipa: AdapterMethod = {
     expectShape(`ipa_P.basis of "${modulePath}"`, p.shape, [rank, dIn], "rank × dIn");
     expectShape(`ipa_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     const { scaling } = read.data;
-    return lowRankSite(
-      parsed,
-      { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling },
-      { key: `${p.file}:${p.begin}`, alpha: scaling * rank },
-    );
+    return lowRankSite(parsed, { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling }, { key: p.id, alpha: scaling * rank });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };

@@ -55,7 +55,7 @@ export const l1ra: AdapterMethod = {
       rank,
       scale: config.loraAlpha / config.r,
     };
-    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}`, alpha: config.loraAlpha });
+    return lowRankSite(parsed, factors, { key: a.id, alpha: config.loraAlpha });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };

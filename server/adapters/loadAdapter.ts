@@ -228,7 +228,7 @@ function replacedRows(base: Weight, { entry, modulePath }: AdapterKey, config: A
   const outside = indices.find((index) => index >= rows);
   if (outside !== undefined) throw new WorkbenchError("adapter.wrongBase", `${path}: trainable_token_indices has ${outside}; the base has ${rows} tokens`);
   return {
-    key: `${entry.file}:${entry.begin}:rows of ${base.key}`,
+    key: `${entry.id}:rows of ${base.key}`,
     shape: base.shape,
     data: () => {
       const whole = base.data().slice();

@@ -43,7 +43,9 @@ export function loadLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
     rank,
     scale: scaling,
   });
-  const low = lowRankSite(parsed, factors, { key: `${a.entry.file}:${a.entry.begin}`, alpha });
+  // What the start took out of the base depends on the base.
+  const key = factors.rank === rank || !site ? a.entry.id : `${a.entry.id}:${site.baseWeight.key}`;
+  const low = lowRankSite(parsed, factors, { key, alpha });
   const bias = keys.loraBBias?.entry;
   if (!bias) return low;
   return { ...low, beyondLowRank: "bias on B", weights: () => ({ ...low.weights(), ...biasOf(bias, dOut, scaling) }) };
@@ -53,7 +55,7 @@ function biasOf(entry: TensorEntry, dOut: number, scaling: number): Record<strin
   expectShape("lora_B bias", entry.shape, [dOut], "dOut");
   return {
     bias: weight(
-      `${entry.file}:${entry.begin}:scaled`,
+      `${entry.id}:scaled`,
       [dOut],
       floatValues(entry).map((value) => value * scaling),
     ),

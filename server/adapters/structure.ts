@@ -81,7 +81,7 @@ export const structure: AdapterMethod = {
       rank: columns,
       scale: config.loraAlpha / config.r,
     };
-    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}:task${task}`, alpha: config.loraAlpha });
+    return lowRankSite(parsed, factors, { key: `${a.id}:task${task}`, alpha: config.loraAlpha });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };

@@ -284,7 +284,7 @@ export const tera: AdapterMethod = {
       { out: values.slice(0, network.outModes.length), in: values.slice(network.outModes.length) },
       scale,
     );
-    return lowRankSite(parsed, factors, { key: `${vectors[0]!.file}:${vectors[0]!.begin}:tera`, alpha: scale });
+    return lowRankSite(parsed, factors, { key: `${vectors[0]!.id}:tera`, alpha: scale });
   },
   delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
 };

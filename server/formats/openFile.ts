@@ -23,6 +23,11 @@ export function openForReading(file: string): { fd: number; stat: Stats } {
   throw new WorkbenchError("file.unreadable", `${file} is ${kindOf(stat)}; expected a regular file`);
 }
 
+/** What tells a file from the one that had its path before: another inode, size or time of change. */
+export function fileIdentity({ dev, ino, size, mtimeMs }: Stats): string {
+  return `${dev}:${ino}:${size}:${mtimeMs}`;
+}
+
 function kindOf(stat: Stats): string {
   if (stat.isDirectory()) return "a folder";
   if (stat.isFIFO()) return "a named pipe";

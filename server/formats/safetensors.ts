@@ -8,7 +8,7 @@ import { didYouMean } from "../nearNames.ts";
 import { floatsFromBytes, intsFromBytes, isFloatDtype, isSafetensorsDtype, safetensorsBits, type SafetensorsDtype } from "./dtypeDecoding.ts";
 import { fileKind, fileKindBytes } from "./fileKind.ts";
 import { parseJson } from "./json.ts";
-import { openForReading } from "./openFile.ts";
+import { fileIdentity, openForReading } from "./openFile.ts";
 import { quoted } from "../quoted.ts";
 
 export type { SafetensorsDtype } from "./dtypeDecoding.ts";
@@ -22,6 +22,10 @@ export interface TensorEntry {
   readonly file: string;
   readonly begin: number;
   readonly end: number;
+  /** The file as it was when its header was read; values are refused from any other. */
+  readonly identity: string;
+  /** Tells these bytes from all others, also from those of a file that takes this one's place: what caches go by. */
+  readonly id: string;
 }
 
 export interface SafetensorsHeader {
@@ -50,7 +54,7 @@ export function readHeader(file: string): SafetensorsHeader {
       }
       return into;
     };
-    return checkedHeader(file, stat.size, read);
+    return checkedHeader(file, stat.size, read, fileIdentity(stat));
   } finally {
     closeSync(fd);
   }
@@ -66,7 +70,7 @@ export type ParsedTensor =
  * @throws "safetensors.malformed"; "safetensors.unsupportedDtype" for dtypes other than F32, BF16, F16, I32, I64
  */
 export function parseSafetensors(bytes: Uint8Array, name = "safetensors bytes"): { tensors: Map<string, ParsedTensor>; metadata: Record<string, string> } {
-  const { entries, metadata } = checkedHeader(name, bytes.byteLength, (begin, length) => bytes.subarray(begin, begin + length));
+  const { entries, metadata } = checkedHeader(name, bytes.byteLength, (begin, length) => bytes.subarray(begin, begin + length), "in memory");
   const tensors = new Map<string, ParsedTensor>();
   for (const entry of entries.values()) {
     const { dtype, shape } = entry;
@@ -78,7 +82,7 @@ export function parseSafetensors(bytes: Uint8Array, name = "safetensors bytes"):
   return { tensors, metadata };
 }
 
-function checkedHeader(file: string, fileBytes: number, read: (begin: number, bytes: number) => Uint8Array): SafetensorsHeader {
+function checkedHeader(file: string, fileBytes: number, read: (begin: number, bytes: number) => Uint8Array, identity: string): SafetensorsHeader {
   const kind = fileKind(read(0, Math.min(fileBytes, fileKindBytes)));
   if (kind !== null) throw new WorkbenchError("safetensors.malformed", `${file} ${kind}`);
   if (fileBytes < 8) throw malformed(file, "file", `${fileBytes} bytes`, "at least 8, the header's length");
@@ -94,7 +98,10 @@ function checkedHeader(file: string, fileBytes: number, read: (begin: number, by
   const dataBegin = 8 + headerBytes;
   const list = Object.entries(raw)
     .filter(([name]) => name !== "__metadata__")
-    .map(([name, info]) => checkedEntry(file, name, info, dataBegin, fileBytes));
+    .map(([name, info]): TensorEntry => {
+      const place = checkedEntry(file, name, info, dataBegin, fileBytes);
+      return { ...place, identity, id: `${file}:${identity}:${place.begin}` };
+    });
 
   // Sorted by place, each tensor must begin where the last one ended: no holes, no overlaps, no bytes left over.
   const inOrder = list.toSorted((a, b) => a.begin - b.begin || a.end - b.end);
@@ -127,7 +134,7 @@ function checkedMetadata(file: string, raw: unknown): Record<string, string> {
   return { ...metadata };
 }
 
-function checkedEntry(file: string, name: string, raw: unknown, dataBegin: number, fileBytes: number): TensorEntry {
+function checkedEntry(file: string, name: string, raw: unknown, dataBegin: number, fileBytes: number): Omit<TensorEntry, "identity" | "id"> {
   const where = `tensor ${quoted(name)}`;
   if (!isRecord(raw)) throw malformed(file, where, kindOf(raw), "an object with dtype, shape and data_offsets");
   const { dtype, shape, data_offsets: offsets } = raw;

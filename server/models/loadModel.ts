@@ -84,7 +84,7 @@ export function loadModel(path: string, known = families): LoadedModel {
 
 /** A checkpoint tensor as a weight, in place in the mapped file; half precision can be had as bits or converted. */
 export function entryWeight(entry: TensorEntry): Weight {
-  const weight = { key: `${entry.file}:${entry.begin}`, shape: entry.shape, data: () => floatValues(entry) };
+  const weight = { key: entry.id, shape: entry.shape, data: () => floatValues(entry) };
   const half = halfDtypes.find((dtype) => dtype === entry.dtype);
   // Two-byte values must lie on an even address to be viewed in place.
   if (half === undefined || entry.begin % 2 !== 0) return weight;

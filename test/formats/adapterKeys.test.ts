@@ -5,7 +5,16 @@ import { matchesTarget, patternValue } from "../../server/formats/targetMatcher.
 import { expectCode } from "./expectCode.ts";
 import peftKeys from "./golden/peftKeys.json" with { type: "json" };
 
-const entry = (name: string, shape: number[] = [1]) => ({ name, shape, dtype: "F32" as const, file: "adapter_model.safetensors", begin: 0, end: 4 });
+const entry = (name: string, shape: number[] = [1]) => ({
+  name,
+  shape,
+  dtype: "F32" as const,
+  file: "adapter_model.safetensors",
+  begin: 0,
+  end: 4,
+  identity: "",
+  id: "",
+});
 const all = { modulesToSave: ["classifier", "norm"], bias: "all" as const };
 
 test.each([
