@@ -29,7 +29,7 @@ export class ConfigFields {
    */
   count(
     keys: string | readonly string[],
-    absent: number,
+    absent?: number,
     { least = 1, most = 2 ** 31 - 1, whenNull }: { readonly least?: number; readonly most?: number; readonly whenNull?: number } = {},
   ): number {
     const names = typeof keys === "string" ? [keys] : keys;
