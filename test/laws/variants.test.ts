@@ -36,3 +36,31 @@ describe("configs of equal shapes, opened in one engine one after the other", ()
     expect(ownRows.length).toBeGreaterThan(35);
   });
 });
+
+describe("settings that are not used", () => {
+  const notesOf = async (variant: Variant): Promise<readonly string[]> =>
+    (await openSubject({ model: folderOf(variant), adapters: [] }, { engine: "onnx-cpu" })).card.model?.warnings ?? [];
+
+  it.each(["gpt2", "llama", "mistral", "qwen2", "qwen3", "llama-old-config"])("none in %s as transformers saves it", async (family) => {
+    expect(await notesOf({ family, change: {} })).toEqual([]);
+  });
+
+  it.each<[string, Variant["change"], RegExp]>([
+    ["llama", { sliding_window: 4, logit_scale: 0.5 }, /no such setting: sliding_window = 4, logit_scale = 0.5/],
+    ["llama", { partial_rotary_factor: 0.5 }, /partial_rotary_factor = 0.5/],
+    ["llama", { rope_parameters: { rope_type: "default", rope_theta: 500, partial_rotary_factor: 0.5 } }, /rope_parameters.partial_rotary_factor = 0.5/],
+    ["gpt2", { n_ctx: 32, my_notes: "from a cluster" }, /n_ctx = 32, my_notes = "from a cluster"/],
+    ["mistral", { mlp_bias: true }, /mlp_bias = true/],
+    ["qwen3", { auto_map: { AutoModelForCausalLM: "modeling.Own" } }, /auto_map.*never run/],
+  ])("of %s %j stand on the model's card", async (family, change, words) => {
+    expect((await notesOf({ family, change })).join("\n")).toMatch(words);
+  });
+
+  it.each(["mlp_bias", "attention_bias", "sliding_window", "use_mrope"])("%s that is off says nothing", async (key) => {
+    expect(await notesOf({ family: "llama", change: { [key]: key === "sliding_window" ? null : false } })).toEqual([]);
+  });
+
+  it("per_layer_config is refused by name", async () => {
+    await expect(notesOf({ family: "llama", change: { per_layer_config: { 0: { num_attention_heads: 2 } } } })).rejects.toThrow(/per_layer_config/);
+  });
+});
