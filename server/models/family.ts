@@ -18,6 +18,7 @@ export interface ModelConfig {
   readonly nCtx: number;
   readonly normEps: number;
   readonly activation: Activation;
+  /** Whether head and embedding are one matrix in effect: false where the file has a head of its own that differs, whatever config.json says. */
   readonly tiedHead: boolean;
   /** Scale of the attention scores of each layer. */
   readonly attnScale: readonly number[];

@@ -37,6 +37,24 @@ describe("configs of equal shapes, opened in one engine one after the other", ()
   });
 });
 
+describe("a tied checkpoint that stores only its head", () => {
+  it("has the logits of the one that stores its embedding", async () => {
+    const folder = folderOf({ family: "llama-mha-tied", change: {} });
+    const file = join(folder, "model.safetensors");
+    const bytes = readFileSync(file);
+    const end = 8 + Number(bytes.readBigUInt64LE(0));
+    const header = bytes.toString("utf8", 8, end);
+    expect(header).toContain('"model.embed_tokens.weight"');
+    bytes.write(header.replace("model.embed_tokens.weight", "lm_head.weight").padEnd(end - 8), 8, "utf8");
+    writeFileSync(file, bytes);
+    const subject = await openSubject({ model: folder, adapters: [] }, { engine: "onnx-cpu" });
+    const reference = readGolden("families", "llama-mha-tied", "golden.safetensors");
+    const result = await subject.runner?.forward({ tokens: reference.ids("ids_a"), settings: [baseSetting], logits: "all" });
+    expect(relativeError(result?.logits?.data ?? new Float32Array(), reference.floats("logits_a"))).toBeLessThan(1e-4);
+    expect(subject.model?.config.tiedHead).toBe(true);
+  });
+});
+
 describe("settings that are not used", () => {
   const notesOf = async (variant: Variant): Promise<readonly string[]> =>
     (await openSubject({ model: folderOf(variant), adapters: [] }, { engine: "onnx-cpu" })).card.model?.warnings ?? [];
