@@ -3,6 +3,9 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+// ONNX Runtime would call home; nothing leaves this machine.
+process.env["ORT_DISABLE_TELEMETRY"] = "1";
+
 const built = new URL("../dist/server/main.js", import.meta.url);
 const isBuilt = existsSync(fileURLToPath(built)) && process.env["DELTASCOPE_SOURCE"] === undefined;
 if (!isBuilt) {

@@ -1,6 +1,7 @@
 /** The prompt pair and answer tokens that most probes share, and how they are read. */
 import * as z from "zod";
 import { WorkbenchError } from "../server/errors.ts";
+import { answerToken } from "../server/formats/answerToken.ts";
 import type { Subject } from "../server/runs/subject.ts";
 
 export const promptText = z.union([z.string().min(1), z.array(z.int().min(0)).min(1)]);
@@ -48,12 +49,6 @@ export function readToken(subject: Subject, token: string | number, what: string
     if (token >= dVocab) throw new WorkbenchError("prompt.unknownToken", `${what}: token id ${token} is outside the vocabulary (0 to ${dVocab - 1})`);
     return token;
   }
-  const { ids, tokens } = subject.encode(token);
-  if (ids.length !== 1) {
-    throw new WorkbenchError(
-      "prompt.unknownToken",
-      `${what} "${token}" is ${ids.length} tokens (${tokens.map((text) => JSON.stringify(text)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`,
-    );
-  }
-  return ids[0]!;
+  if (!subject.tokenizer) throw new WorkbenchError("tokenizer.malformed", `${what}: the model has no tokenizer.json; give the token as its id`);
+  return answerToken(subject.tokenizer, token, what);
 }

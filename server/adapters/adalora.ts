@@ -205,7 +205,7 @@ export const adalora = defineMethod({
     expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     expectShape(`lora_E of "${modulePath}"`, e.shape, [rank, 1], "rank × 1");
     const common = { dOut, dIn, scale: scalingOf(alpha, initRank) };
-    const place = { key: `${a.file}:${a.begin}:${modulePath}`, alpha };
+    const place = { key: `${a.id}:${modulePath}`, alpha };
     // A module that lost all its ranks adds nothing; one rank of zeros says so to everything that expects a rank.
     if (rank === 0) return lowRankSite(parsed, { ...common, rank: 1, left: new Float32Array(dOut), right: new Float32Array(dIn) }, place);
     return lowRankSite(parsed, { ...common, rank, left: floatValues(b), right: weighted(floatValues(a), floatValues(e)) }, place);

@@ -152,7 +152,7 @@ export const dora = defineMethod({
         if (!site) throw new WorkbenchError("adapter.wrongBase", `adapter: DoRA module "${parsed.modulePath}" needs its base weight to run`);
         const norms = adaptedRowNorms(site.baseWeight.data(), site.stored, low.factors);
         const ratio = floatValues(magnitude.entry).map((m, row) => m / norms[row]!);
-        cached = { ...low.weights(), ratio: weight(`${magnitude.entry.file}:${magnitude.entry.begin}:ratio`, [low.dOut], ratio) };
+        cached = { ...low.weights(), ratio: weight(`${magnitude.entry.id}:ratio`, [low.dOut], ratio) };
         return cached;
       },
     };

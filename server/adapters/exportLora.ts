@@ -1,7 +1,7 @@
 /** Any adapter as a folder that PEFT loads as LoRA: at every site the nearest one, with what it leaves out. */
 import { WorkbenchError } from "../errors.ts";
 import { parseAdapterKeys } from "../formats/adapterKeys.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openAdapterCheckpoint } from "../formats/checkpoint.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { modelSites } from "../models/modelSites.ts";
@@ -38,7 +38,7 @@ export async function exportLora(
   { model, rank, engine, signal, onSite }: ExportOptions,
 ): Promise<SavedAdapter & { readonly sites: readonly ExportedSite[] }> {
   const { config, method } = adapter;
-  const keys = parseAdapterKeys(openCheckpoint(adapter.path).entries.values(), config, undefined, method.tensors);
+  const keys = parseAdapterKeys(openAdapterCheckpoint(adapter.path).entries.values(), config, undefined, method.tensors);
   const embeddings = new Set(keys.filter(({ role }) => role === "embeddingA").map(({ modulePath }) => modulePath));
   const bases = new Map(
     model

@@ -71,7 +71,7 @@ export const hira = defineMethod({
     expectShape(`hira_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
     const product: FactoredMatrix = { left: floatValues(b), right: floatValues(a), dOut, dIn, rank, scale: 1 };
     const delta = multiplicativeDelta(product, site.baseWeight.data(), site.stored, "first");
-    return lowRankSite(parsed, asFactors(delta, dOut, dIn), { key: `${a.file}:${a.begin}:${site.baseWeight.key}`, alpha: rank });
+    return lowRankSite(parsed, asFactors(delta, dOut, dIn), { key: `${a.id}:${site.baseWeight.key}`, alpha: rank });
   },
   delta: lowRankDelta,
   trainings: { hira: hiraTraining },

@@ -196,11 +196,7 @@ export const ipa = defineMethod({
     const { dIn, dOut } = sizesOf(parsed, p, b);
     expectShape(`ipa_P.basis of "${modulePath}"`, p.shape, [rank, dIn], "rank × dIn");
     expectShape(`ipa_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
-    return lowRankSite(
-      parsed,
-      { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling },
-      { key: `${p.file}:${p.begin}`, alpha: scaling * rank },
-    );
+    return lowRankSite(parsed, { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling }, { key: p.id, alpha: scaling * rank });
   },
   delta: lowRankDelta,
   trainings: { ipa: ipaTraining },

@@ -209,7 +209,7 @@ export const l1ra = defineMethod({
       rank,
       scale: config.loraAlpha / config.r,
     };
-    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}`, alpha: config.loraAlpha });
+    return lowRankSite(parsed, factors, { key: a.id, alpha: config.loraAlpha });
   },
   delta: lowRankDelta,
   trainings: { l1ra: l1raTraining },

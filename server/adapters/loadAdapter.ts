@@ -3,16 +3,20 @@ import { basename } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import { readAdapterConfig, type AdapterConfig } from "../formats/adapterConfig.ts";
 import { parseAdapterKeys, type AdapterKey } from "../formats/adapterKeys.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
-import type { TensorEntry } from "../formats/safetensors.ts";
+import { adapterFolder } from "../formats/adapterFolder.ts";
+import { openAdapterCheckpoint } from "../formats/checkpoint.ts";
+import { isFloatDtype } from "../formats/dtypeDecoding.ts";
+import { floatValues } from "../formats/tensorValues.ts";
 import { matchesTarget } from "../formats/targetMatcher.ts";
 import { didYouMean } from "../nearNames.ts";
+import { namedShort, quoted } from "../quoted.ts";
 import type { Stage } from "../models/family.ts";
 import { entryWeight, type LoadedModel } from "../models/loadModel.ts";
 import { bareModulePath, layersOf, modelSites, type ModelSite } from "../models/modelSites.ts";
 import { sameShape } from "../tensors/signature.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
+import { baseChangeWarnings } from "./baseChange.ts";
 import type { AdapterMethod, SiteAdapter } from "./method.ts";
 import { methodOf, ownFields } from "./registry.ts";
 
@@ -48,22 +52,30 @@ interface Grouped {
  * @throws "adapter.wrongBase" when modules or shapes do not fit the model, "adapter.unknownTensor", "adapter.matchedNothing", and what the formats throw
  */
 export function loadAdapter(path: string, name: string | undefined, model: LoadedModel | null): LoadedAdapter {
-  const config = readAdapterConfig(path, ownFields);
-  const where = `${path}/adapter_config.json`;
+  const dir = adapterFolder(path);
+  const config = readAdapterConfig(dir, ownFields);
+  const where = `${dir}/adapter_config.json`;
   const method = methodOf(config, where);
-  const checkpoint = openCheckpoint(path);
+  const checkpoint = openAdapterCheckpoint(dir);
   const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.tensors);
   const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
-  const warnings: string[] = config.warning ? [config.warning] : [];
+  const warnings: string[] = [...config.notes, ...baseChangeWarnings(config, model), ...wrapperWarnings(keys), ...nonFiniteWarnings(keys)];
 
   const grouped = new Map<string, Grouped>();
   const shared: Record<string, AdapterKey> = {};
   const saved: SavedParam[] = [];
+  const notUsed: string[] = [];
+  const narrower = new Set<string>();
   for (const key of keys) {
-    if (key.role === "saved" || key.role === "bias") {
-      const found = model && savedParam(model, key, path);
-      if (found) saved.push(found);
-      else warnings.push(savedWarning(model, key));
+    refuseEmpty(key);
+    if (key.role === "saved" || key.role === "bias" || key.role === "rows") {
+      const found = model && savedParams(model, key, config, path);
+      if (found) saved.push(...found);
+      else notUsed.push(`${key.modulePath}.${key.param ?? "weight"}`);
+      continue;
+    }
+    if (key.modulePath !== "" && !isTargeted(config, model, known, key)) {
+      narrower.add(key.modulePath);
       continue;
     }
     if (key.own !== undefined && key.modulePath === "") {
@@ -95,12 +107,21 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   }
   // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.
   const sites = new Map(loadedSites.sort((a, b) => a.layer - b.layer).map((site) => [site.site, site]));
-  if (sites.size === 0 && saved.length === 0)
-    throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base`);
+  if (sites.size === 0 && saved.length === 0) {
+    const left = narrower.size === 0 ? "" : `; its ${narrower.size} modules are all left out by target_modules, exclude_modules or layers_to_transform`;
+    throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base${left}`);
+  }
+  if (notUsed.length > 0) warnings.push(notUsedWarning(model, notUsed));
+  if (narrower.size > 0) {
+    const some = namesShort([...narrower]);
+    warnings.push(
+      `${narrower.size} modules have tensors in the file and are left out by target_modules, exclude_modules or layers_to_transform, so they are not applied, as in PEFT: ${some}`,
+    );
+  }
   if (model) warnOfMissing(targets, model, grouped, warnings);
   return {
-    name: name ?? hookSafeName(basename(path)),
-    path,
+    name: name ?? hookSafeName(basename(dir)),
+    path: dir,
     config,
     method,
     sites,
@@ -131,50 +152,130 @@ function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modul
   return site;
 }
 
-/** A shape that does not fit is the usual sign of another base: say so, with the shapes. */
+/** A size that differs from the base's is the usual sign of another base: say so, with the shapes. */
 function withModule<T>(path: string, load: () => T): T {
   try {
     return load();
   } catch (error) {
-    if (error instanceof WorkbenchError && error.code === "adapter.shapeMismatch")
+    if (!(error instanceof WorkbenchError)) throw error;
+    if (error.code === "adapter.shapeMismatch")
       throw new WorkbenchError("adapter.wrongBase", `${path}: ${error.message}; the adapter seems to be for another base`, { cause: error });
+    if (error.code === "adapter.malformed" && !error.message.startsWith(path))
+      throw new WorkbenchError(error.code, `${path}: ${error.message}`, { cause: error });
     throw error;
   }
 }
 
-function savedParam(model: LoadedModel, key: AdapterKey, path: string): SavedParam | null {
+/** A sharded model leaves [0] behind; a matrix without rows is what a method with ranks that shrink may well have. */
+function refuseEmpty({ entry, role }: AdapterKey): void {
+  if (sizeOf(entry.shape) > 0 || (entry.shape.length > 1 && role !== "saved")) return;
+  throw new WorkbenchError(
+    "adapter.malformed",
+    `${entry.file}: ${quoted(entry.name)} is empty, [${entry.shape.join(", ")}], as when a model that DeepSpeed ZeRO-3 or FSDP has sharded is saved without gathering it; save the gathered weights`,
+  );
+}
+
+/** Whether PEFT would make an adapter at the module, so that the tensor has a place to be loaded into. */
+function isTargeted(config: AdapterConfig, model: LoadedModel | null, known: ReadonlyMap<string, ModelSite> | null, key: AdapterKey): boolean {
+  if (config.targetModules === null) return true;
+  const site = model && known ? known.get(bareModulePath(model.family, key.modulePath)) : undefined;
+  const prefix = model?.family.prefixes[0] ?? "";
+  // Files of the bare model (AutoModel) have paths without the family's prefix; PEFT matches names by their ends.
+  const bare = site?.modulePath;
+  const path = bare === undefined ? key.modulePath : bare.startsWith("/") ? bare.slice(1) : prefix + bare;
+  const kind = { isOutputHead: site?.stage === "unembed", isLinear: site?.stage !== "embed" && key.role !== "embeddingA" && key.role !== "embeddingB" };
+  return matchesTarget(config, path, kind) || matchesTarget(config, key.modulePath, kind);
+}
+
+/** What the key replaces: a parameter with a weight of its own, or, where it is a copy of one that the base shares between its ends, both ends; nothing when it is equal. */
+function savedParams(model: LoadedModel, key: AdapterKey, config: AdapterConfig, path: string): readonly SavedParam[] | null {
   const bareKey = `${bareModulePath(model.family, key.modulePath)}.${key.param ?? "weight"}`;
-  for (const stage of ["embed", "block", "unembed"] as const) {
-    for (const layer of layersOf(model.config, stage)) {
-      const spec = model.family.params(model.config, stage, layer).find((candidate) => candidate.key === bareKey);
-      const isTiedHead = bareKey === "/lm_head.weight" && stage === "unembed" && model.config.tiedHead;
-      const param = spec?.name ?? (isTiedHead ? "W_U" : undefined);
-      if (param === undefined) continue;
-      if (model.config.tiedHead && (param === "W_E" || param === "W_U")) {
-        throw new WorkbenchError(
-          "adapter.unsupported",
-          `${path}: modules_to_save replaces "${key.modulePath}", which is tied to the other end of the model; train it on an untied base`,
-        );
-      }
-      const shape = model.weights(stage, layer)[param]!.shape;
-      if (!sameShape(shape, key.entry.shape)) {
-        throw new WorkbenchError("adapter.wrongBase", `${path}: "${key.modulePath}" is [${key.entry.shape.join(", ")}]; the base has [${shape.join(", ")}]`);
-      }
-      return { stage, layer, param, key: bareKey, weight: savedWeight(key.entry) };
-    }
+  const places = (["embed", "block", "unembed"] as const).flatMap((stage) =>
+    layersOf(model.config, stage).flatMap((layer) =>
+      model.family.params(model.config, stage, layer).map(({ name, key: own }) => ({ stage, layer, param: name, key: own })),
+    ),
+  );
+  const isHead = bareKey === "/lm_head.weight" && model.config.tiedHead;
+  const own = places.find((place) => (isHead ? place.param === "W_U" : place.key === bareKey));
+  if (!own) return null;
+  const isShared = model.config.tiedHead && (own.param === "W_E" || own.param === "W_U") && key.isOwnCopy !== true;
+  const base = weightAt(model, own);
+  const weight = key.role === "rows" ? replacedRows(base, key, config, path) : entryWeight(key.entry);
+  if (!sameShape(base.shape, weight.shape)) {
+    const resized = own.param === "W_E" || own.param === "W_U" ? "; the vocabulary was resized for it: resize the base's, too" : "";
+    throw new WorkbenchError(
+      "adapter.wrongBase",
+      `${path}: "${key.modulePath}" is [${weight.shape.join(", ")}]; the base has [${base.shape.join(", ")}]${resized}`,
+    );
   }
-  return null;
+  if (key.role === "saved" && isEqual(base.data(), weight.data())) return [];
+  const all = isShared ? places.filter(({ param }) => param === "W_E" || param === "W_U") : [own];
+  return all.map((place) => ({ ...place, weight }));
 }
 
-function savedWeight(entry: TensorEntry): Weight {
-  return entryWeight(entry);
+function weightAt(model: LoadedModel, { stage, layer, param }: Pick<SavedParam, "stage" | "layer" | "param">): Weight {
+  const found = model.weights(stage, layer)[param];
+  if (!found) throw new WorkbenchError("internal", `internal: no parameter "${param}" in ${stage} ${layer}`);
+  return found;
 }
 
-function savedWarning(model: LoadedModel | null, key: AdapterKey): string {
-  const tensor = `${key.modulePath}.${key.param ?? "weight"}`;
+function isEqual(a: Float32Array, b: Float32Array): boolean {
+  return a.every((value, i) => value === b[i]);
+}
+
+/** The table with the rows of `trainable_token_indices` put in place: `[dVocab, dModel]`. */
+function replacedRows(base: Weight, { entry, modulePath }: AdapterKey, config: AdapterConfig, path: string): Weight {
+  const [rows = 0, width = 0] = base.shape;
+  const indices = config.trainableTokens(modulePath);
+  if (entry.shape[0] !== indices.length || entry.shape[1] !== width)
+    throw new WorkbenchError(
+      "adapter.malformed",
+      `${path}: ${quoted(entry.name)} is [${entry.shape.join(", ")}]; expected [${indices.length}, ${width}], a row for each of trainable_token_indices`,
+    );
+  const outside = indices.find((index) => index >= rows);
+  if (outside !== undefined) throw new WorkbenchError("adapter.wrongBase", `${path}: trainable_token_indices has ${outside}; the base has ${rows} tokens`);
+  return {
+    key: `${entry.id}:rows of ${base.key}`,
+    shape: base.shape,
+    data: () => {
+      const whole = base.data().slice();
+      const values = floatValues(entry);
+      indices.forEach((index, i) => whole.set(values.subarray(i * width, (i + 1) * width), index * width));
+      return whole;
+    },
+  };
+}
+
+function notUsedWarning(model: LoadedModel | null, names: readonly string[]): string {
+  const which = names.map((name) => `"${namedShort(name)}"`);
+  const some = which.slice(0, 4).join(", ") + (which.length > 4 ? `, … (${which.length})` : "");
   return model
-    ? `"${tensor}" is not used: ${model.name} is opened as a language model and has no such parameter`
-    : `"${tensor}" is not used: it replaces a parameter of the base, which is not open`;
+    ? `not used: ${some}; ${model.name} is opened as a language model and has no such parameter`
+    : `not used: ${some}; it replaces a parameter of the base, which is not open`;
+}
+
+function wrapperWarnings(keys: readonly AdapterKey[]): string[] {
+  const names = [...new Set(keys.flatMap(({ wrappers }) => wrappers ?? []))];
+  if (names.length === 0) return [];
+  return [
+    `the tensors' names hold ${names.map((name) => `"${name}."`).join(", ")}, which a training wrapper put there; they are read without it. PEFT finds no module of these names, loads nothing and runs the base`,
+  ];
+}
+
+function nonFiniteWarnings(keys: readonly AdapterKey[]): string[] {
+  return keys.flatMap(({ entry }) => {
+    if (!isFloatDtype(entry.dtype)) return [];
+    const values = floatValues(entry);
+    const nan = values.reduce((sum, value) => sum + (Number.isNaN(value) ? 1 : 0), 0);
+    const infinite = values.reduce((sum, value) => sum + (Math.abs(value) === Infinity ? 1 : 0), 0);
+    return nan + infinite === 0
+      ? []
+      : [`${namedShort(entry.name)} holds ${nan} NaN and ${infinite} infinite of ${values.length} values: the training diverged, or the file is damaged`];
+  });
+}
+
+function namesShort(names: readonly string[]): string {
+  return names.slice(0, 3).map(namedShort).join(", ") + (names.length > 3 ? ", …" : "");
 }
 
 function targetsOf(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel): ModelSite[] {

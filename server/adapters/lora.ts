@@ -1,4 +1,4 @@
-/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA is LoRA from another start; its files are LoRA's. */
+/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here too, converted by PEFT or raw. */
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
@@ -6,7 +6,6 @@ import { patternValue } from "../formats/targetMatcher.ts";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
 import {
   checkRank,
   loraFactors,
@@ -18,6 +17,7 @@ import {
   type LoraOptions,
   type LoraTensors,
 } from "./trainedFactors.ts";
+import { relativeToBase } from "./baseChange.ts";
 import { expectShape, lowRankDelta, lowRankSite, weight } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, type ParsedSite, type SiteAdapter, type TrainingMethod } from "./method.ts";
 import { pissaTraining } from "./pissa.ts";
@@ -41,8 +41,17 @@ export function openLowRank(config: AdapterConfig, parsed: ParsedSite): SiteAdap
   expectShape(`lora_A of "${modulePath}"`, a.entry.shape, [rank, dIn], "rank × dIn");
   expectShape(`lora_B of "${modulePath}"`, b.entry.shape, [dOut, rank], "dOut × rank");
 
-  const factors: FactoredMatrix = { left: floatValues(b.entry), right: floatValues(a.entry), dOut, dIn, rank, scale: scaling };
-  const low = lowRankSite(parsed, factors, { key: `${a.entry.file}:${a.entry.begin}`, alpha });
+  const factors = relativeToBase(config, parsed.isEmbedding ? null : site, {
+    left: floatValues(b.entry),
+    right: floatValues(a.entry),
+    dOut,
+    dIn,
+    rank,
+    scale: scaling,
+  });
+  // What the start took out of the base depends on the base.
+  const key = factors.rank === rank || !site ? a.entry.id : `${a.entry.id}:${site.baseWeight.key}`;
+  const low = lowRankSite(parsed, factors, { key, alpha });
   const bias = keys.loraBBias?.entry;
   if (!bias) return low;
   return { ...low, beyondLowRank: "bias on B", weights: () => ({ ...low.weights(), ...biasOf(bias, dOut, scaling) }) };
@@ -52,7 +61,7 @@ function biasOf(entry: TensorEntry, dOut: number, scaling: number): Record<strin
   expectShape("lora_B bias", entry.shape, [dOut], "dOut");
   return {
     bias: weight(
-      `${entry.file}:${entry.begin}:scaled`,
+      `${entry.id}:scaled`,
       [dOut],
       floatValues(entry).map((value) => value * scaling),
     ),

@@ -70,9 +70,25 @@ export function weight(key: string, shape: readonly number[], values: Float32Arr
   return { key, shape, data: () => values };
 }
 
-/** @throws "adapter.shapeMismatch" */
+/**
+ * @param words what each dimension is, "rank × dIn"
+ * @throws "adapter.shapeMismatch" when it is for other dimensions; "adapter.malformed" when only the rank differs from adapter_config.json's, or it is no matrix
+ */
 export function expectShape(what: string, found: readonly number[], expected: readonly number[], words: string): void {
-  if (found.length !== expected.length || found.some((dim, i) => dim !== expected[i])) {
+  const names = words.split(" × ");
+  if (found.length !== expected.length) {
+    const convolution = found.length > 2 ? " (a convolution's, which is not supported)" : "";
+    throw new WorkbenchError("adapter.malformed", `${what} is [${found.join(", ")}]${convolution}; expected [${expected.join(", ")}] (${words})`);
+  }
+  const differing = expected.flatMap((dim, i) => (dim === found[i] ? [] : [i]));
+  if (differing.length > 0) {
+    if (differing.every((i) => names[i] === "rank")) {
+      const [at = 0] = differing;
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `${what} is [${found.join(", ")}], of rank ${found[at]}; adapter_config.json gives this module rank ${expected[at]} (r, rank_pattern): the config and the tensors are not of one training`,
+      );
+    }
     throw new WorkbenchError("adapter.shapeMismatch", `${what} is [${found.join(", ")}]; expected [${expected.join(", ")}] (${words})`);
   }
 }

@@ -201,7 +201,7 @@ export const oliera = defineMethod({
     expectShape(`lora_B of "${modulePath}"`, b.shape, [site.dOut, rank], "dOut × rank of all tasks");
     const exponent: FactoredMatrix = { left: floatValues(b), right: floatValues(a), dOut: site.dOut, dIn: site.dIn, rank, scale: config.loraAlpha / config.r };
     const delta = multiplicativeDelta(exponent, site.baseWeight.data(), site.stored, order);
-    return lowRankSite(parsed, asFactors(delta, site.dOut, site.dIn), { key: `${a.file}:${a.begin}:${site.baseWeight.key}`, alpha: config.loraAlpha });
+    return lowRankSite(parsed, asFactors(delta, site.dOut, site.dIn), { key: `${a.id}:${site.baseWeight.key}`, alpha: config.loraAlpha });
   },
   delta: lowRankDelta,
   trainings: { oliera: olieraTraining },

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { readAdapterConfig } from "../formats/adapterConfig.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
+import { openAdapterCheckpoint } from "../formats/checkpoint.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sameShape } from "../tensors/signature.ts";
@@ -62,7 +62,7 @@ export function earlierTasks(
     const { oliera_order: found, oliera_ranks: ranks } = fieldsOf(config.raw, folder);
     if (found !== order)
       throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
-    const { entries } = openCheckpoint(folder);
+    const { entries } = openAdapterCheckpoint(folder);
     const [a, b] = [entries.get(savedKey(site, "lora_A.weight")), entries.get(savedKey(site, "lora_B.weight"))];
     if (!a || !b)
       throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`);
@@ -95,7 +95,7 @@ function held(key: string, shape: readonly number[], values: Float32Array): Weig
 export function checkEarlierSites(folders: readonly string[], sites: readonly TrainingSite[]): void {
   const known = new Set(sites.map((site) => savedKey(site, "lora_A.weight")));
   for (const folder of folders) {
-    const stray = [...openCheckpoint(folder).entries.keys()].find((name) => !known.has(name) && name.endsWith(".lora_A.weight"));
+    const stray = [...openAdapterCheckpoint(folder).entries.keys()].find((name) => !known.has(name) && name.endsWith(".lora_A.weight"));
     if (stray !== undefined)
       throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`);
   }

@@ -3,10 +3,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../tensors/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { leadingSvd } from "../tensors/leadingSvd.ts";
+import { principalFactors } from "./baseChange.ts";
 import { alphaOption, checkRank, loraRules, lowRankProduct, rankOption, type Factors } from "./trainedFactors.ts";
 import { weight } from "./lowRankSite.ts";
-import { defineTraining, savedKey, type None, type SiteState, type TrainingSite } from "./method.ts";
+import { defineTraining, savedKey, type None, type SiteState } from "./method.ts";
 import * as z from "zod";
 
 const options = z.strictObject({
@@ -22,21 +22,6 @@ interface PissaTensors {
 }
 
 const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
-
-/** W ≈ U S Vᵀ: A = √(S/s) Vᵀ `[rank, dIn]`, B = U √(S/s) `[dOut, rank]`, so that s·B·A is the best approximation of W of this rank. */
-export function principalFactors(
-  { dIn, dOut, stored, baseWeight }: Pick<TrainingSite, "dIn" | "dOut" | "stored" | "baseWeight">,
-  rank: number,
-  scaling: number,
-): { a: Float32Array; b: Float32Array } {
-  const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
-  const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank);
-  const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
-  const roots = s.map((value) => Math.sqrt(value / scaling));
-  const b = new Float32Array(dOut * rank);
-  for (let k = 0; k < rank; k++) for (let o = 0; o < dOut; o++) b[o * rank + k] = roots[k]! * left[k * dOut + o]!;
-  return { a: Float32Array.from(right, (value, i) => roots[Math.floor(i / dIn)]! * value), b };
-}
 
 /** [A; A₀] `[2·rank, dIn]` and [B, −B₀] `[dOut, 2·rank]`: B·A − B₀·A₀ as one product. */
 function converted({ site: { dIn, dOut }, trained, frozen }: SiteState<PissaTensors>): { a: FloatTensor; b: FloatTensor } {

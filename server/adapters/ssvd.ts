@@ -248,7 +248,7 @@ export const ssvd = defineMethod({
     if (gate) expectShape(named("ssvd_gate"), gate.shape, [1], "1");
     const numbers = { rotation: floatValues(rotation), shift: floatValues(shift), sigma: floatValues(sigma), gate: gate ? (floatValues(gate)[0] ?? 0) : null };
     const factors = factorsOf(numbers, { map, rotatesOutput: espnetCompat && dOut < dIn }, floatValues(u), floatValues(v));
-    return lowRankSite(parsed, factors, { key: `${rotation.file}:${rotation.begin}:ssvd`, alpha: k });
+    return lowRankSite(parsed, factors, { key: `${rotation.id}:ssvd`, alpha: k });
   },
   delta: lowRankDelta,
   trainings: { ssvd: ssvdTraining },

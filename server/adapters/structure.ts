@@ -218,7 +218,7 @@ export const structure = defineMethod({
       rank: columns,
       scale: config.loraAlpha / config.r,
     };
-    return lowRankSite(parsed, factors, { key: `${a.file}:${a.begin}:task${task}`, alpha: config.loraAlpha });
+    return lowRankSite(parsed, factors, { key: `${a.id}:task${task}`, alpha: config.loraAlpha });
   },
   delta: lowRankDelta,
   trainings: { structure: structureTraining },

@@ -179,7 +179,7 @@ export const vera = defineMethod({
         "adapter.shapeMismatch",
         `vera_A and vera_B reach to [${tallest}, ${widest}]; "${modulePath}" is [${dOut}, ${dIn}], so expected at least that`,
       );
-    return lowRankSite(parsed, factorsOf(pair, widest, floatValues(b), floatValues(d), dIn), { key: `${b.file}:${b.begin}`, alpha: r });
+    return lowRankSite(parsed, factorsOf(pair, widest, floatValues(b), floatValues(d), dIn), { key: b.id, alpha: r });
   },
   delta: lowRankDelta,
   trainings: { vera: veraTraining },

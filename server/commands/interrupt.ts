@@ -1,4 +1,4 @@
-/** Ctrl-C as an AbortSignal: the first lets the work stop cleanly, the second ends the process. */
+/** Ctrl-C, an end that was asked for, or a terminal that was closed, as an AbortSignal: the first lets the work stop cleanly, the second ends the process. */
 import { exitCodes } from "./exitCodes.ts";
 
 export function interruptSignal(): AbortSignal {
@@ -9,5 +9,6 @@ export function interruptSignal(): AbortSignal {
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  process.on("SIGHUP", onSignal);
   return controller.signal;
 }

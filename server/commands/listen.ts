@@ -34,6 +34,8 @@ async function bind(server: Server, host: string, port: number): Promise<boolean
     return true;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EADDRINUSE") return false;
-    throw error;
+    throw new WorkbenchError("usage.badFlag", `cannot listen on ${host}, port ${port}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }

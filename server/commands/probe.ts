@@ -62,7 +62,7 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
     progress.stop();
     await subject.dispose();
   }
-  const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: await provenanceHashes(request.subject), isPaused: false };
+  const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: provenanceHashes(request.subject), isPaused: false };
   const about = provenance(packageVersion, request, outcome, performance.now() - started);
   const record: RunRecord = {
     id: name,

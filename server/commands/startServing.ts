@@ -1,6 +1,6 @@
 /** Serving: opens the roots and the store, starts the workers, listens, and stops cleanly on Ctrl+C. */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { homedir } from "node:os";
 import { resolve } from "node:path";
@@ -13,6 +13,7 @@ import { WorkbenchError } from "../errors.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
+import { RunLock } from "../jobs/runLock.ts";
 import { RunStore } from "../jobs/runStore.ts";
 import { startWorker, workerModule } from "../jobs/workerProcess.ts";
 import { packageVersion } from "../packageFolder.ts";
@@ -28,6 +29,9 @@ import { engineChoice, subjectFromFlags } from "./options.ts";
 import type { ServeFlags } from "./serveFlags.ts";
 
 export async function startServing(model: string | undefined, flags: ServeFlags): Promise<void> {
+  if (flags.token === "")
+    throw new WorkbenchError("usage.badFlag", "--token is empty; expected a secret, or no --token: one is made where the network can reach the server");
+  if (flags.host === "") throw new WorkbenchError("usage.badFlag", "--host is empty; expected an address, such as 127.0.0.1");
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   if (model === undefined && flags.adapter.length === 0 && flags.root.length === 0 && demoCard() === null)
     say("no demo fixture in this installation; open a model from the page");
@@ -44,6 +48,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   const clientFolder = await ensureClientBuilt(say);
   const choice = engineChoice(flags);
   const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
+  const lease = await folderLease(resolve(flags.logdir), say);
   const { store, records } = await RunStore.open(resolve(flags.logdir));
   roots.allow(store.folder);
   const table: ProbeTable = probes;
@@ -83,9 +88,34 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
   await Promise.race([board.idle(), delay(5000)]);
   jobs.close();
+  lease?.release();
   // A browser that does not read would hold its socket open.
   await Promise.race([closeSockets(), delay(2000)]);
   process.exit(exitCodes.ok);
+}
+
+/**
+ * One server a folder: two would show each other's running work as ended, and remove it.
+ * @throws "usage.badFlag" when another server has it, or it is no folder
+ */
+async function folderLease(folder: string, say: (line: string) => void): Promise<RunLock | null> {
+  try {
+    mkdirSync(folder, { recursive: true });
+    return await RunLock.take(folder, 0);
+  } catch (cause) {
+    if (cause instanceof WorkbenchError)
+      throw new WorkbenchError("usage.badFlag", `another server works on ${folder}: ${cause.message}; give this one a --logdir of its own`, { cause });
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    if (["ENOSPC", "EROFS", "EDQUOT"].includes(code)) {
+      say(`${folder} cannot be written (${code}); what is there can be read, and nothing new is kept`);
+      return null;
+    }
+    throw new WorkbenchError(
+      "usage.badFlag",
+      `--logdir ${folder} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}; expected a folder that can be written`,
+      { cause },
+    );
+  }
 }
 
 function openedRoots(given: readonly string[], opened: SubjectRequest | null): OpenedRoots {

@@ -109,7 +109,7 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     follower.stop();
     await subject.dispose();
   }
-  const outcome = { engine: subject.runner?.engine.name ?? "none", hashes: await provenanceHashes(request.subject), isPaused };
+  const outcome = { engine: subject.runner?.engine.name ?? "none", hashes: provenanceHashes(request.subject), isPaused };
   const about = provenance(packageVersion, request, outcome, performance.now() - started + earlier.durationMs);
   const adapter = writeTrainResult(folder, ending(isPaused ? "paused" : "done", null, about), follower.result);
   const { progress, finding, checks } = follower.result;

@@ -4,6 +4,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { readJson } from "./json.ts";
+import { quoted } from "../quoted.ts";
 
 export type InitLoraWeights = boolean | string;
 
@@ -32,8 +33,10 @@ export interface AdapterConfig {
   /** `modules_to_save`, and the heads that PEFT adds to it by itself for a classification task. */
   readonly modulesToSave: readonly string[];
   readonly initLoraWeights: InitLoraWeights;
-  /** What a reader of results must know about this adapter; null when there is nothing. */
-  readonly warning: string | null;
+  /** What a reader of results must know about this adapter's config. */
+  readonly notes: readonly string[];
+  /** `trainable_token_indices` of a module. */
+  trainableTokens(modulePath: string): readonly number[];
   /** The file as it is, for the method's own fields. */
   readonly raw: Readonly<Record<string, unknown>>;
 }
@@ -69,6 +72,7 @@ const onDisk = z.looseObject({
   bias: absentAs(z.enum(["none", "all", "lora_only"]), "none"),
   modules_to_save: absentAs(names, []),
   init_lora_weights: absentAs(z.union([z.boolean(), z.string()]), true),
+  trainable_token_indices: z.union([z.array(z.int().min(0)), z.record(z.string(), z.array(z.int().min(0)))]).nullish(),
 });
 
 /** Fields with no say in the forward pass of a saved adapter: training, initialisation, bookkeeping. */
@@ -92,7 +96,6 @@ const withoutEffect = new Set([
 const unsupported: Readonly<Record<string, string>> = {
   layer_replication: "builds a deeper model out of repeated layers",
   target_parameters: "adapts bare parameters instead of modules",
-  trainable_token_indices: "replaces rows of the embedding",
   use_qalora: "pools the inputs of quantised layers",
   use_bdlora: "makes the factors block-diagonal",
   arrow_config: "routes every token among several adapters",
@@ -112,8 +115,13 @@ const headsOfTask: Readonly<Record<string, readonly string[]>> = {
   QUESTION_ANS: ["qa_outputs"],
 };
 
-/** Ways to begin training that also change the base weight, so that W + ΔW holds for the changed W only. */
-const baseChangingInit = /^(pissa(_niter_\d+)?|olora|corda|lora_ga)$/;
+const convertFirst = "load it where it was trained and save it with path_initial_model_for_weight_conversion";
+/** Ways to begin that change the base by something that neither the base nor the file holds, by the beginning of their names. */
+const lostStarts: Readonly<Record<string, string>> = {
+  loftq: "replaces the base by a quantised one; expected an adapter of an unquantised base",
+  corda: `took a part out of the base that depends on the calibration data; ${convertFirst}`,
+  lora_ga: `took a part out of the base that depends on the first gradients; ${convertFirst}`,
+};
 
 /**
  * @param methods the values of `peft_type` that can be opened, with the fields each method reads itself
@@ -160,7 +168,10 @@ export function parseAdapterConfig(raw: unknown, dir: string, where: string, met
     bias: disk.bias,
     modulesToSave: [...new Set([...disk.modules_to_save, ...(headsOfTask[disk.task_type ?? ""] ?? [])])],
     initLoraWeights: disk.init_lora_weights,
-    warning: initWarning(disk.init_lora_weights),
+    notes: Object.entries(disk).flatMap(([field, value]) =>
+      isDescription(field, value) ? [`adapter_config.json has ${quoted(field)}, ${quoted(value)}, which PEFT does not know; it is not used`] : [],
+    ),
+    trainableTokens: (modulePath) => tokensOf(disk.trainable_token_indices, modulePath, where),
     raw: fields,
   };
 }
@@ -169,20 +180,42 @@ type OnDisk = z.output<typeof onDisk>;
 
 function refuseUnsupported(disk: OnDisk, where: string): void {
   for (const [field, value] of Object.entries(disk)) {
-    if (Object.hasOwn(onDisk.shape, field) || withoutEffect.has(field) || isNeutral(value)) continue;
-    const found = `${where}: "${field}" is ${JSON.stringify(value).slice(0, 80)}`;
+    if (Object.hasOwn(onDisk.shape, field) || withoutEffect.has(field) || isNeutral(value) || isDescription(field, value)) continue;
+    const found = `${where}: "${field}" is ${quoted(value)}`;
     if (Object.hasOwn(unsupported, field)) throw new WorkbenchError("adapter.unsupported", `${found}, which ${unsupported[field]}; expected it unset`);
     throw new WorkbenchError(
       "adapter.unsupported",
       `${found}, a field that is not known here, so it may change what the adapter does; ${didYouMean(field, Object.keys(onDisk.shape))}`,
     );
   }
-  if (disk.init_lora_weights === "loftq") {
+  const init = typeof disk.init_lora_weights === "string" ? disk.init_lora_weights.toLowerCase() : "";
+  const changes = Object.entries(lostStarts).find(([name]) => init.startsWith(name))?.[1];
+  if (changes !== undefined)
+    throw new WorkbenchError("adapter.unsupported", `${where}: "init_lora_weights" is ${quoted(disk.init_lora_weights)}, which ${changes}`);
+  if (disk.use_dora && /^(pissa|olora)/.test(init))
     throw new WorkbenchError(
       "adapter.unsupported",
-      `${where}: "init_lora_weights" is "loftq", which replaces the base by a quantised one; expected an adapter of an unquantised base`,
+      `${where}: "use_dora" with "init_lora_weights" ${quoted(disk.init_lora_weights)}, whose start changed the base; expected one of them`,
     );
-  }
+}
+
+/** "unsloth_version": a note of who wrote the file, in words; a setting would be a number, a flag or a structure. */
+function isDescription(field: string, value: unknown): boolean {
+  return (
+    typeof value === "string" &&
+    !Object.hasOwn(onDisk.shape, field) &&
+    !Object.hasOwn(unsupported, field) &&
+    !withoutEffect.has(field) &&
+    /(version|name|author|description|comment|license|date|url|hash|commit|framework|library|trained_(by|with)|created)/i.test(field)
+  );
+}
+
+/** Indices for the module: one list is for the input embedding. */
+function tokensOf(indices: OnDisk["trainable_token_indices"], modulePath: string, where: string): readonly number[] {
+  if (Array.isArray(indices)) return indices;
+  const found = Object.entries(indices ?? {}).find(([name]) => modulePath === name || modulePath.endsWith(`.${name}`));
+  if (!found) throw new WorkbenchError("adapter.malformed", `${where}: the file has rows for "${modulePath}", which trainable_token_indices does not name`);
+  return found[1];
 }
 
 /** What PEFT itself refuses. */
@@ -203,11 +236,6 @@ function checkConsistency(disk: OnDisk, where: string): void {
 function isNeutral(value: unknown): boolean {
   if (value === null || value === false || value === undefined) return true;
   return typeof value === "object" && Object.keys(value).length === 0;
-}
-
-function initWarning(init: InitLoraWeights): string | null {
-  if (typeof init !== "string" || !baseChangingInit.test(init)) return null;
-  return `init_lora_weights is "${init}": training began by taking B·A out of the base weight, and the adapter was saved unconverted. Added to the original base it is not the trained model; save it with path_initial_model_for_weight_conversion, or open it on the residual base`;
 }
 
 function listOf(found: string | readonly string[]): readonly string[] {

@@ -3,8 +3,8 @@ import { WorkbenchError } from "../errors.ts";
 import type { AdapterConfig } from "./adapterConfig.ts";
 import type { TensorEntry } from "./safetensors.ts";
 
-export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved", "own"] as const;
-/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's; `own`: a tensor of a method other than LoRA. */
+export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved", "rows", "own"] as const;
+/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's; `rows`: some rows of one (trainable_token_indices); `own`: a tensor of a method other than LoRA. */
 export type AdapterRole = (typeof adapterRoles)[number];
 
 export interface AdapterKey {
@@ -15,9 +15,35 @@ export interface AdapterKey {
   readonly param?: "weight" | "bias";
   /** The method's name for the tensor ("vera_lambda_b"), for `own`; `modulePath` is "" when all modules share it. */
   readonly own?: string;
+  /** For `saved`: named by modules_to_save, so that this module gets a weight of its own; else a copy of the base's parameter, shared as the base shares it. */
+  readonly isOwnCopy?: boolean;
+  /** Names that a training wrapper put into the key ("_orig_mod"), taken out again. */
+  readonly wrappers?: readonly string[];
   /** The adapter's name, where the file still has it. */
   readonly adapterName?: string;
   readonly entry: TensorEntry;
+}
+
+/** What torch.compile, FSDP and activation checkpointing put into module paths, anywhere, and DDP in front. */
+const wrapperNames = new Set(["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]);
+
+/** A key as PEFT would have written it, and the wrappers' names that stood in it. */
+function unwrapped(name: string): { key: string; wrappers: readonly string[] } {
+  const parts = name.split(".");
+  const wrappers = parts.filter((part) => wrapperNames.has(part));
+  let key = parts.filter((part) => !wrapperNames.has(part)).join(".");
+  const takeOff = (front: string): boolean => {
+    if (!key.startsWith(front)) return false;
+    key = key.slice(front.length);
+    return true;
+  };
+  while (takeOff("module.")) wrappers.push("module");
+  takeOff(prefix);
+  for (;;) {
+    if (takeOff("module.")) wrappers.push("module");
+    else if (takeOff(prefix)) wrappers.push("base_model.model");
+    else return { key, wrappers };
+  }
 }
 
 /** PeftModel and LoraModel each wrap the base once. Files written before PEFT 0.2, and by hand, have no prefix. */
@@ -34,6 +60,8 @@ const layouts: readonly { readonly role: AdapterRole; readonly pattern: RegExp }
   // A parameter before PEFT 0.11, a module with a weight after it; the file keeps the old name.
   { role: "magnitude", pattern: new RegExp(`^(?<path>.+)\\.lora_magnitude_vector${named}(?:\\.weight)?$`) },
   { role: "bias", pattern: /^(?<path>.+)\.base_layer\.(?<param>bias)$/ },
+  { role: "rows", pattern: new RegExp(`^(?<path>.+)\\.token_adapter\\.trainable_tokens_delta${named}(?:\\.weight)?$`) },
+  { role: "saved", pattern: /^(?<path>.+)\.token_adapter\.base_layer\.(?<param>weight)$/ },
   // The embedding itself, saved beside an adapter that targets it.
   { role: "saved", pattern: /^(?<path>.+)\.base_layer\.(?<param>weight)$/ },
 ];
@@ -51,7 +79,12 @@ type NamingConfig = Pick<AdapterConfig, "modulesToSave" | "bias">;
  * @throws "adapter.unknownTensor" naming the key
  */
 export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig, ownTensors: readonly string[] = []): AdapterKey {
-  const key = entry.name.startsWith(prefix) ? entry.name.slice(prefix.length) : entry.name;
+  const { key, wrappers } = unwrapped(entry.name);
+  const parsed = parsePlainKey(entry, key, config, ownTensors);
+  return wrappers.length === 0 ? parsed : { ...parsed, wrappers };
+}
+
+function parsePlainKey(entry: TensorEntry, key: string, config: NamingConfig | undefined, ownTensors: readonly string[]): AdapterKey {
   const own = ownTensor(entry, key, ownTensors);
   if (own) return own;
   for (const { role, pattern } of layouts) {
@@ -60,17 +93,18 @@ export function parseAdapterKey(entry: TensorEntry, config?: NamingConfig, ownTe
   }
   // A leftover of a layout that is not known (lora_E, lora_diag, …) must not pass as a parameter of the base.
   const wrapped = savedInWrapper.exec(key)?.groups;
-  if (wrapped !== undefined) return adapterKey(entry, "saved", wrapped["path"]! + wrapped["below"]!, wrapped["param"], wrapped["adapter"]);
+  if (wrapped !== undefined)
+    return { ...adapterKey(entry, "saved", wrapped["path"]! + wrapped["below"]!, wrapped["param"], wrapped["adapter"]), isOwnCopy: true };
   const groups = plain.exec(key)?.groups;
   if (groups === undefined || /\.(lora_[^.]+|original_module|modules_to_save)(\.|$)/.test(key)) throw unknownTensor(entry);
   const path = groups["path"]!;
   const isSaved = config === undefined || isUnderSaved(path, config.modulesToSave) || embeddingName.test(path);
   if (groups["param"] === "bias") {
     const isTrainedBias = config === undefined || config.bias !== "none";
-    if (config !== undefined && isUnderSaved(path, config.modulesToSave)) return adapterKey(entry, "saved", path, "bias", undefined);
+    if (config !== undefined && isUnderSaved(path, config.modulesToSave)) return { ...adapterKey(entry, "saved", path, "bias", undefined), isOwnCopy: true };
     if (isTrainedBias) return adapterKey(entry, "bias", path, "bias", undefined);
   } else if (isSaved) {
-    return adapterKey(entry, "saved", path, "weight", undefined);
+    return { ...adapterKey(entry, "saved", path, "weight", undefined), isOwnCopy: config !== undefined && isUnderSaved(path, config.modulesToSave) };
   }
   throw unknownTensor(entry);
 }

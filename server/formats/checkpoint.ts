@@ -6,6 +6,7 @@ import { WorkbenchError } from "../errors.ts";
 import type { SafetensorsDtype } from "./dtypeDecoding.ts";
 import { readJson } from "./json.ts";
 import { readHeader, type TensorEntry } from "./safetensors.ts";
+import { namedShort } from "../quoted.ts";
 
 export interface Checkpoint {
   readonly dir: string;
@@ -20,7 +21,8 @@ export interface Checkpoint {
 
 const indexName = "model.safetensors.index.json";
 /** In the order transformers and PEFT look for them. */
-const weightNames = ["model.safetensors", indexName, "adapter_model.safetensors"] as const;
+const weightNames = ["model.safetensors", indexName] as const;
+export const adapterWeightsName = "adapter_model.safetensors";
 const pickleName = /\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$/;
 /** An index names every tensor; the largest published models have some hundred thousand. */
 const maxIndexBytes = 64 * 2 ** 20;
@@ -40,6 +42,25 @@ export function openCheckpoint(dirOrFile: string): Checkpoint {
   return checkpoint;
 }
 
+/**
+ * The tensors of an adapter, whatever else lies in its folder: a base's config.json, its weights, an optimizer's state.
+ *
+ * @throws "file.notFound" naming what is missing; "file.unreadable" where there is only a pickle; "safetensors.malformed"; "config.unsupported" for quantised tensors
+ */
+export function openAdapterCheckpoint(dir: string): Checkpoint {
+  const file = join(dir, adapterWeightsName);
+  if (!existsSync(file)) {
+    const pickled = join(dir, "adapter_model.bin");
+    if (existsSync(pickled)) throw pickle(pickled);
+    const others = readdirSync(dir).filter((name) => name.endsWith(".safetensors"));
+    const beside = others.length === 0 ? "" : `; beside it: ${others.slice(0, 4).map(namedShort).join(", ")}`;
+    throw new WorkbenchError("file.notFound", `${file} is missing; expected the weights that belong to adapter_config.json${beside}`);
+  }
+  const checkpoint = assembled(dir, [file], readHeader(file));
+  refuseQuantizedTensors(checkpoint);
+  return checkpoint;
+}
+
 function weightsFile(dirOrFile: string): string {
   const stat = statSync(dirOrFile, { throwIfNoEntry: false });
   if (stat === undefined)
@@ -51,9 +72,13 @@ function weightsFile(dirOrFile: string): string {
   const found = weightNames.find((name) => existsSync(join(dirOrFile, name)));
   if (found !== undefined) return join(dirOrFile, found);
   const names = readdirSync(dirOrFile);
-  const pickled =
-    names.find((name) => pickleName.test(name) && /^(pytorch_model|adapter_model|model)/.test(name)) ?? names.find((name) => pickleName.test(name));
+  const pickled = names.find((name) => pickleName.test(name) && /^(pytorch_model|model)\b/.test(name));
   if (pickled !== undefined) throw pickle(join(dirOrFile, pickled));
+  if (names.includes(adapterWeightsName))
+    throw new WorkbenchError(
+      "file.notFound",
+      `${dirOrFile} is an adapter's folder (${adapterWeightsName}); expected a model's: open the base, and this as its adapter`,
+    );
   throw new WorkbenchError("file.notFound", `${dirOrFile} holds ${names.length} files and no weights; expected ${weightNames.join(" or ")}`);
 }
 
@@ -159,6 +184,6 @@ function refuseQuantizedTensors({ entries }: Checkpoint): void {
 function quantized(found: string): WorkbenchError {
   return new WorkbenchError(
     "config.unsupported",
-    `${found}: quantised weights are not supported; expected F32, F16 or BF16. Load the model dequantised (model.dequantize()) and save it again`,
+    `${found}: quantised weights are not supported; expected F32, F16 or BF16. Save it again in one of these (a model: load it, model.dequantize(), save_pretrained)`,
   );
 }

@@ -3,6 +3,7 @@
  * Written here, not with a library, because an error must name the line where a record begins.
  */
 import { malformedLine, maxRecordBytes, type TextLine } from "./textLines.ts";
+import { quoted } from "../quoted.ts";
 
 export interface CsvRecord {
   /** Line on which it begins. */
@@ -51,7 +52,7 @@ function fieldsOf(record: string, line: number, file: string): string[] {
         throw malformedLine(
           file,
           line,
-          `found ${JSON.stringify(record[at])} after the quote that closes field ${fields.length}; expected a comma, or the quote inside the field doubled`,
+          `found ${quoted(record[at])} after the quote that closes field ${fields.length}; expected a comma, or the quote inside the field doubled`,
         );
     } else {
       const comma = record.indexOf(",", at);

@@ -1,7 +1,10 @@
-/** JSON from strangers: bounded, UTF-8 only, and a syntax error says the line and column. */
-import { closeSync, fstatSync, readFileSync } from "node:fs";
+/** JSON from strangers: bounded in size and depth, UTF-8 only, and a syntax error says its line and column. */
+import { closeSync, readFileSync } from "node:fs";
 import { WorkbenchError, type ErrorCode } from "../errors.ts";
+import { fileKind } from "./fileKind.ts";
 import { openForReading } from "./openFile.ts";
+import { deepestNesting, isTooDeep, jsonFault } from "./strictJson.ts";
+import { quoted } from "../quoted.ts";
 
 /** No config of a released model comes near this; tokenizers pass their own bound. */
 const defaultMaxBytes = 16 * 2 ** 20;
@@ -10,10 +13,8 @@ const defaultMaxBytes = 16 * 2 ** 20;
  * @throws "file.notFound", "file.unreadable"; `code` (default "config.malformed") when it is too long, not UTF-8 or not JSON
  */
 export function readJson(file: string, { maxBytes = defaultMaxBytes, code = "config.malformed" }: { maxBytes?: number; code?: ErrorCode } = {}): unknown {
-  const fd = openForReading(file);
+  const { fd, stat } = openForReading(file);
   try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new WorkbenchError("file.unreadable", `${file} is not a regular file; expected JSON`);
     if (stat.size > maxBytes) throw new WorkbenchError(code, `${file} has ${stat.size} bytes; expected at most ${maxBytes}`);
     return parseJson(readFileSync(fd), file, code);
   } finally {
@@ -21,27 +22,32 @@ export function readJson(file: string, { maxBytes = defaultMaxBytes, code = "con
   }
 }
 
-/** @throws `code` when the bytes are not UTF-8 or not JSON */
-export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode): unknown {
+/**
+ * @param options.isStrict as safetensors reads its headers: no key twice in one object, no byte order mark, whole numbers only
+ * @throws `code` when the bytes are not UTF-8, not JSON, or nested more than 127 deep
+ */
+export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode, options: { readonly isStrict?: boolean } = {}): unknown {
+  const kind = fileKind(bytes);
+  if (kind !== null) throw new WorkbenchError(code, `${where} ${kind}`);
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: options.isStrict === true }).decode(bytes);
   } catch (cause) {
     throw new WorkbenchError(code, `${where} is not UTF-8; expected JSON text in UTF-8`, { cause });
   }
+  if (isTooDeep(text)) throw new WorkbenchError(code, `${where} is nested more than ${deepestNesting} deep; expected a config as libraries write it`);
+  let value: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    value = JSON.parse(text);
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new WorkbenchError(code, `${where} is not JSON${placeOf(message, text)}; expected a JSON object`, { cause });
+    const fault = jsonFault(text);
+    const place = fault ? ` (${fault.what} at line ${fault.line}, column ${fault.column})` : "";
+    throw new WorkbenchError(code, `${where} is not JSON${place}; expected a JSON object`, { cause });
   }
-}
-
-/** V8 gives an offset ("… in JSON at position 17"), or nothing when the text just ends. */
-function placeOf(message: string, text: string): string {
-  const position = /at position (\d+)/.exec(message)?.[1];
-  const offset = position === undefined ? text.length : Number(position);
-  const before = text.slice(0, offset).split("\n");
-  const what = message.replace(/ in JSON at position .*/s, "").slice(0, 120);
-  return ` (${what} at line ${before.length}, column ${before.at(-1)!.length + 1})`;
+  if (options.isStrict) {
+    const fault = jsonFault(text, { wholeNumbers: true });
+    if (fault)
+      throw new WorkbenchError(code, `${where} has ${quoted(fault.what).slice(1, -1)} at line ${fault.line}, column ${fault.column}; expected strict JSON`);
+  }
+  return value;
 }

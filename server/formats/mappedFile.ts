@@ -13,7 +13,7 @@ import { closeSync, fstatSync, readSync, type Stats } from "node:fs";
 import { createRequire } from "node:module";
 import type * as Koffi from "koffi";
 import { WorkbenchError } from "../errors.ts";
-import { openForReading } from "./openFile.ts";
+import { fileIdentity, openForReading } from "./openFile.ts";
 
 /** A view of foreign memory is at most 4 GiB, so a larger file is seen through overlapping windows. */
 const windowBytes = 3 * 2 ** 30;
@@ -39,7 +39,7 @@ const mappedFiles = new Map<string, MappedFile>();
  * @throws "file.unreadable" for a file over 4 GiB (use `mappedBytes`) and an empty one
  */
 export function mapFile(path: string): ArrayBuffer {
-  return withMapped(path, (fd, mapped) => window(path, fd, mapped, 0, mapped.bytes));
+  return withMapped(path, undefined, (fd, mapped) => window(path, fd, mapped, 0, mapped.bytes));
 }
 
 /**
@@ -47,8 +47,8 @@ export function mapFile(path: string): ArrayBuffer {
  *
  * @throws "file.unreadable" when the range does not lie inside the file as it is now
  */
-export function mappedBytes(path: string, begin: number, end: number): Uint8Array<ArrayBuffer> {
-  return withMapped(path, (fd, mapped) => {
+export function mappedBytes(path: string, begin: number, end: number, identity?: string): Uint8Array<ArrayBuffer> {
+  return withMapped(path, identity, (fd, mapped) => {
     checkRange(path, begin, end, mapped.bytes);
     if (begin === end) return new Uint8Array(0);
     if (mapped.bytes <= windowBytes) return new Uint8Array(window(path, fd, mapped, 0, mapped.bytes), begin, end - begin);
@@ -61,11 +61,12 @@ export function mappedBytes(path: string, begin: number, end: number): Uint8Arra
 }
 
 /** Bytes `[begin, end)` for one passing use: mapped where that works, otherwise read, so that a converted file never lies in memory whole. */
-export function passingBytes(path: string, begin: number, end: number): Uint8Array<ArrayBuffer> {
-  if (canMap()) return mappedBytes(path, begin, end);
-  const fd = openForReading(path);
+export function passingBytes(path: string, begin: number, end: number, identity?: string): Uint8Array<ArrayBuffer> {
+  if (canMap()) return mappedBytes(path, begin, end, identity);
+  const { fd, stat } = openForReading(path);
   try {
-    checkRange(path, begin, end, fstatSync(fd).size);
+    refuseChanged(path, identity, fileIdentity(stat));
+    checkRange(path, begin, end, stat.size);
     return new Uint8Array(readRange(path, fd, begin, end));
   } finally {
     closeSync(fd);
@@ -92,11 +93,11 @@ export function releasePages(bytes: Uint8Array): void {
   if (last > first) calls.madvise(base + BigInt(first), last - first, doNotNeed);
 }
 
-function withMapped<T>(path: string, use: (fd: number, mapped: MappedFile) => T): T {
-  const fd = openForReading(path);
+function withMapped<T>(path: string, expected: string | undefined, use: (fd: number, mapped: MappedFile) => T): T {
+  const { fd, stat } = openForReading(path);
   try {
-    const stat = fstatSync(fd);
-    const identity = identityOf(stat);
+    const identity = fileIdentity(stat);
+    refuseChanged(path, expected, identity);
     let mapped = mappedFiles.get(path);
     if (mapped?.identity !== identity) {
       if (!stat.isFile() || stat.size === 0)
@@ -110,8 +111,9 @@ function withMapped<T>(path: string, use: (fd: number, mapped: MappedFile) => T)
   }
 }
 
-function identityOf(stat: Stats): string {
-  return `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeMs}`;
+function refuseChanged(path: string, expected: string | undefined, found: string): void {
+  if (expected === undefined || expected === found) return;
+  throw new WorkbenchError("file.changed", `${path} was changed after it had been opened, so its tensors may lie elsewhere now; open it again`);
 }
 
 function window(path: string, fd: number, mapped: MappedFile, begin: number, end: number): ArrayBuffer {

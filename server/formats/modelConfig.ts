@@ -4,6 +4,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { readJson } from "./json.ts";
+import { quoted } from "../quoted.ts";
 
 export type RawConfig = Readonly<Record<string, unknown>>;
 
@@ -86,7 +87,7 @@ function optional<T>(raw: RawConfig, key: string, where: string, expected: strin
   // Own keys only: "constructor" is not a field of a config.
   const value = Object.hasOwn(raw, key) ? raw[key] : undefined;
   if (value === undefined || value === null) return undefined;
-  if (!isRight(value)) throw new WorkbenchError("config.malformed", `${where}: "${key}" is ${JSON.stringify(value).slice(0, 80)}; expected ${expected}`);
+  if (!isRight(value)) throw new WorkbenchError("config.malformed", `${where}: "${key}" is ${quoted(value)}; expected ${expected}`);
   return value;
 }
 

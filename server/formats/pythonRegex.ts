@@ -1,5 +1,6 @@
 /** Python's `re` patterns as JavaScript ones, for the patterns that PEFT configs hold. What cannot be said exactly is refused. */
 import { WorkbenchError } from "../errors.ts";
+import { quoted } from "../quoted.ts";
 
 const textStart = "(?<![\\s\\S])";
 const textEnd = "(?![\\s\\S])";
@@ -117,7 +118,7 @@ function translatedEscape(pattern: string, next: string, isInClass: boolean): st
 function refused(pattern: string, what: string, cause?: unknown): WorkbenchError {
   return new WorkbenchError(
     "adapter.unsupported",
-    `regular expression ${JSON.stringify(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
+    `regular expression ${quoted(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
     { cause },
   );
 }

@@ -4,6 +4,7 @@ import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { csvRecords } from "./csv.ts";
 import { isBlank, malformedLine, textLines } from "./textLines.ts";
+import { quoted } from "../quoted.ts";
 
 export interface DataRecord {
   readonly line: number;
@@ -56,7 +57,7 @@ const readers: Record<RecordFormat, Reader> = {
     for (const { line, fields } of csvRecords(textLines(file), file)) {
       if (header === null) {
         const twice = fields.find((name, i) => fields.indexOf(name) !== i);
-        if (twice !== undefined) throw malformedLine(file, line, `found column ${JSON.stringify(twice)} twice; expected names that differ`);
+        if (twice !== undefined) throw malformedLine(file, line, `found column ${quoted(twice)} twice; expected names that differ`);
         checkColumns(columns, fields, line, file);
         header = fields;
       } else {
@@ -73,7 +74,7 @@ const readers: Record<RecordFormat, Reader> = {
     if (missing !== undefined)
       throw new WorkbenchError(
         "data.unsupported",
-        `${file}: found plain text, which has no column ${JSON.stringify(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
+        `${file}: found plain text, which has no column ${quoted(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
       );
     if (!hasBlankLine(file)) {
       for (const { number, text } of textLines(file)) yield { line: number, fields: { text } };
@@ -125,7 +126,7 @@ function syntaxError(cause: unknown): string {
 
 function checkColumns(columns: readonly string[], found: readonly string[], line: number, file: string): void {
   const missing = columns.find((name) => !found.includes(name));
-  if (missing !== undefined) throw malformedLine(file, line, `found no ${JSON.stringify(missing)}; expected that column, ${didYouMean(missing, found)}`);
+  if (missing !== undefined) throw malformedLine(file, line, `found no ${quoted(missing)}; expected that column, ${didYouMean(missing, found)}`);
 }
 
 /** "a list", "a number": what a JSON value is, for messages. */

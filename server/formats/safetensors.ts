@@ -2,12 +2,14 @@
  * The safetensors container: 8 bytes little-endian header length, a JSON header, then the tensors' bytes.
  * The header comes from strangers, so everything it claims is checked before a byte of data is touched.
  */
-import { closeSync, fstatSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { floatsFromBytes, intsFromBytes, isFloatDtype, isSafetensorsDtype, safetensorsBits, type SafetensorsDtype } from "./dtypeDecoding.ts";
+import { fileKind, fileKindBytes } from "./fileKind.ts";
 import { parseJson } from "./json.ts";
-import { openForReading } from "./openFile.ts";
+import { fileIdentity, openForReading } from "./openFile.ts";
+import { quoted } from "../quoted.ts";
 
 export type { SafetensorsDtype } from "./dtypeDecoding.ts";
 export { encodeSafetensors, writeSafetensors, type WritableTensor } from "./safetensorsWriter.ts";
@@ -20,6 +22,10 @@ export interface TensorEntry {
   readonly file: string;
   readonly begin: number;
   readonly end: number;
+  /** The file as it was when its header was read; values are refused from any other. */
+  readonly identity: string;
+  /** Tells these bytes from all others, also from those of a file that takes this one's place: what caches go by. */
+  readonly id: string;
 }
 
 export interface SafetensorsHeader {
@@ -37,10 +43,8 @@ const maxHeaderBytes = 100_000_000;
  * @see https://github.com/huggingface/safetensors, "Format"
  */
 export function readHeader(file: string): SafetensorsHeader {
-  const fd = openForReading(file);
+  const { fd, stat } = openForReading(file);
   try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw new WorkbenchError("file.unreadable", `${file} is not a regular file; expected a .safetensors file`);
     const read = (begin: number, bytes: number): Uint8Array => {
       const into = new Uint8Array(bytes);
       for (let done = 0; done < bytes;) {
@@ -50,7 +54,7 @@ export function readHeader(file: string): SafetensorsHeader {
       }
       return into;
     };
-    return checkedHeader(file, stat.size, read);
+    return checkedHeader(file, stat.size, read, fileIdentity(stat));
   } finally {
     closeSync(fd);
   }
@@ -66,7 +70,7 @@ export type ParsedTensor =
  * @throws "safetensors.malformed"; "safetensors.unsupportedDtype" for dtypes other than F32, BF16, F16, I32, I64
  */
 export function parseSafetensors(bytes: Uint8Array, name = "safetensors bytes"): { tensors: Map<string, ParsedTensor>; metadata: Record<string, string> } {
-  const { entries, metadata } = checkedHeader(name, bytes.byteLength, (begin, length) => bytes.subarray(begin, begin + length));
+  const { entries, metadata } = checkedHeader(name, bytes.byteLength, (begin, length) => bytes.subarray(begin, begin + length), "in memory");
   const tensors = new Map<string, ParsedTensor>();
   for (const entry of entries.values()) {
     const { dtype, shape } = entry;
@@ -78,7 +82,9 @@ export function parseSafetensors(bytes: Uint8Array, name = "safetensors bytes"):
   return { tensors, metadata };
 }
 
-function checkedHeader(file: string, fileBytes: number, read: (begin: number, bytes: number) => Uint8Array): SafetensorsHeader {
+function checkedHeader(file: string, fileBytes: number, read: (begin: number, bytes: number) => Uint8Array, identity: string): SafetensorsHeader {
+  const kind = fileKind(read(0, Math.min(fileBytes, fileKindBytes)));
+  if (kind !== null) throw new WorkbenchError("safetensors.malformed", `${file} ${kind}`);
   if (fileBytes < 8) throw malformed(file, "file", `${fileBytes} bytes`, "at least 8, the header's length");
   const lengthBytes = read(0, 8);
   const claimed = new DataView(lengthBytes.buffer, lengthBytes.byteOffset, 8).getBigUint64(0, true);
@@ -86,13 +92,16 @@ function checkedHeader(file: string, fileBytes: number, read: (begin: number, by
   const headerBytes = Number(claimed);
   if (8 + headerBytes > fileBytes) throw malformed(file, "header length", `${headerBytes}`, `at most ${fileBytes - 8}, what the file has left`);
 
-  const raw = parseJson(read(8, headerBytes), `${file}: header`, "safetensors.malformed");
+  const raw = parseJson(read(8, headerBytes), `${file}: header`, "safetensors.malformed", { isStrict: true });
   if (!isRecord(raw)) throw malformed(file, "header", kindOf(raw), "a JSON object");
   const metadata = checkedMetadata(file, raw["__metadata__"]);
   const dataBegin = 8 + headerBytes;
   const list = Object.entries(raw)
     .filter(([name]) => name !== "__metadata__")
-    .map(([name, info]) => checkedEntry(file, name, info, dataBegin, fileBytes));
+    .map(([name, info]): TensorEntry => {
+      const place = checkedEntry(file, name, info, dataBegin, fileBytes);
+      return { ...place, identity, id: `${file}:${identity}:${place.begin}` };
+    });
 
   // Sorted by place, each tensor must begin where the last one ended: no holes, no overlaps, no bytes left over.
   const inOrder = list.toSorted((a, b) => a.begin - b.begin || a.end - b.end);
@@ -115,7 +124,7 @@ function checkedHeader(file: string, fileBytes: number, read: (begin: number, by
 }
 
 function checkedMetadata(file: string, raw: unknown): Record<string, string> {
-  if (raw === undefined) return {};
+  if (raw === undefined || raw === null) return {};
   if (!isRecord(raw)) throw malformed(file, "__metadata__", kindOf(raw), "an object of strings");
   const metadata: Record<string, string> = Object.create(null) as Record<string, string>;
   for (const [key, value] of Object.entries(raw)) {
@@ -125,21 +134,27 @@ function checkedMetadata(file: string, raw: unknown): Record<string, string> {
   return { ...metadata };
 }
 
-function checkedEntry(file: string, name: string, raw: unknown, dataBegin: number, fileBytes: number): TensorEntry {
-  const where = `tensor "${name}"`;
+function checkedEntry(file: string, name: string, raw: unknown, dataBegin: number, fileBytes: number): Omit<TensorEntry, "identity" | "id"> {
+  const where = `tensor ${quoted(name)}`;
   if (!isRecord(raw)) throw malformed(file, where, kindOf(raw), "an object with dtype, shape and data_offsets");
   const { dtype, shape, data_offsets: offsets } = raw;
   if (!isSafetensorsDtype(dtype)) {
-    const found = typeof dtype === "string" ? `"${dtype}"` : kindOf(dtype);
+    const found = typeof dtype === "string" ? quoted(dtype) : kindOf(dtype);
     throw malformed(file, `${where} dtype`, found, typeof dtype === "string" ? didYouMean(dtype, Object.keys(safetensorsBits)) : "a dtype name");
   }
-  if (!isCounts(shape)) throw malformed(file, `${where} shape`, JSON.stringify(shape), "a list of whole numbers ≥ 0");
-  if (!isCounts(offsets) || offsets.length !== 2) throw malformed(file, `${where} data_offsets`, JSON.stringify(offsets), "[begin, end]");
+  if (!isCounts(shape)) throw malformed(file, `${where} shape`, quoted(shape), "a list of whole numbers ≥ 0");
+  if (!isCounts(offsets) || offsets.length !== 2) throw malformed(file, `${where} data_offsets`, quoted(offsets), "[begin, end]");
   const [from, to] = offsets as [number, number];
   if (from > to || dataBegin + to > fileBytes) {
     throw malformed(file, `${where} data_offsets`, `[${from}, ${to}]`, `begin ≤ end ≤ ${fileBytes - dataBegin}, the file's data bytes`);
   }
-  const bits = shape.reduce((product, dim) => product * dim, safetensorsBits[dtype]);
+  // The reference counts in 64 bits and refuses what does not fit, also where a later dimension is 0.
+  let elements = 1n;
+  for (const dim of shape) {
+    elements *= BigInt(dim);
+    if (elements * BigInt(safetensorsBits[dtype]) >= 2n ** 64n) throw malformed(file, `${where} shape`, quoted(shape), "a size that 64 bits can count");
+  }
+  const bits = Number(elements) * safetensorsBits[dtype];
   if (bits !== (to - from) * 8) {
     throw malformed(file, `${where} data_offsets`, `${to - from} bytes`, `${bits / 8}, what ${dtype} [${shape.join(", ")}] takes`);
   }

@@ -36,12 +36,12 @@ export function floatRange(entry: TensorEntry, rowStart: number, rowEnd: number)
 
 /** @throws "safetensors.unsupportedDtype" for anything but I32 and I64 */
 export function intValues(entry: TensorEntry): Int32Array {
-  return intsFromBytes(passingBytes(entry.file, entry.begin, entry.end), entry.dtype, whereOf(entry));
+  return intsFromBytes(passingBytes(entry.file, entry.begin, entry.end, entry.identity), entry.dtype, whereOf(entry));
 }
 
 /** The stored bytes themselves, mapped; for a program that converts on its own. Never write to them. */
 export function tensorBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
-  return mappedBytes(entry.file, entry.begin, entry.end);
+  return mappedBytes(entry.file, entry.begin, entry.end, entry.identity);
 }
 
 /** Bytes of float32 that `floatValues` will hold beside the file: 0 for F32 in place. */
@@ -54,8 +54,8 @@ function floats(entry: TensorEntry, begin: number, end: number, into?: Float32Ar
   if (!isFloatDtype(entry.dtype)) {
     throw new WorkbenchError("safetensors.unsupportedDtype", `${whereOf(entry)} is ${entry.dtype}; expected a float weight: ${floatDtypes.join(", ")}`);
   }
-  if (entry.dtype === "F32") return floatsFromBytes(mappedBytes(entry.file, begin, end), "F32", whereOf(entry));
-  const bytes = passingBytes(entry.file, begin, end);
+  if (entry.dtype === "F32") return floatsFromBytes(mappedBytes(entry.file, begin, end, entry.identity), "F32", whereOf(entry));
+  const bytes = passingBytes(entry.file, begin, end, entry.identity);
   const values = floatsFromBytes(bytes, entry.dtype, whereOf(entry), into);
   releasePages(bytes);
   return values;

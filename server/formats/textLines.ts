@@ -1,6 +1,6 @@
 /** Numbered lines of a UTF-8 text file, read in pieces, so that a large file is never whole in memory. */
 import { isUtf8 } from "node:buffer";
-import { closeSync, fstatSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { WorkbenchError } from "../errors.ts";
 import { openForReading } from "./openFile.ts";
 
@@ -42,9 +42,8 @@ export function* textLines(file: string): Generator<TextLine> {
 }
 
 function* allLines(file: string): Generator<TextLine> {
-  const fd = openForReading(file);
+  const { fd } = openForReading(file);
   try {
-    if (!fstatSync(fd).isFile()) throw new WorkbenchError("file.unreadable", `${file} is not a regular file; expected a text file`);
     const chunk = Buffer.allocUnsafe(chunkBytes);
     let rest = Buffer.alloc(0);
     let number = 0;

@@ -5,7 +5,9 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { readJson } from "./json.ts";
+import { withUnicodeSpaces } from "./unicodeSpaces.ts";
 import { pieceReader, type PieceReader } from "./tokenText.ts";
+import { quoted } from "../quoted.ts";
 
 export interface Tokenizer {
   /** `tokens` are texts as `tokenText` gives them. `addSpecial` (default true) lets the tokenizer add its own BOS and such. */
@@ -28,13 +30,17 @@ export interface Tokenizer {
 /** Gemma's, the largest in wide use, has 34 MB. */
 const maxTokenizerBytes = 256 * 2 ** 20;
 
+/** Lists are made as long as the largest id; no released vocabulary comes near this. */
+const tokenId = z.int().min(0).max(20_000_000);
+
 const tokenizerJson = z.looseObject({
   model: z.looseObject({
     type: z.enum(["BPE", "Unigram", "WordPiece", "WordLevel"]).nullish(),
-    vocab: z.union([z.record(z.string(), z.int().nonnegative()), z.array(z.tuple([z.string(), z.number()]))]),
+    vocab: z.union([z.record(z.string(), tokenId), z.array(z.tuple([z.string(), z.number()]))]),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
   }),
-  added_tokens: z.array(z.looseObject({ id: z.int().nonnegative(), content: z.string() })).nullish(),
+  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).nullish(),
+  pre_tokenizer: z.unknown(),
   decoder: z.unknown(),
 });
 
@@ -53,9 +59,10 @@ export function openTokenizer(dir: string): Tokenizer {
   const settings = optionalJson(join(dir, "tokenizer_config.json"));
 
   const type = modelType(file, parsed.data.model);
+  const heeded = withSettings(parsed.data, settings);
   let inner: HuggingFaceTokenizer;
   try {
-    inner = new HuggingFaceTokenizer({ ...parsed.data, model: { ...parsed.data.model, type } }, settings);
+    inner = new HuggingFaceTokenizer({ ...heeded, pre_tokenizer: withUnicodeSpaces(heeded.pre_tokenizer), model: { ...parsed.data.model, type } }, settings);
   } catch (cause) {
     throw new WorkbenchError(
       "tokenizer.malformed",
@@ -66,7 +73,7 @@ export function openTokenizer(dir: string): Tokenizer {
   let vocabSize = 0;
   for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
   const readPiece: PieceReader = pieceReader(parsed.data.decoder);
-  const added = new Map((parsed.data.added_tokens ?? []).map(({ id, content }) => [id, content]));
+  const added = new Map((heeded.added_tokens ?? []).map(({ id, content }) => [id, content]));
 
   const readTokenText = (id: number): string => {
     const piece = added.get(id) ?? inner.id_to_token(id);
@@ -107,6 +114,31 @@ export function openTokenizer(dir: string): Tokenizer {
   };
 }
 
+/** Tokens of tokenizer_config.json, by id. */
+const addedTokensDecoder = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string() }));
+
+/** What tokenizer_config.json changes in tokenizer.json, as transformers applies it: a space before the first word, tokens added later. */
+function withSettings<T extends TokenizerJson>(json: T, settings: Readonly<Record<string, unknown>>): T {
+  const prefix = settings["add_prefix_space"];
+  const spaced = typeof prefix === "boolean" ? withPrefixSpace(json.pre_tokenizer, prefix) : json.pre_tokenizer;
+  const known = json.added_tokens ?? [];
+  const listed = addedTokensDecoder.safeParse(settings["added_tokens_decoder"]);
+  const later = Object.entries(listed.data ?? {}).flatMap(([id, token]) =>
+    known.some(({ content }) => content === token.content)
+      ? []
+      : [{ special: false, single_word: false, lstrip: false, rstrip: false, normalized: false, ...token, id: Number(id) }],
+  );
+  return { ...json, pre_tokenizer: spaced, added_tokens: [...known, ...later] };
+}
+
+function withPrefixSpace(preTokenizer: unknown, isAdded: boolean): unknown {
+  const steps = z.looseObject({ pretokenizers: z.array(z.unknown()) }).safeParse(preTokenizer);
+  if (steps.success) return { ...steps.data, pretokenizers: steps.data.pretokenizers.map((step) => withPrefixSpace(step, isAdded)) };
+  const bytes = z.looseObject({ type: z.literal("ByteLevel") }).safeParse(preTokenizer);
+  return bytes.success ? { ...bytes.data, add_prefix_space: isAdded } : preTokenizer;
+}
+
+type TokenizerJson = z.output<typeof tokenizerJson>;
 type ModelJson = z.output<typeof tokenizerJson>["model"];
 
 /** Files from before 2020 have no type, and the library would take the words themselves for tokens. */
@@ -123,7 +155,7 @@ function checkMerges(file: string, { vocab, merges }: ModelJson): void {
   merges.forEach((merge, i) => {
     const parts = typeof merge === "string" ? merge.split(" ") : merge;
     const isKnown = parts.length === 2 && parts.every((part) => Object.hasOwn(vocab, part));
-    if (!isKnown) throw new WorkbenchError("tokenizer.malformed", `${file}: merge ${i} is ${JSON.stringify(merge)}; expected two tokens of the vocabulary`);
+    if (!isKnown) throw new WorkbenchError("tokenizer.malformed", `${file}: merge ${i} is ${quoted(merge)}; expected two tokens of the vocabulary`);
   });
 }
 

@@ -7,7 +7,12 @@ import type { Task, TaskKind, TaskOf, TaskTable } from "./messages.ts";
 export interface JobsOptions {
   readonly startWorker: () => ChildProcess;
   readonly cancelGraceMs?: number;
+  readonly questionLimitMs?: number;
 }
+/** A card of a large adapter takes seconds; what takes this long is stuck, and others wait behind it. */
+const questionLimitMs = 60_000;
+/** Whoever asked is gone: a worker that does not stop soon is not waited for. */
+const questionGraceMs = 2000;
 const maxWaitingRuns = 64;
 const maxWaitingQuestions = 256;
 
@@ -16,10 +21,10 @@ export class Jobs {
   readonly #runs: WorkerLane;
   readonly #questions: WorkerLane;
 
-  constructor({ startWorker, cancelGraceMs = 10_000 }: JobsOptions) {
+  constructor({ startWorker, cancelGraceMs = 10_000, questionLimitMs: limitMs = questionLimitMs }: JobsOptions) {
     this.#training = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
     this.#runs = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
-    this.#questions = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingQuestions, cancelGraceMs });
+    this.#questions = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingQuestions, cancelGraceMs: Math.min(cancelGraceMs, questionGraceMs), limitMs });
   }
 
   get counts(): { queued: number; running: number } {
@@ -31,6 +36,11 @@ export class Jobs {
   warm(): void {
     this.#runs.warm();
     this.#questions.warm();
+  }
+
+  /** @throws "job.queueFull" when a run of this kind would find no place */
+  checkRoom(trains: boolean): void {
+    (trains ? this.#training : this.#runs).checkRoom();
   }
 
   execute<K extends TaskKind>(task: TaskOf<K>, hooks: TaskHooks = {}): Promise<TaskTable[K]["output"]> {

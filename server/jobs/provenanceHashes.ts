@@ -1,45 +1,59 @@
-/** SHA-256 of what identifies a model and its adapters: config files and safetensors headers, never whole weights. */
+/** SHA-256 of the bytes of a model and its adapters: two trainings of one shape differ in it. */
 import { createHash } from "node:crypto";
-import { open, readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { closeSync, readSync } from "node:fs";
+import { fileIdentity, openForReading } from "../formats/openFile.ts";
+import { subjectFiles } from "../runs/subjectFiles.ts";
 import type { SubjectRequest } from "../wire.ts";
 
-const configNames = new Set(["config.json", "adapter_config.json", "tokenizer.json"]);
+/** Larger files are sampled: their beginning, where the header is, and a page of every so many bytes. */
+const wholeBytes = 256 * 2 ** 20;
+const beginningBytes = 16 * 2 ** 20;
+const sampleBytes = 4096;
+const sampleEvery = 2 ** 20;
+const chunkBytes = 4 * 2 ** 20;
 
-/** By file path; files that cannot be read are left out, as opening the subject has already reported them. */
-export async function provenanceHashes(request: SubjectRequest): Promise<Record<string, string>> {
-  const folders = [...(request.model === null ? [] : [request.model]), ...request.adapters.map((adapter) => adapter.path)];
-  const hashes: Record<string, string> = {};
-  for (const folder of folders) {
-    const names = await readdir(folder).catch(() => []);
-    for (const name of names.toSorted()) {
-      const path = join(folder, name);
-      const bytes = configNames.has(name)
-        ? await readFile(path).catch(() => null)
-        : name.endsWith(".safetensors")
-          ? await headerBytes(path).catch(() => null)
-          : null;
-      if (bytes) hashes[path] = createHash("sha256").update(bytes).digest("hex");
-    }
-  }
-  return hashes;
+/** A file that did not change is hashed once in a process. */
+const known = new Map<string, string>();
+
+/** By file path: the digest, with "sampled:" before it where the file is larger than 256 MiB. Files that cannot be read are left out, as opening the subject has already reported them. */
+export function provenanceHashes(request: SubjectRequest): Record<string, string> {
+  return Object.fromEntries(
+    subjectFiles(request).flatMap((path) => {
+      try {
+        return [[path, hashOf(path)]];
+      } catch {
+        return [];
+      }
+    }),
+  );
 }
 
-/** The reference implementation's cap on a header. */
-const maxHeaderBytes = 100_000_000;
-
-/** Length field and JSON header: names, dtypes, shapes and places of all tensors. */
-async function headerBytes(path: string): Promise<Uint8Array | null> {
-  const file = await open(path);
+function hashOf(path: string): string {
+  const { fd, stat } = openForReading(path);
   try {
-    const length = new Uint8Array(8);
-    await file.read(length, 0, 8, 0);
-    const claimed = new DataView(length.buffer).getBigUint64(0, true);
-    if (claimed > maxHeaderBytes) return null;
-    const bytes = new Uint8Array(8 + Number(claimed));
-    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
-    return bytes.subarray(0, bytesRead);
+    const identity = `${path}:${fileIdentity(stat)}`;
+    const have = known.get(identity);
+    if (have !== undefined) return have;
+    const hash = createHash("sha256");
+    const buffer = new Uint8Array(chunkBytes);
+    const take = (begin: number, bytes: number): void => {
+      for (let at = begin; at < begin + bytes;) {
+        const got = readSync(fd, buffer, 0, Math.min(buffer.length, begin + bytes - at), at);
+        if (got === 0) return;
+        hash.update(buffer.subarray(0, got));
+        at += got;
+      }
+    };
+    const isWhole = stat.size <= wholeBytes;
+    take(0, isWhole ? stat.size : beginningBytes);
+    if (!isWhole) {
+      hash.update(String(stat.size));
+      for (let at = beginningBytes; at < stat.size; at += sampleEvery) take(at, Math.min(sampleBytes, stat.size - at));
+    }
+    const found = `${isWhole ? "" : "sampled:"}${hash.digest("hex")}`;
+    known.set(identity, found);
+    return found;
   } finally {
-    await file.close();
+    closeSync(fd);
   }
 }

@@ -64,7 +64,9 @@ export class RunBoard {
     return record;
   }
 
+  /** @throws "job.queueFull" before anything is made */
   async submit(request: RunRequest): Promise<RunRecord> {
+    this.#options.jobs.checkRoom(this.#options.trains(request.probe));
     const createdAt = new Date().toISOString();
     const id = `${createdAt.replaceAll(/[-:]/g, "").replace("T", "-").slice(0, 15)}-${request.probe}-${randomBytes(3).toString("hex")}`;
     const record: RunRecord = {
@@ -129,9 +131,10 @@ export class RunBoard {
   async remove(id: string): Promise<void> {
     this.record(id);
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" has not ended; cancel it first`);
-    await this.#options.store.remove(id);
+    // At once, so that a second request finds no run.
     this.#records.delete(id);
     this.#followers.delete(id);
+    await this.#options.store.remove(id);
     for (const listener of this.#listeners) listener.onRemoved(id);
   }
 

@@ -1,16 +1,22 @@
 /**
  * Who writes into a run's folder. A worker outlives a killed server by the step it is in, and two commands may be given
  * one folder: the second waits a little for the first to be gone, and is refused when it stays.
+ *
+ * Each who wants the folder puts a file of its own name into it, whole from the first moment, and then looks: where another living
+ * process has one, it takes its own away again and waits. Of two who come at once at least one sees the other, and the files of dead
+ * processes can be removed by anyone, as no living one ever has their names.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 
-const fileName = "lock.json";
+const isLock = (name: string): boolean => /^lock(-[\w-]+)?\.json$/.test(name);
 const lockFile = z.object({ pid: z.int(), started: z.string() });
 const waitMs = 20_000;
+/** Longest of the random waits: those who met must not meet again. */
 const askEveryMs = 100;
 
 export class RunLock {
@@ -22,27 +28,22 @@ export class RunLock {
 
   /** @throws "run.notFinished" naming the process that has the folder */
   static async take(folder: string, patienceMs = waitMs): Promise<RunLock> {
-    const path = join(folder, fileName);
-    const own = JSON.stringify({ pid: process.pid, started: startOf(process.pid) });
+    const own = `lock-${randomUUID()}.json`;
+    const path = join(folder, own);
     const end = performance.now() + patienceMs;
     for (;;) {
-      try {
-        writeFileSync(path, own, { flag: "wx" });
-        return new RunLock(path);
-      } catch (error) {
-        if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-      }
-      const pid = holder(path);
-      if (pid === null) {
-        rmSync(path, { force: true });
-        continue;
-      }
+      const aside = join(folder, `.${own}.tmp`);
+      writeFileSync(aside, JSON.stringify({ pid: process.pid, started: startOf(process.pid) }));
+      renameSync(aside, path);
+      const other = otherHolder(folder, own);
+      if (other === null) return new RunLock(path);
+      rmSync(path, { force: true });
       if (performance.now() > end)
         throw new WorkbenchError(
           "run.notFinished",
-          `${folder} is being written by process ${pid}; expected it to have ended (if it is no run of yours, delete ${path})`,
+          `${folder} is being written by process ${other.pid}; expected it to have ended (if it is no run of yours, delete ${join(folder, other.name)})`,
         );
-      await delay(askEveryMs);
+      await delay(Math.random() * askEveryMs);
     }
   }
 
@@ -51,7 +52,18 @@ export class RunLock {
   }
 }
 
-/** The process that holds the lock and lives; null when there is none. */
+/** A living process with a lock in the folder other than `own`; locks of dead ones are removed. */
+function otherHolder(folder: string, own: string): { name: string; pid: number } | null {
+  for (const name of readdirSync(folder)) {
+    if (name === own || !isLock(name)) continue;
+    const pid = holder(join(folder, name));
+    if (pid !== null) return { name, pid };
+    rmSync(join(folder, name), { force: true });
+  }
+  return null;
+}
+
+/** The process of a lock file, while it lives. */
 function holder(path: string): number | null {
   let raw: unknown;
   try {
@@ -60,8 +72,7 @@ function holder(path: string): number | null {
     return null;
   }
   const parsed = lockFile.safeParse(raw);
-  if (!parsed.success || parsed.data.pid === process.pid) return null;
-  return startOf(parsed.data.pid) === parsed.data.started ? parsed.data.pid : null;
+  return parsed.success && startOf(parsed.data.pid) === parsed.data.started ? parsed.data.pid : null;
 }
 
 /** What tells a process from a later one of the same number, where the system says so; "" for one that has ended. */

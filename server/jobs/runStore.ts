@@ -3,7 +3,7 @@
  * and checkpoints/ of training, which the run itself writes.
  * Every file is written under a temporary name and renamed, result.json last: a folder without it was in flight when the server stopped.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { emptyResult, type NamedArray, type ProbeResult } from "../../probes/result.ts";
@@ -43,9 +43,16 @@ export class RunStore {
 
   async create(record: RunRecord): Promise<void> {
     const temporary = join(this.folder, `.tmp-${record.id}`);
+    // First, as it may fail.
+    const request = json({ id: record.id, createdAt: record.createdAt, request: record.request });
     await mkdir(temporary);
-    await writeFile(join(temporary, "request.json"), json({ id: record.id, createdAt: record.createdAt, request: record.request }));
-    await rename(temporary, join(this.folder, record.id));
+    try {
+      await writeDurably(join(temporary, "request.json"), request);
+      await rename(temporary, join(this.folder, record.id));
+    } catch (error) {
+      await rm(temporary, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Where a run keeps its files. */
@@ -67,14 +74,30 @@ export class RunStore {
 
   /** @throws "run.unknown" */
   async result(id: string): Promise<StoredResult> {
-    const text = await readFile(join(this.folder, checkedId(id), "result.json"), "utf8").catch(() => null);
-    if (text === null) throw unknownRun(id);
-    return JSON.parse(text) as StoredResult;
+    const file = join(this.folder, checkedId(id), "result.json");
+    const text = await readFile(file, "utf8").catch((cause: unknown) => {
+      throw isMissing(cause) ? unknownRun(id) : new WorkbenchError("file.unreadable", `${file} cannot be read: ${wordsOf(cause)}`, { cause });
+    });
+    try {
+      return JSON.parse(text) as StoredResult;
+    } catch (cause) {
+      throw new WorkbenchError("file.unreadable", `${file} is damaged (${wordsOf(cause)}); the run's request.json and arrays.safetensors are beside it`, {
+        cause,
+      });
+    }
   }
 
-  /** The bytes of arrays.safetensors; an empty file's when the run made no arrays. */
+  /**
+   * The bytes of arrays.safetensors; an empty file's when the run made no arrays.
+   * @throws "file.unreadable" when the result has arrays and their file cannot be read
+   */
   async arrays(id: string): Promise<Uint8Array> {
-    return readFile(join(this.folder, checkedId(id), "arrays.safetensors")).catch(() => encodeArrays({}));
+    const file = join(this.folder, checkedId(id), "arrays.safetensors");
+    return readFile(file).catch(async (cause: unknown) => {
+      const { arrays } = await this.result(id);
+      if (isMissing(cause) && Object.keys(arrays).length === 0) return encodeArrays({});
+      throw new WorkbenchError("file.unreadable", `${file} cannot be read: ${wordsOf(cause)}; the numbers of run "${id}" are not there`, { cause });
+    });
   }
 
   async probeResult(id: string): Promise<ProbeResult> {
@@ -83,7 +106,9 @@ export class RunStore {
     const arrays: Record<string, NamedArray> = {};
     for (const [name, { shape, axes }] of Object.entries(shapes)) {
       const data = tensors.get(name)?.data;
-      if (data instanceof Float32Array) arrays[name] = { shape, axes, data };
+      if (!(data instanceof Float32Array))
+        throw new WorkbenchError("file.unreadable", `arrays.safetensors of run "${id}" has no array "${name}", which its result.json names`);
+      arrays[name] = { shape, axes, data };
     }
     return { figures, checks, finding, cost, progress: record.progress, arrays };
   }
@@ -100,6 +125,7 @@ export class RunStore {
         .then((text): unknown => JSON.parse(text))
         .catch(() => null);
     const stored = resultFile.safeParse(await read("result.json"));
+    const isTorn = !stored.success && (await isThere(join(this.folder, id, "result.json")));
     if (stored.success && stored.data.record.id === id) return { ...withoutCheckpoints, ...(stored.data.record as RunRecord & typeof stored.data.record) };
     const request = requestFile.safeParse(await read("request.json"));
     if (!request.success || request.data.id !== id) return null;
@@ -114,17 +140,21 @@ export class RunStore {
             ...withoutCheckpoints,
             state: "failed",
             progress: null,
-            error: { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" },
+            error: isTorn
+              ? { code: "file.unreadable", message: "result.json of this run is damaged, and was left as it is; its other files are beside it", requestId: "" }
+              : { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" },
           }
         : { ...ended, state: "paused", progress: result.progress, error: null, resumable: true, checkpoints };
-    await this.finish(record, result, {});
+    // A full or read-only disk must not keep the other runs from being read.
+    if (!isTorn) await this.finish(record, result, {}).catch(() => undefined);
     return record;
   }
 
   async #replace(id: string, name: string, content: string | Uint8Array): Promise<void> {
     const path = join(this.folder, id, name);
-    await writeFile(`${path}.tmp`, content);
+    await writeDurably(`${path}.tmp`, content);
     await rename(`${path}.tmp`, path);
+    await syncFolder(join(this.folder, id));
   }
 }
 
@@ -148,6 +178,35 @@ export function unknownRun(id: string): WorkbenchError {
 function checkedId(id: string): string {
   if (!/^[\w-]{1,120}$/.test(id)) throw unknownRun(id);
   return id;
+}
+
+const isMissing = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "ENOENT";
+const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+async function isThere(path: string): Promise<boolean> {
+  return await readFile(path).then(
+    () => true,
+    (error: unknown) => !isMissing(error),
+  );
+}
+
+/** On the disk, not only in the system's memory, when it resolves: what is told to be done stays after a power cut. */
+async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A rename is on the disk when its folder is. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  // Some systems cannot sync a folder; the rename is then as durable as they make it.
+  await folder.sync().catch(() => undefined);
+  await folder.close();
 }
 
 const json = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;

@@ -25,6 +25,8 @@ export interface LaneOptions {
   readonly maxWaiting: number;
   /** A task that does not stop this long after it was cancelled loses its worker. */
   readonly cancelGraceMs?: number;
+  /** A task that takes longer loses its worker, so that those behind it get another. */
+  readonly limitMs?: number;
 }
 
 export class WorkerLane {
@@ -51,7 +53,13 @@ export class WorkerLane {
     this.#ensureWorker();
   }
 
-  /** @throws "job.queueFull", "job.cancelled", "job.workerDied", and whatever the task throws */
+  /** @throws "job.queueFull" when another task would find no place */
+  checkRoom(): void {
+    if (this.#waiting.length < this.#options.maxWaiting) return;
+    throw new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`);
+  }
+
+  /** @throws "job.queueFull", "job.cancelled", "job.tookTooLong", "job.workerDied", and whatever the task throws */
   execute<K extends TaskKind>(task: TaskOf<K>, hooks: TaskHooks = {}): Promise<TaskTable[K]["output"]> {
     return new Promise((resolve, reject) => {
       if (hooks.signal?.aborted) {
@@ -62,12 +70,7 @@ export class WorkerLane {
         reject(new WorkbenchError("job.cancelled", "the server is stopping"));
         return;
       }
-      if (this.#waiting.length >= this.#options.maxWaiting) {
-        reject(
-          new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`),
-        );
-        return;
-      }
+      this.checkRoom();
       const waiting: Waiting = { ...hooks, taskId: this.#nextId++, task, resolve: resolve as (output: unknown) => void, reject };
       hooks.signal?.addEventListener("abort", () => this.#cancel(waiting), { once: true });
       hooks.pause?.addEventListener("abort", () => this.#pause(waiting), { once: true });
@@ -79,9 +82,7 @@ export class WorkerLane {
   close(): void {
     this.#closed = true;
     for (const waiting of this.#waiting.splice(0)) waiting.reject(new WorkbenchError("job.cancelled", "the server is stopping"));
-    const worker = this.#worker;
-    this.#died(new WorkbenchError("job.cancelled", "the server is stopping"));
-    worker?.kill("SIGKILL");
+    this.#giveUp(new WorkbenchError("job.cancelled", "the server is stopping"));
   }
 
   #cancel(task: Waiting): void {
@@ -94,10 +95,7 @@ export class WorkerLane {
     if (this.#running !== task) return;
     this.#post({ type: "cancel", taskId: task.taskId });
     const timer = setTimeout(() => {
-      if (this.#running !== task) return;
-      const worker = this.#worker;
-      this.#died(cancelledError());
-      worker?.kill("SIGKILL");
+      if (this.#running === task) this.#giveUp(cancelledError());
     }, this.#options.cancelGraceMs ?? 10_000);
     timer.unref();
   }
@@ -116,7 +114,28 @@ export class WorkerLane {
     next.onStart?.();
     this.#ensureWorker();
     if (this.#worker) setHold(this.#worker, true);
+    this.#limit(next);
     this.#post({ type: "start", taskId: next.taskId, task: next.task } as ToWorker);
+  }
+
+  #limit(task: Waiting): void {
+    const { limitMs } = this.#options;
+    if (limitMs === undefined) return;
+    const timer = setTimeout(() => {
+      if (this.#running !== task) return;
+      const seconds = Math.round(limitMs / 1000);
+      this.#giveUp(
+        new WorkbenchError("job.tookTooLong", `this took more than ${seconds} s and was stopped; the file or folder it is about may be very large or damaged`),
+      );
+    }, limitMs);
+    timer.unref();
+  }
+
+  /** Fails what runs, and ends the worker that does not stop by itself. */
+  #giveUp(error: WorkbenchError): void {
+    const worker = this.#worker;
+    this.#died(error);
+    worker?.kill("SIGKILL");
   }
 
   #post(message: ToWorker): void {
@@ -144,7 +163,7 @@ export class WorkerLane {
     };
     worker.on("error", (error) => onEnd(error.message));
     worker.on("exit", (code, signal) =>
-      onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}, as when memory runs out`),
+      onEnd(signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}${signalWords[signal] ?? ""}`),
     );
     setHold(worker, this.#running !== null);
   }
@@ -182,6 +201,12 @@ export class WorkerLane {
     this.#next();
   }
 }
+
+const signalWords: Readonly<Record<string, string>> = {
+  SIGKILL: ", as when memory runs out",
+  SIGBUS: ", as when a file that is in use is cut short, or the disk is full",
+  SIGSEGV: ", a fault in native code",
+};
 
 /** A working worker keeps this process alive, an idle one does not. */
 function setHold(worker: ChildProcess, isHeld: boolean): void {

@@ -1,6 +1,7 @@
 /** The inside of a worker process: takes tasks, runs them one at a time, answers. What it runs is injected. */
-import type { ProbeEvent } from "../../probes/result.ts";
+import type { Check, ProbeEvent } from "../../probes/result.ts";
 import type { Subject } from "../runs/subject.ts";
+import { changedFiles, subjectIdentity } from "../runs/subjectFiles.ts";
 import type { TokenizedText, TrainingPreview } from "../wire.ts";
 import { provenanceHashes } from "./provenanceHashes.ts";
 import { RunLock } from "./runLock.ts";
@@ -41,10 +42,13 @@ export function serveTasks(tools: WorkerTools): void {
     const probe = probeNamed(tools.probes, name);
     const lock = folder === null ? null : await RunLock.take(folder);
     try {
+      const before = subjectIdentity(subjectRequest);
       const subject = await subjects.get(subjectRequest);
       const emit = (event: ProbeEvent): void => post({ type: "event", taskId, event });
       await runProbe(probe, subject, params, controller.signal, emit, folder === null ? undefined : pause.workspace(folder));
-      return { engine: tools.engineName(subject), hashes: await provenanceHashes(subjectRequest), isPaused: pause.isHeeded };
+      const changed = changedFiles(before, subjectIdentity(subjectRequest));
+      if (changed.length > 0) emit({ type: "check", check: changedCheck(changed) });
+      return { engine: tools.engineName(subject), hashes: provenanceHashes(subjectRequest), isPaused: pause.isHeeded };
     } finally {
       lock?.release();
     }
@@ -94,4 +98,14 @@ export function serveTasks(tools: WorkerTools): void {
       )
       .finally(() => controls.delete(taskId));
   });
+}
+
+/** Numbers of files that were written while they were read may be of neither; the run says so. */
+function changedCheck(changed: readonly string[]): Check {
+  return {
+    name: `files stayed as they were (${changed.slice(0, 3).join(", ")})`,
+    ok: false,
+    value: changed.length,
+    expected: "0 files changed while this ran; run it again",
+  };
 }

@@ -1,7 +1,11 @@
 /** Typed reads from a raw `config.json`, with errors that say where, found and expected. */
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
+import { quoted } from "../quoted.ts";
 import { activations, type Activation } from "./family.ts";
+
+/** More than any released model has by far; each layer is looked up in the checkpoint. */
+export const mostLayers = 4096;
 
 export type RawConfig = Readonly<Record<string, unknown>>;
 
@@ -22,18 +26,24 @@ export class ConfigFields {
     return undefined;
   }
 
-  /** A positive integer under one of `keys` (aliases), or the fallback. */
-  count(keys: string | readonly string[], fallback?: number): number {
+  /** A whole number under one of `keys` (aliases), or the fallback; bounded, as arrays are made from it before a tensor is looked at. */
+  count(keys: string | readonly string[], fallback?: number, { least = 1, most = 2 ** 31 - 1 }: { least?: number; most?: number } = {}): number {
     const names = typeof keys === "string" ? [keys] : keys;
     const value = this.value(...names) ?? fallback;
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1) this.malformed(names[0]!, value, "a positive integer");
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most)
+      this.malformed(names.join(" or "), value, `a whole number from ${least} to ${most}`);
     return value;
   }
 
   positive(key: string, fallback?: number): number {
     const value = this.value(key) ?? fallback;
-    if (typeof value !== "number" || !(value > 0)) this.malformed(key, value, "a positive number");
+    if (typeof value !== "number" || !(value > 0 && value < Infinity)) this.malformed(key, value, "a positive number");
     return value;
+  }
+
+  /** Whether the key is there, be it null: null and absent mean different things to some classes. */
+  has(key: string): boolean {
+    return this.raw[key] !== undefined;
   }
 
   flag(key: string, fallback: boolean): boolean {
@@ -48,7 +58,7 @@ export class ConfigFields {
     if (!known) {
       throw new WorkbenchError(
         "config.unsupported",
-        `${this.where}: ${key} is ${JSON.stringify(value)}; supported: ${activations.join(", ")} (${didYouMean(String(value), activations)})`,
+        `${this.where}: ${key} is ${quoted(value)}; supported: ${activations.join(", ")} (${didYouMean(String(value), activations)})`,
       );
     }
     return known;
@@ -57,11 +67,10 @@ export class ConfigFields {
   /** Refuses a setting that changes the forward pass in a way that is not implemented. */
   mustBe(key: string, expected: unknown, fallback: unknown = expected): void {
     const value = this.raw[key] ?? fallback;
-    if (value !== expected)
-      throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${JSON.stringify(value)}; only ${JSON.stringify(expected)} is supported`);
+    if (value !== expected) throw new WorkbenchError("config.unsupported", `${this.where}: ${key} is ${quoted(value)}; only ${quoted(expected)} is supported`);
   }
 
   private malformed(key: string, found: unknown, expected: string): never {
-    throw new WorkbenchError("config.malformed", `${this.where}: ${key} is ${found === undefined ? "missing" : JSON.stringify(found)}; expected ${expected}`);
+    throw new WorkbenchError("config.malformed", `${this.where}: ${key} is ${found === undefined ? "missing" : quoted(found)}; expected ${expected}`);
   }
 }

@@ -1,6 +1,6 @@
 /** GPT-2: learned positions, LayerNorm, fused qkv stored transposed (Conv1D), tied head. */
 import * as tf from "@tensorflow/tfjs-core";
-import { ConfigFields } from "./configFields.ts";
+import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
 import { activationFunctions, attention, attentionScales, blockHooks, layerNorm, splitHeads, unembedHooks } from "./layers.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -14,9 +14,10 @@ export const gpt2: Family = {
   parseConfig(raw, where) {
     const fields = new ConfigFields(raw, where);
     fields.mustBe("add_cross_attention", false);
-    const dModel = fields.count(["n_embd", "hidden_size"]);
-    const nHeads = fields.count(["n_head", "num_attention_heads"]);
-    const nLayers = fields.count(["n_layer", "num_hidden_layers"]);
+    fields.mustBe("is_causal", true);
+    const dModel = fields.count(["n_embd", "hidden_size"], 768);
+    const nHeads = fields.count(["n_head", "num_attention_heads"], 12);
+    const nLayers = fields.count(["n_layer", "num_hidden_layers"], 12, { most: mostLayers });
     if (dModel % nHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: n_embd ${dModel} is not a multiple of n_head ${nHeads}`);
     const dHead = dModel / nHeads;
     return {
@@ -27,7 +28,7 @@ export const gpt2: Family = {
       dModel,
       dHead,
       dMlp: fields.count("n_inner", 4 * dModel),
-      dVocab: fields.count("vocab_size"),
+      dVocab: fields.count("vocab_size", 50_257),
       nCtx: fields.count(["n_positions", "max_position_embeddings", "n_ctx"], 1024),
       normEps: fields.positive("layer_norm_epsilon", 1e-5),
       activation: fields.activation("activation_function", "gelu_new"),

@@ -2,10 +2,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
-import { ConfigFields } from "./configFields.ts";
+import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, Frame, HookSpec, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
 import { activationFunctions, attention, attentionScales, blockHooks, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
 import { parseRope } from "./rope.ts";
+import { quoted } from "../quoted.ts";
 
 /** Where the relatives differ, as far as the forward pass can tell. */
 const relatives = {
@@ -48,18 +49,30 @@ function family(modelType: Relative): Family {
   };
 }
 
+/** What the config classes of transformers give where a key is absent. */
+const defaults = {
+  llama: { vocab: 32_000, mlp: 11_008, kvHeads: null, positions: 2048, window: null },
+  mistral: { vocab: 32_000, mlp: 14_336, kvHeads: 8, positions: 131_072, window: 4096 },
+  qwen2: { vocab: 151_936, mlp: 22_016, kvHeads: 32, positions: 32_768, window: 4096 },
+  qwen3: { vocab: 151_936, mlp: 22_016, kvHeads: 32, positions: 32_768, window: 4096 },
+} as const;
+
 function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>, where: string): ModelConfig {
   const fields = new ConfigFields(raw, where);
   const relative = relatives[modelType];
-  const dModel = fields.count("hidden_size");
-  const nHeads = fields.count("num_attention_heads");
-  const nKvHeads = fields.count("num_key_value_heads", modelType === "mistral" ? 8 : modelType === "llama" ? nHeads : 32);
-  const nLayers = fields.count("num_hidden_layers");
+  const absent = defaults[modelType];
+  fields.mustBe("is_causal", true);
+  const dModel = fields.count("hidden_size", 4096);
+  const nHeads = fields.count("num_attention_heads", 32);
+  // Null asks for one key-value head a head; absent is the class's own number.
+  const nKvHeads = fields.count("num_key_value_heads", fields.has("num_key_value_heads") ? nHeads : (absent.kvHeads ?? nHeads));
+  const nLayers = fields.count("num_hidden_layers", 32, { most: mostLayers });
   if (nHeads % nKvHeads !== 0)
     throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
-  const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : Math.floor(dModel / nHeads));
+  const ownHead = Math.floor(dModel / nHeads);
+  const dHead = fields.count("head_dim", modelType === "qwen3" && !fields.has("head_dim") ? 128 : ownHead, { most: 65_536 });
   if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
-  const maxPositions = fields.count("max_position_embeddings");
+  const maxPositions = fields.count("max_position_embeddings", absent.positions);
   const rope = parseRope(raw, dHead, maxPositions, where);
   return {
     modelType,
@@ -68,8 +81,8 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
     nKvHeads,
     dModel,
     dHead,
-    dMlp: fields.count("intermediate_size"),
-    dVocab: fields.count("vocab_size"),
+    dMlp: fields.count("intermediate_size", absent.mlp),
+    dVocab: fields.count("vocab_size", absent.vocab),
     // Dynamic rope is made to run past the trained length, up to its factor.
     nCtx: rope.type === "dynamic" ? Math.floor(maxPositions * Number(rope.scaling["factor"])) : maxPositions,
     normEps: fields.positive("rms_norm_eps", 1e-6),
@@ -83,17 +96,26 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
   };
 }
 
-/** Mistral: every layer when `sliding_window` is set. Qwen: only with `use_sliding_window`, from `max_window_layers` up, or as `layer_types` says. */
+/** Mistral: every layer unless `sliding_window` is null. Qwen: only with `use_sliding_window`, from `max_window_layers` up, or as `layer_types` says. */
 function slidingWindows(modelType: Relative, fields: ConfigFields, nLayers: number): (number | null)[] {
   const none = Array.from({ length: nLayers }, () => null);
-  if (modelType === "llama" || fields.value("sliding_window") === undefined) return none;
-  const window = fields.count("sliding_window");
-  if (modelType === "mistral") return none.map(() => window);
-  if (!fields.flag("use_sliding_window", false)) return none;
+  const fallback = defaults[modelType].window;
+  if (fallback === null || (fields.has("sliding_window") && fields.value("sliding_window") === undefined)) return none;
+  const isQwen = modelType !== "mistral";
+  if (isQwen && !fields.flag("use_sliding_window", false)) return none;
+  const window = fields.count("sliding_window", fallback);
+  if (!isQwen) return none.map(() => window);
   const types = fields.value("layer_types");
-  if (Array.isArray(types)) return none.map((_, layer) => (types[layer] === "sliding_attention" ? window : null));
-  const from = fields.count("max_window_layers", 28);
+  if (types !== undefined) return layerTypes(types, nLayers, fields.where).map((type) => (type === "sliding_attention" ? window : null));
+  const from = fields.count("max_window_layers", 28, { least: 0 });
   return none.map((_, layer) => (layer >= from ? window : null));
+}
+
+function layerTypes(types: unknown, nLayers: number, where: string): readonly string[] {
+  const known = ["full_attention", "sliding_attention"];
+  if (!Array.isArray(types) || types.length !== nLayers || !types.every((type): type is string => known.includes(String(type))))
+    throw new WorkbenchError("config.unsupported", `${where}: layer_types is ${quoted(types)}; expected ${nLayers} of ${known.join(", ")}`);
+  return types;
 }
 
 function params(config: ModelConfig, stage: "embed" | "block" | "unembed", layer: number): readonly ParamSpec[] {

@@ -1,8 +1,9 @@
 /** The product's own fonts (OFL, from the fontsource packages) for figures outside the browser. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { basename, join } from "node:path";
+import { packageVersion } from "../packageFolder.ts";
 import { sfntFromWoff } from "./woff.ts";
 
 const resolve = createRequire(import.meta.url).resolve;
@@ -57,16 +58,21 @@ export function fontFaceRules(svg: string): string {
 }
 
 let folder: string | null = null;
-/** The same fonts as TrueType files, which the rasteriser reads by path; made once a process and removed with it. */
+/** The same fonts as TrueType files, which the rasteriser reads by path; made once and kept in the temporary folder. */
 export function fontFiles(): string[] {
   if (folder === null) {
-    const made = mkdtempSync(join(tmpdir(), "deltascope-fonts-"));
-    folder = made;
-    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
+    // Of this version and this user: workers end by a signal, so none could be trusted to clean up after itself.
+    const made = join(tmpdir(), `deltascope-fonts-${packageVersion}-${userInfo().uid}`);
+    mkdirSync(made, { recursive: true, mode: 0o700 });
     for (const face of faces) {
       const woff = fileOf(face, "woff");
-      writeFileSync(join(made, `${basename(woff, ".woff")}.ttf`), sfntFromWoff(readFileSync(woff), basename(woff)));
+      const file = join(made, `${basename(woff, ".woff")}.ttf`);
+      const bytes = sfntFromWoff(readFileSync(woff), basename(woff));
+      if (existsSync(file) && statSync(file).size === bytes.length) continue;
+      writeFileSync(`${file}.${process.pid}`, bytes);
+      renameSync(`${file}.${process.pid}`, file);
     }
+    folder = made;
   }
   const made = folder;
   return faces.map((face) => join(made, `${basename(fileOf(face, "woff"), ".woff")}.ttf`));

@@ -4,6 +4,7 @@ import { realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
 import { WorkbenchError } from "../errors.ts";
+import { subjectFiles } from "../runs/subjectFiles.ts";
 import type { SubjectRequest } from "../wire.ts";
 
 export class OpenedRoots {
@@ -44,10 +45,20 @@ export class OpenedRoots {
 
   /** The same request with checked, real paths. */
   async checkSubject(request: SubjectRequest): Promise<SubjectRequest> {
-    return {
+    const checked = {
       model: request.model === null ? null : await this.check(request.model),
       adapters: await Promise.all(request.adapters.map(async (adapter) => ({ ...adapter, path: await this.check(adapter.path) }))),
     };
+    // A folder inside the roots may hold links that lead out of them, as one from a stranger's repository.
+    for (const file of subjectFiles(checked)) {
+      const real = await realpath(file).catch(() => null);
+      if (real !== null && !this.has(real))
+        throw new WorkbenchError(
+          "file.outsideRoots",
+          `${file} is a link that leads out of the opened folders (${this.folders.join(", ")}); to open it, start with --root for the folder it leads to`,
+        );
+    }
+    return checked;
   }
 
   has(realPath: string): boolean {

@@ -8,6 +8,7 @@ import { runRequest } from "../wire.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest } from "./runRequests.ts";
+import { whileConnected } from "./whileConnected.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
 const figureQuery = z.object({
@@ -61,10 +62,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
         )}`,
       );
     const metadata = recomputeCommand(record.request);
-    const file = await jobs.execute({
-      kind: "figure",
-      input: { figure, arrays, format, theme, metadata, ...given(drawing) },
-    });
+    const file = await jobs.execute({ kind: "figure", input: { figure, arrays, format, theme, metadata, ...given(drawing) } }, whileConnected(response));
     response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
   });

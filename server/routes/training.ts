@@ -10,6 +10,7 @@ import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest, checkParams } from "./runRequests.ts";
 import { methodCards } from "./methodCards.ts";
 import { checkTrainingPaths } from "./trainingPaths.ts";
+import { whileConnected } from "./whileConnected.ts";
 
 const adapterQuery = z.object({ step: z.coerce.number().int().min(0).optional() });
 
@@ -22,13 +23,18 @@ export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router 
     const { subject, params } = previewRequest.parse(request.body);
     checkParams("train", trainingParams, params);
     const input = { subject: await roots.checkSubject(subject), params: await checkTrainingPaths(params, roots) };
-    response.json(await jobs.execute({ kind: "preview", input }));
+    response.json(await jobs.execute({ kind: "preview", input }, whileConnected(response)));
   });
   router.post("/runs/:id/pause", (request, response) => {
     response.json(board.pause(request.params.id));
   });
   router.post("/runs/:id/resume", async (request, response) => {
-    response.json(await board.resume(request.params.id));
+    const { id } = request.params;
+    const record = board.record(id);
+    board.checkTrains(record);
+    // The roots may be others than when it began.
+    await checkedRunRequest(record.request, probes, roots);
+    response.json(await board.resume(id));
   });
   router.post("/runs/:id/branch", async (request, response) => {
     const { id } = request.params;

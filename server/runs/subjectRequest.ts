@@ -33,8 +33,10 @@ export interface ModelCard {
   readonly bytes: number;
   readonly dtype: string;
   readonly hasTokenizer: boolean;
-  /** Agreement with the reference implementation for this family, as measured by the project's tests. */
+  /** What the project's tests measured of this family on random checkpoints; nothing was measured on this one. */
   readonly parity: string;
+  /** Things a reader must know: how files that disagree were read, and what is not used. */
+  readonly warnings: readonly string[];
 }
 export interface AdapterCard {
   readonly path: string;

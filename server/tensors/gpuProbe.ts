@@ -2,6 +2,7 @@
  * Asks whether a GPU provider of ONNX Runtime works here, and whether it is worth using.
  * In a process of its own: a driver that crashes or prints must not take the workbench with it.
  */
+import "./noTelemetry.ts";
 import { execFile } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -3,6 +3,7 @@
  *
  * Frozen weights are inputs of the graph, so one session serves every set of weights: all layers, all models of a shape.
  */
+import "./noTelemetry.ts";
 import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";

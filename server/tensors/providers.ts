@@ -1,4 +1,5 @@
 /** Which engines this machine has, and which one to use. */
+import "./noTelemetry.ts";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { createTfjsNodeEngine, createWasmEngine } from "./eager.ts";

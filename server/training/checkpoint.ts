@@ -1,7 +1,7 @@
 /** A training run's state on disk, enough to go on to the same numbers bit for bit. */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import * as z from "zod";
 import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -62,6 +62,26 @@ export function modelFingerprint({ model }: Pick<Adaptation, "model">): string {
     .slice(0, 16);
 }
 
+/** What is told to be written is on the disk, not only in the system's memory: it stays after a power cut. */
+function syncTree(dir: string): void {
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    if (entry.isDirectory()) syncTree(join(dir, entry.name));
+    else syncPath(join(dir, entry.name));
+  }
+  syncPath(dir);
+}
+
+function syncPath(path: string): void {
+  // Windows opens no folders, and syncs no file that is open for reading only.
+  if (process.platform === "win32") return;
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /**
  * Writes into a temporary folder and renames it: a checkpoint is there whole or not at all.
  * @param writeMore adds files of the caller's to the folder
@@ -85,8 +105,10 @@ export function writeCheckpoint(folder: string, adaptation: Adaptation, optimize
     writeFileSync(join(temporary, "state.json"), `${JSON.stringify(about, null, 1)}\n`);
     saveAdaptation(join(temporary, "adapter"), adaptation);
     writeMore?.(temporary);
+    syncTree(temporary);
     rmSync(target, { recursive: true, force: true });
     renameSync(temporary, target);
+    syncPath(dirname(target));
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw diskError(error, folder);

@@ -41,7 +41,7 @@ test("fields are read under this project's names, with PEFT's defaults for what 
     modulesToSave: ["head"],
     baseModelNameOrPath: "gpt2",
     initLoraWeights: true,
-    warning: null,
+    notes: [],
   });
   expect([...config.rankPattern]).toEqual([
     ["b", 2],
@@ -63,7 +63,6 @@ test.each([
     ],
   ],
   ["target_parameters", ["experts.down_proj"]],
-  ["trainable_token_indices", [1, 2]],
   ["use_qalora", true],
   ["use_bdlora", { nblocks: 2 }],
   ["arrow_config", { top_k: 2 }],
@@ -79,10 +78,17 @@ test.each([
   for (const unset of [null, false, {}, []]) expect(parse({ [field]: unset }).r).toBe(8);
 });
 
-test("a quantised base is refused, and a changed base is told", () => {
-  expectCode(() => parse({ init_lora_weights: "loftq" }), "adapter.unsupported", "loftq");
-  for (const init of ["pissa", "pissa_niter_16", "olora", "corda", "lora_ga"]) expect(parse({ init_lora_weights: init }).warning).toContain(`"${init}"`);
-  for (const init of ["eva", "gaussian", "orthogonal", true, false]) expect(parse({ init_lora_weights: init }).warning).toBeNull();
+test("a start that changed the base by what neither base nor file holds is refused; one that the base gives is not, in any spelling", () => {
+  for (const init of ["loftq", "corda", "CorDA", "lora_ga", "LoftQ"]) expectCode(() => parse({ init_lora_weights: init }), "adapter.unsupported", init);
+  for (const init of ["pissa", "pissa_niter_16", "olora", "OLoRA", "eva", "gaussian", "orthogonal", true, false])
+    expect(parse({ init_lora_weights: init }).r).toBe(8);
+  expectCode(() => parse({ init_lora_weights: "pissa", use_dora: true }), "adapter.unsupported", "use_dora");
+});
+
+test("a description that PEFT does not know is told and not used; a setting is refused", () => {
+  expect(parse({ unsloth_version: "2026.1" }).notes.join()).toContain("unsloth_version");
+  expectCode(() => parse({ merge_weights: true }), "adapter.unsupported", "merge_weights");
+  expectCode(() => parse({ some_version: 3 }), "adapter.unsupported", "some_version");
 });
 
 test("wrong types and combinations that PEFT refuses are malformed", () => {

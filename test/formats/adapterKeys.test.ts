@@ -5,7 +5,16 @@ import { matchesTarget, patternValue } from "../../server/formats/targetMatcher.
 import { expectCode } from "./expectCode.ts";
 import peftKeys from "./golden/peftKeys.json" with { type: "json" };
 
-const entry = (name: string, shape: number[] = [1]) => ({ name, shape, dtype: "F32" as const, file: "adapter_model.safetensors", begin: 0, end: 4 });
+const entry = (name: string, shape: number[] = [1]) => ({
+  name,
+  shape,
+  dtype: "F32" as const,
+  file: "adapter_model.safetensors",
+  begin: 0,
+  end: 4,
+  identity: "",
+  id: "",
+});
 const all = { modulesToSave: ["classifier", "norm"], bias: "all" as const };
 
 test.each([
@@ -30,7 +39,13 @@ test.each([
   ["base_model.model.norm.modules_to_save.default.weight", "saved", "norm", "weight", "default"],
 ])("%s is %s of %s", (name, role, modulePath, param, adapterName) => {
   const key = parseAdapterKey(entry(name), all);
-  expect({ ...key, entry: undefined }).toEqual({ role, modulePath, ...(param && { param }), ...(adapterName && { adapterName }), entry: undefined });
+  expect({ ...key, entry: undefined, isOwnCopy: undefined }).toEqual({
+    role,
+    modulePath,
+    ...(param && { param }),
+    ...(adapterName && { adapterName }),
+    entry: undefined,
+  });
 });
 
 test.each([

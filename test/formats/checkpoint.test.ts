@@ -1,7 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { openCheckpoint } from "../../server/formats/checkpoint.ts";
+import { openAdapterCheckpoint, openCheckpoint } from "../../server/formats/checkpoint.ts";
 import { writeSafetensors, type WritableTensor } from "../../server/formats/safetensors.ts";
 import { floatValues } from "../../server/formats/tensorValues.ts";
 import { expectCode } from "./expectCode.ts";
@@ -55,10 +55,14 @@ test("an index that is not one is refused with what is wrong in it", () => {
 });
 
 test("pickles are refused, with how to convert them", () => {
-  for (const name of ["pytorch_model.bin", "adapter_model.bin", "pytorch_model.bin.index.json"]) {
+  for (const [name, open] of [
+    ["pytorch_model.bin", openCheckpoint],
+    ["adapter_model.bin", openAdapterCheckpoint],
+    ["pytorch_model.bin.index.json", openCheckpoint],
+  ] as const) {
     const dir = temporaryFolder();
     writeFileSync(join(dir, name), "never opened");
-    expectCode(() => openCheckpoint(dir), "file.unreadable", name, "pickle", "save_pretrained");
+    expectCode(() => open(dir), "file.unreadable", name, "pickle", "save_pretrained");
   }
 });
 
@@ -66,7 +70,15 @@ test("an adapter folder opens, and safetensors win over a pickle beside them", (
   const dir = temporaryFolder();
   writeFileSync(join(dir, "adapter_model.bin"), "never opened");
   writeSafetensors(join(dir, "adapter_model.safetensors"), [one("base_model.model.h.lora_A.weight", 1)]);
-  expect(openCheckpoint(dir).entries.size).toBe(1);
+  expect(openAdapterCheckpoint(dir).entries.size).toBe(1);
+  expectCode(() => openCheckpoint(dir), "file.notFound", "an adapter's folder");
+});
+
+test("an adapter's weights that are missing are not some other pickle of the folder, and other weights beside them are named", () => {
+  const dir = temporaryFolder();
+  for (const name of ["optimizer.pt", "training_args.bin", "rng_state.pth"]) writeFileSync(join(dir, name), "never opened");
+  writeSafetensors(join(dir, "model.safetensors"), [one("h.weight", 1)]);
+  expectCode(() => openAdapterCheckpoint(dir), "file.notFound", "adapter_model.safetensors is missing", "model.safetensors");
 });
 
 test("quantised weights are refused by the config and by their tensors", () => {

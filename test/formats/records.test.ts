@@ -156,5 +156,5 @@ test("files without a record are told from files that are absent, of another kin
   for (const name of ["x.parquet", "x"]) expectCode(() => read(name, "a"), "data.unsupported", name, "expected .jsonl, .csv or .txt");
   const folder = join(temporaryFolder(), "x.csv");
   mkdirSync(folder);
-  expectCode(() => [...readRecords(folder, [])], "file.unreadable", "not a regular file");
+  expectCode(() => [...readRecords(folder, [])], "file.unreadable", "is a folder", "regular file");
 });

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -59,7 +59,45 @@ describe("a run's folder", () => {
   ])("with a lock %s is free", async (_, text) => {
     writeFileSync(join(folder, "lock.json"), text());
     const lock = await RunLock.take(folder, 0);
-    expect(JSON.parse(readFileSync(join(folder, "lock.json"), "utf8"))).toMatchObject({ pid: process.pid });
+    expect(existsSync(join(folder, "lock.json"))).toBe(false);
+    await expect(RunLock.take(folder, 0)).rejects.toThrow(new RegExp(`process ${process.pid}`));
     lock.release();
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("is never held twice, by four processes that take it in turn among locks that others left", async () => {
+    const takings = 60;
+    const taker = (): Promise<string> =>
+      new Promise((done, fail) => {
+        const child = spawn(
+          process.execPath,
+          [
+            "--import",
+            "tsx",
+            "--input-type=module",
+            "-e",
+            `
+  import { closeSync, openSync, rmSync, writeFileSync } from "node:fs";
+  const { RunLock } = await import(${JSON.stringify(module)});
+  const folder = ${JSON.stringify(folder)};
+  let doubles = 0;
+  for (let i = 0; i < ${takings}; i++) {
+    const lock = await RunLock.take(folder, 300_000);
+    try { closeSync(openSync(folder + "/held", "wx")); } catch { doubles++; }
+    if (i % 3 === 0) writeFileSync(folder + "/lock-" + process.pid + "-" + i + ".json", JSON.stringify({ pid: 2 ** 22 + 1, started: "1" }));
+    rmSync(folder + "/held", { force: true });
+    lock.release();
+  }
+  process.stdout.write(String(doubles));
+`,
+          ],
+          { stdio: ["ignore", "pipe", "inherit"] },
+        );
+        let said = "";
+        child.stdout.on("data", (data: Buffer) => (said += data.toString()));
+        child.on("error", fail);
+        child.on("close", () => done(said));
+      });
+    expect(await Promise.all([taker(), taker(), taker(), taker()])).toEqual(["0", "0", "0", "0"]);
   });
 });

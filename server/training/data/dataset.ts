@@ -7,6 +7,7 @@ import type { DataParams } from "../trainingParams.ts";
 import type { Dataset, Example } from "./example.ts";
 import { readExamples, type DatasetLimits, type ReadExample } from "./readExamples.ts";
 import { heldOutIndices } from "./split.ts";
+import { quoted } from "../../quoted.ts";
 
 /**
  * Held out are the examples of `validationPath`; without it, a share drawn by the seed, in which labels and tasks keep theirs.
@@ -22,7 +23,7 @@ export function loadDataset(data: DataParams, tokenizer: Tokenizer, limits: Data
   const heldOutFile = data.validationPath ?? data.path;
   const labels = data.task === "classification" ? sortedNames(train.map(({ label }) => label!)) : [];
   if (labels.length === 1)
-    throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${JSON.stringify(labels[0])}; expected two or more to tell apart`);
+    throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${quoted(labels[0])}; expected two or more to tell apart`);
   const tasks = sortedNames(train.map(({ task }) => task));
   const labelIndex = indexOf(labels, "label", heldOutFile);
   const taskIndex = indexOf(tasks, "task", heldOutFile);
@@ -69,11 +70,7 @@ function indexOf(names: readonly string[], what: string, file: string): (name: s
   return (name, line) => {
     const index = indices.get(name);
     if (index === undefined)
-      throw malformedLine(
-        file,
-        line,
-        `found the ${what} ${JSON.stringify(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`,
-      );
+      throw malformedLine(file, line, `found the ${what} ${quoted(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`);
     return index;
   };
 }

@@ -5,6 +5,7 @@ import { isBlank, malformedLine } from "../../formats/textLines.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import type { DataParams, TaskKind } from "../trainingParams.ts";
 import { ExampleEncoder, type EncodedExample } from "./encodeExample.ts";
+import { quoted } from "../../quoted.ts";
 
 export interface DatasetLimits {
   /** Positions that the model has; examples are cut to them when `maxLength` is more. */
@@ -74,8 +75,8 @@ const encoders: Record<TaskKind, (encoder: ExampleEncoder, text: (part: TextPart
 
 function textOf({ fields, line }: DataRecord, column: string, file: string): string {
   const value = fields[column];
-  if (typeof value !== "string") throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a text`);
-  if (isBlank(value)) throw malformedLine(file, line, `found an empty ${JSON.stringify(column)}; expected a text`);
+  if (typeof value !== "string") throw malformedLine(file, line, `found ${kindOf(value)} as ${quoted(column)}; expected a text`);
+  if (isBlank(value)) throw malformedLine(file, line, `found an empty ${quoted(column)}; expected a text`);
   return value;
 }
 
@@ -83,8 +84,8 @@ function textOf({ fields, line }: DataRecord, column: string, file: string): str
 function nameOf({ fields, line }: DataRecord, column: string, file: string): string {
   const value = fields[column];
   if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean")
-    throw malformedLine(file, line, `found ${kindOf(value)} as ${JSON.stringify(column)}; expected a name or a number`);
+    throw malformedLine(file, line, `found ${kindOf(value)} as ${quoted(column)}; expected a name or a number`);
   const name = String(value).trim();
-  if (name === "") throw malformedLine(file, line, `found an empty ${JSON.stringify(column)}; expected a name or a number`);
+  if (name === "") throw malformedLine(file, line, `found an empty ${quoted(column)}; expected a name or a number`);
   return name;
 }

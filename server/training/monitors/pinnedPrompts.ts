@@ -1,5 +1,6 @@
 /** Prompts whose behaviour is followed through a run: read once, run as one padded batch. */
 import { WorkbenchError } from "../../errors.ts";
+import { answerToken } from "../../formats/answerToken.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { didYouMean } from "../../nearNames.ts";
 import { float32, type FloatTensor } from "../../tensors/hostTensor.ts";
@@ -90,13 +91,4 @@ function labelIndex(labels: readonly string[], label: string, where: string): nu
   const index = labels.indexOf(label);
   if (index < 0) throw new WorkbenchError("training.badParams", `${where}: "${label}" is no label of the data; ${didYouMean(label, labels)}`);
   return index;
-}
-
-function answerToken(tokenizer: Tokenizer, text: string, where: string): number {
-  const { ids, tokens } = tokenizer.encode(text, { addSpecial: false });
-  if (ids.length === 1) return ids[0]!;
-  throw new WorkbenchError(
-    "prompt.unknownToken",
-    `${where} "${text}" is ${ids.length} tokens (${tokens.map((token) => JSON.stringify(token)).join(", ")}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`,
-  );
 }

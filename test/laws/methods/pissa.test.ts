@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { principalFactors } from "../../../server/adapters/pissa.ts";
+import { principalFactors } from "../../../server/adapters/baseChange.ts";
 import { parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { denseProduct, singularValues } from "../../../server/tensors/factored.ts";
 import { gaussians, randomStream } from "../../../server/tensors/random.ts";
