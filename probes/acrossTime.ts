@@ -141,7 +141,7 @@ function pairOf({ adapters, setting, model }: Subject): Pair {
         `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
       );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
-    const saved = adapter.saved.find(({ stage, layer, param, weight }) => !equal(weight.data(), model!.weights(stage, layer)[param]!.data()));
+    const saved = adapter.saved.find(({ segment, param, weight }) => !equal(weight.data(), model!.weights(segment)[param]!.data()));
     if (saved)
       throw new WorkbenchError(
         "probe.notApplicable",

@@ -1,4 +1,4 @@
-/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA load here too, converted by PEFT or raw. */
+/** LoRA and rsLoRA: ΔW = s·B·A with s = α/r, or α/√r. PiSSA and OLoRA are LoRA from another start: their files are LoRA's, converted by PEFT or raw. */
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
@@ -6,6 +6,7 @@ import { patternValue } from "../formats/targetMatcher.ts";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
+import type { FactoredMatrix } from "../tensors/factored.ts";
 import {
   checkRank,
   loraFactors,
@@ -17,9 +18,9 @@ import {
   type LoraOptions,
   type LoraTensors,
 } from "./trainedFactors.ts";
-import { relativeToBase } from "./baseChange.ts";
 import { expectShape, lowRankDelta, lowRankSite, weight } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, type ParsedSite, type SiteAdapter, type TrainingMethod } from "./method.ts";
+import { relativeToBase } from "./baseChange.ts";
 import { pissaTraining } from "./pissa.ts";
 
 /** rank, alpha and scaling of one module, after `rank_pattern` and `alpha_pattern`. */

@@ -26,7 +26,13 @@ export function lowRankSite(parsed: ParsedSite, factors: FactoredMatrix, { key, 
     loraA: weight(key, [factors.rank, factors.dIn], factors.right),
     beyondLowRank: null,
     weights() {
-      cached ??= singularFactors(`${key}:${factors.scale}`, factors);
+      if (cached) return cached;
+      if (![factors.left, factors.right].every((values) => values.every(Number.isFinite)))
+        throw new WorkbenchError(
+          "adapter.malformed",
+          `the adapter's "${modulePath}" holds NaN or infinity, so nothing can be computed with it; its weight-only views show the other sites`,
+        );
+      cached = singularFactors(`${key}:${factors.scale}`, factors);
       return cached;
     },
   };

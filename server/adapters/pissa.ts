@@ -3,8 +3,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../tensors/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { principalFactors } from "./baseChange.ts";
 import { alphaOption, checkRank, loraRules, lowRankProduct, rankOption, type Factors } from "./trainedFactors.ts";
+import { principalFactors } from "./baseChange.ts";
 import { weight } from "./lowRankSite.ts";
 import { defineTraining, savedKey, type None, type SiteState } from "./method.ts";
 import * as z from "zod";
@@ -20,6 +20,8 @@ interface PissaTensors {
   readonly frozen: { startA: Weight; startB: Weight };
   readonly memory: None;
 }
+
+const startAccuracy = 1e-6;
 
 const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
 
@@ -55,7 +57,8 @@ export const pissaTraining = defineTraining<PissaOptions, PissaTensors>({
   },
   start(site, { options: chosen, runKey }) {
     const { rank } = chosen;
-    const { a, b } = principalFactors(site, rank, scalingOf(chosen));
+    // The start belongs to no result: any directions near the leading ones do, and of a large flat spectrum these are found in seconds.
+    const { a, b } = principalFactors(site, rank, scalingOf(chosen), startAccuracy);
     const [shapeA, shapeB] = [
       [rank, site.dIn],
       [site.dOut, rank],

@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync 
 import { join } from "node:path";
 import { matchesTarget } from "../formats/targetMatcher.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
-import { modelSites } from "../models/modelSites.ts";
+import { modelSites, modulePath as pathOf } from "../models/modelSites.ts";
 import type { Adaptation } from "./adaptation.ts";
 import { readJson } from "../formats/json.ts";
 import { targetConfig } from "./adaptation.ts";
@@ -54,9 +54,8 @@ function saveAdapter(folder: string, adaptation: Adaptation): void {
 function targetNames({ model, sites }: Adaptation): string[] {
   const names = [...new Set(sites.map(({ site }) => site.modulePath.slice(site.modulePath.lastIndexOf(".") + 1)))].sort();
   const config = targetConfig({ targetModules: names, excludeModules: [], layers: null });
-  const prefix = model.family.prefixes[0] ?? "";
   const meant = modelSites(model.family, model.config).filter(({ modulePath }) =>
-    matchesTarget(config, modulePath.startsWith("/") ? modulePath.slice(1) : prefix + modulePath, { isLinear: true, isOutputHead: false }),
+    matchesTarget(config, pathOf(model.family, modulePath), { isLinear: true, isOutputHead: false }),
   );
   return meant.length === sites.length ? names : sites.map(({ site }) => site.modulePath);
 }
@@ -68,8 +67,7 @@ function inFloat32(config: unknown): object {
 }
 
 function saveModel(folder: string, { model, full }: Adaptation): void {
-  const prefix = model.family.prefixes[0] ?? "";
-  const tensors = [...(full ?? [])].map(([key, { shape, data }]) => ({ name: key.startsWith("/") ? key.slice(1) : prefix + key, shape, data }));
+  const tensors = [...(full ?? [])].map(([key, { shape, data }]) => ({ name: pathOf(model.family, key), shape, data }));
   writeFileSync(join(folder, "model.safetensors"), encodeSafetensors(tensors, { format: "pt" }));
   writeFileSync(join(folder, "config.json"), `${JSON.stringify(inFloat32(readJson(join(model.path, "config.json"))), null, 2)}\n`);
   for (const name of companions) if (existsSync(join(model.path, name))) copyFileSync(join(model.path, name), join(folder, name));

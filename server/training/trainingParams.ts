@@ -63,6 +63,16 @@ export const probeParams = z.strictObject({
     .default([])
     .describe("Prompts whose logit difference and KL to the base are followed"),
   patchSites: z.array(z.string()).default([]).describe("Sites whose patching score (this site's adapter alone switched on) is followed"),
+  analyses: z
+    .array(
+      z.strictObject({
+        probe: z.string().describe("Name of the probe"),
+        every: z.int().min(1).describe("Steps from one run of it to the next; it also runs at the last step"),
+        params: z.record(z.string(), z.unknown()).default({}).describe("The probe's own parameters"),
+      }),
+    )
+    .default([])
+    .describe("Probes that run on the adapter as it is while it trains, in the time that is looked"),
   intruders: z.boolean().default(false).describe("Count intruder dimensions (needs the singular vectors of every adapted W, computed once)"),
 });
 

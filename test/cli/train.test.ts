@@ -197,7 +197,9 @@ describe("what goes wrong on the way", () => {
       "nan",
     );
     expect(code).toBe(1);
-    expect(err).toMatch(/step \d+: loss is NaN; the first place that is not finite is .*; the last checkpoint with a finite loss is of step \d+.*training\.diverged/);
+    expect(err).toMatch(
+      /step \d+: loss is NaN; the first place that is not finite is .*; the last checkpoint with a finite loss is of step \d+.*training\.diverged/,
+    );
     expect(checkpointSteps(join(folder, "nan")).length).toBeGreaterThan(0);
     expect(read("nan", "result.json")).toMatchObject({ record: { state: "failed", resumable: true, error: { code: "training.diverged" } } });
   });

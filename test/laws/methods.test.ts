@@ -152,7 +152,7 @@ it("every site of a family can be trained", async () => {
       targetModules:
         family === "gpt2" ? ["c_attn", "c_proj", "c_fc", "lm_head"] : ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"],
     });
-    const all = modelSites(h.model.family, h.model.config).filter(({ stage }) => stage !== "embed");
+    const all = modelSites(h.model.family, h.model.config).filter(({ kind }) => kind !== "embedding");
     expect(h.adaptation.sites.map(({ site }) => site.name)).toEqual(all.map(({ fullName }) => fullName));
     const { gradients } = await lossOf(h, randomBatch(h.model));
     for (const { site } of h.adaptation.sites) expect(Math.hypot(...gradients[`${site.name}/loraB`]!), site.name).toBeGreaterThan(0);

@@ -146,9 +146,9 @@ export function adaptedModel({ model, adaptation, programs }: Harness): Training
   }
   const merged: LoadedModel = {
     ...model,
-    weights: (stage, layer) =>
+    weights: (segment) =>
       Object.fromEntries(
-        Object.entries(model.weights(stage, layer)).map(([name, weight]) => {
+        Object.entries(model.weights(segment)).map(([name, weight]) => {
           const values = byWeight.get(weight.key);
           return [name, values ? { key: `${weight.key}:merged${runs++}`, shape: weight.shape, data: () => values } : weight];
         }),
