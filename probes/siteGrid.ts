@@ -1,7 +1,7 @@
 /** Sites laid out as layer × kind of site, for heatmaps and tables over a whole adapter. */
 import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
-import * as layout from "../server/training/monitors/siteLayout.ts";
+import * as names from "../server/models/siteNames.ts";
 import type { Axis } from "./result.ts";
 
 export interface SiteGrid {
@@ -13,8 +13,8 @@ export interface SiteGrid {
   readonly kinds: readonly string[];
 }
 
-export const siteKind = ({ site }: SiteAdapter): string => layout.siteKind(site);
-export const siteLabel = ({ site, layer }: SiteAdapter): string => layout.siteLabel({ name: site, layer });
+export const siteKind = ({ site }: SiteAdapter): string => names.siteKind(site);
+export const siteLabel = ({ site }: SiteAdapter): string => names.siteLabel(site);
 
 export function siteGrid(adapter: LoadedAdapter): SiteGrid {
   const sites = [...adapter.sites.values()];

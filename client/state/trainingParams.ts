@@ -73,7 +73,7 @@ const plainPaths: Readonly<Record<string, readonly string[]>> = {
   schedule: ["steps", "epochs", "batchSize", "optimizer.learningRate", "optimizer.schedule"],
 };
 /** Fields with a place of their own in the form. */
-const ownPaths: ReadonlySet<string> = new Set(["name", "method", "options", "startFrom", "probes.prompts", "probes.analyses"]);
+const ownPaths: ReadonlySet<string> = new Set(["name", "method", "options", "startFrom", "probes.prompts"]);
 const titles: Readonly<Record<string, string>> = {
   data: "Data",
   sites: "Where",

@@ -1,14 +1,8 @@
 /** Sites laid out as layer × kind of site. */
+import { siteKind, siteLabel as labelOf } from "../../models/siteNames.ts";
 
-/** "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj". */
-export function siteKind(site: string): string {
-  return site.replace(/^.*\.\d+\./, "");
-}
-
-/** "L3.mlp.in"; a site outside the blocks keeps its name. */
-export function siteLabel({ name, layer }: { readonly name: string; readonly layer: number }): string {
-  return /\.\d+\./.test(name) ? `L${layer}.${siteKind(name)}` : name;
-}
+/** "L3.mlp.in" */
+export const siteLabel = ({ name }: { readonly name: string }): string => labelOf(name);
 
 export interface SiteLayout {
   readonly layers: readonly number[];
