@@ -56,7 +56,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   const where = `${dir}/adapter_config.json`;
   const method = methodOf(config, where);
   const checkpoint = openAdapterCheckpoint(dir);
-  const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.ownTensors ?? []);
+  const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.tensors);
   const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
   const warnings: string[] = [...config.notes, ...baseChangeWarnings(config, model), ...wrapperWarnings(keys), ...nonFiniteWarnings(keys)];
 
@@ -93,7 +93,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
     const isEmbedding = group.keys.embeddingA !== undefined;
     const loaded = withModule(path, () =>
-      method.loadSite(config, {
+      method.open(config, {
         modulePath,
         ...group,
         shared,

@@ -10,13 +10,24 @@ export type AdapterHook = (typeof adapterHooks)[number];
 /** @param site its full name, or its name inside the segment */
 export const adapterHookName = (site: string, adapter: string, hook: AdapterHook): string => `${site}.lora.${adapter}.${hook}`;
 
-/** A site without its layer: "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj"; "unembed" as it is. */
-export const siteKind = (site: string): string => site.replace(/^.*?\.\d+\./, "");
+/** The last number of a path that stands between dots is the layer; what is before it is the stack, what is after it the kind. */
+export interface SiteParts {
+  /** "model.encoder.layers", "" for the blocks of a language model and for sites outside any layer. */
+  readonly stack: string;
+  readonly layer: number | null;
+  readonly kind: string;
+}
 
-/** "L3.mlp.in"; a site outside the layers keeps its name. */
-export function siteLabel(site: string): string {
-  const layer = /\.(\d+)\./.exec(site)?.[1];
-  return layer === undefined ? site : `L${layer}.${siteKind(site)}`;
+export function siteParts(site: string): SiteParts {
+  const found = /^(?<stack>.*)\.(?<layer>\d+)\.(?<kind>.+)$/.exec(site)?.groups;
+  if (!found) return { stack: "", layer: null, kind: site };
+  const { stack = "", layer = "", kind = "" } = found;
+  return { stack: stack === "blocks" ? "" : stack, layer: Number(layer), kind };
+}
+
+/** "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj". */
+export function siteKind(site: string): string {
+  return siteParts(site).kind;
 }
 
 /** The full names of one hook in every layer of a stack, in their order; the stack of the head when none is named. */

@@ -1,6 +1,6 @@
 /** What a run trains: the base's sites with an adapter each, or all weights; and a head for classification. */
-import { trainingNamed } from "../adapters/trainings.ts";
-import type { SiteState, TrainingMethod, TrainingSite } from "../adapters/training.ts";
+import { trainingNamed } from "../adapters/registry.ts";
+import type { SiteState, TrainingMethod, TrainingSite } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { matchesTarget, type TargetConfig } from "../formats/targetMatcher.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
@@ -58,7 +58,7 @@ export function startAdaptation(model: LoadedModel, request: AdaptationRequest):
   const allSites = trainingSites(model, request.sites);
   const sites = allSites.map((site): SiteState => {
     method.parameterCount(site, options, tasks.length);
-    return { site, memory: {}, ...method.start(site, { options, random, runKey: request.runKey, tasks, allSites }) };
+    return { site, ...method.start(site, { options, random, runKey: request.runKey, tasks, allSites }) };
   });
   return { ...common, method, options, sites, full: null };
 }

@@ -1,7 +1,7 @@
 /** The family's forward pass with the adapters as they are being trained: the same frame as an open adapter's, with terms whose tensors are the run's own. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { SiteState } from "../adapters/training.ts";
+import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Segment, StreamName } from "../models/family.ts";
 import { modelSites } from "../models/modelSites.ts";

@@ -1,7 +1,7 @@
 /** What holds for every method that can be trained. */
 import { describe, expect, it } from "vitest";
 import { join } from "node:path";
-import { trainings, type TrainingName } from "../../server/adapters/trainings.ts";
+import { trainings, type TrainingName } from "../../server/adapters/registry.ts";
 import { modelSites } from "../../server/models/modelSites.ts";
 import { denseProduct } from "../../server/tensors/factored.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
@@ -12,7 +12,7 @@ import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, rando
 import { relativeError } from "./goldens.ts";
 
 /** Options under which a method is small enough for the tiny models; the defaults where they fit. */
-const small: Partial<Record<TrainingName, object>> = { lora: { rank: 4, alpha: 8 }, rslora: { rank: 4, alpha: 8 }, vera: { rank: 24 } };
+const small: Partial<Record<TrainingName, object>> = { lora: { rank: 4, alpha: 8 }, rslora: { rank: 4, alpha: 8 }, vera: { rank: 24 }, hira: { rank: 4 } };
 /** Parameters whose gradient leaves a path out on purpose; `methods/<method>.test.ts` holds them to what it says. */
 const detached: Partial<Record<TrainingName, readonly string[]>> = { dora: ["loraA", "loraB"] };
 const names = Object.keys(trainings) as TrainingName[];
