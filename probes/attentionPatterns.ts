@@ -1,6 +1,7 @@
 /** Attention patterns of every head, base and adapted, and where they differ. */
 import * as z from "zod";
 import { WorkbenchError } from "../server/errors.ts";
+import { layerHooks } from "../server/models/siteNames.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
@@ -42,7 +43,7 @@ export const attentionPatterns = defineProbe<Params>({
     for (const name of names) yield { type: "array", name, shape: [nLayers, nHeads, positions, positions], axes: ["layer", "head", "destination", "source"] };
     if (withAdapters) yield { type: "array", name: "turn", shape: [nLayers, nHeads], axes: ["layer", "head"] };
     yield { type: "figure", figure: figure(names, nLayers, nHeads, prompt.tokens) };
-    const hooks = Array.from({ length: nLayers }, (_, layer) => `blocks.${layer}.attn.hook_pattern`);
+    const hooks = layerHooks(runner.model.plan, "attn.hook_pattern");
     yield { type: "cost", worlds: settings.length, bytes: runner.tapBytes(hooks, settings.length, positions) };
 
     const { taps } = await runner.forward({ tokens: settings.map(() => prompt.ids), settings, taps: hooks, logits: "none", signal });

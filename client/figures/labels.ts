@@ -42,8 +42,7 @@ export function formatCell(value: number): string {
   return /^[−-]?0\.00$/.test(text) ? "0" : text;
 }
 
-/** A site without its block: "blocks.3.mlp.in" → "mlp.in". */
-export const siteKind = (site: string): string => site.replace(/^blocks\.\d+\./, "");
+export { siteKind } from "../../server/models/siteNames.ts";
 
 /** Every `step`-th of `count` labels, so that labels `pitch` apart keep `needed` between them. Steps are 1, 2, 5, 10, 20… */
 export function labelStep(pitch: number, needed: number): number {
