@@ -34,7 +34,7 @@ export interface LiveRun {
 export const analysisArray = (index: number, step: number, array: string): string => `analysis.${index}.${step}.${array}`;
 
 export class Analyses {
-  readonly #given: readonly (Given & { readonly run: Probe["run"]; readonly title: string })[];
+  readonly #given: readonly (Given & { readonly found: Probe })[];
   #result: ProbeResult = emptyResult;
 
   /** @throws "probe.unknown" with near names, "probe.badParams" naming the field, "training.badParams" when there is no adapter to look at */
@@ -55,7 +55,7 @@ export class Analyses {
           "training.badParams",
           `probes.analyses[${i}].params: ${parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ")}`,
         );
-      return { ...each, run: probe.run, title: probe.title };
+      return { ...each, found: probe };
     });
   }
 
@@ -75,16 +75,16 @@ export class Analyses {
       if (step % analysis.every !== 0 && !isLast) continue;
       const events: ProbeEvent[] = [];
       try {
-        for await (const event of onLiveSubject(live.base, live, (subject) => analysis.run(subject, analysis.params, signal))) events.push(event);
+        for await (const event of onLiveSubject(live.base, live, (subject) => analysis.found.run(subject, analysis.params, signal))) events.push(event);
       } catch (error) {
         // Early in a run the adapter may do nothing yet that the probe could measure; that is a result, not the end of the run.
         if (!(error instanceof WorkbenchError) || error.code !== "probe.notApplicable") throw error;
         yield* this.#kept([
-          { type: "check", check: { name: `${analysis.title}, while training`, ok: false, value: step, expected: `step ${step}: ${error.message}` } },
+          { type: "check", check: { name: `${analysis.found.title}, while training`, ok: false, value: step, expected: `step ${step}: ${error.message}` } },
         ]);
         continue;
       }
-      yield* this.#kept(shown(events, index, step, analysis.title));
+      yield* this.#kept(shown(events, index, step, analysis.found.title));
     }
   }
 

@@ -1,6 +1,7 @@
 /** Sites laid out as layer × kind of site, for heatmaps and tables over a whole adapter. */
 import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
+import { siteKind as siteKindOf } from "../server/models/siteNames.ts";
 import * as layout from "../server/training/monitors/siteLayout.ts";
 import type { Axis } from "./result.ts";
 
@@ -15,7 +16,7 @@ export interface SiteGrid {
   readonly kinds: readonly string[];
 }
 
-export const siteKind = ({ site }: SiteAdapter): string => layout.siteKind(site);
+export const siteKind = ({ site }: SiteAdapter): string => siteKindOf(site);
 export const siteLabel = ({ site, layer }: SiteAdapter): string => layout.siteLabel({ name: site, layer });
 
 export function siteGrid(adapter: LoadedAdapter): SiteGrid {

@@ -1,5 +1,6 @@
 /** Every adapter site of a model under its full name, and the module path the reference implementation gives it. */
-import type { Family, ModelConfig, Segment, SiteSpec } from "./family.ts";
+import type { Family, ModelConfig, SiteSpec } from "./family.ts";
+import { fullName } from "./siteNames.ts";
 
 export interface ModelSite extends SiteSpec {
   /** "blocks.3.attn.qkv", "embed", "unembed" */
@@ -8,9 +9,6 @@ export interface ModelSite extends SiteSpec {
   readonly segment: string;
   readonly layer: number | null;
 }
-
-/** A name inside a segment as it is known outside: ("blocks.3", "hook_resid_pre") → "blocks.3.hook_resid_pre". */
-export const fullName = ({ scope }: Pick<Segment, "scope">, local: string): string => scope + local;
 
 export function modelSites(family: Family, config: ModelConfig): ModelSite[] {
   return family

@@ -3,7 +3,7 @@ import type { LoadedAdapter } from "../adapters/loadAdapter.ts";
 import { WorkbenchError } from "../errors.ts";
 import { positionAxes, type HookAxis, type ModelConfig } from "../models/family.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
-import { fullName } from "../models/modelSites.ts";
+import { adapterHookName, adapterHooks, fullName } from "../models/siteNames.ts";
 import { didYouMean } from "../nearNames.ts";
 
 export interface HookPlace {
@@ -24,9 +24,6 @@ export interface HookPlace {
   /** Sizes of the axes after batch; "pos" and friends are −1 until a prompt is known. */
   readonly sizes: readonly number[];
 }
-
-/** Adapter hooks of one site: the input, A x, coefficients on the right singular vectors, and the term the adapter adds. */
-export const adapterHooks = ["hook_in", "hook_a", "hook_sv", "hook_delta"] as const;
 
 export function allHooks({ plan, config }: LoadedModel, adapters: readonly LoadedAdapter[]): Map<string, HookPlace> {
   const places = new Map<string, HookPlace>();
@@ -51,10 +48,6 @@ export function allHooks({ plan, config }: LoadedModel, adapters: readonly Loade
     }
   }
   return places;
-}
-
-export function adapterHookName(site: string, adapter: string, hook: (typeof adapterHooks)[number]): string {
-  return `${site}.lora.${adapter}.${hook}`;
 }
 
 /** @throws "hook.unknown" listing near names */

@@ -4,12 +4,11 @@ import type { LoadedAdapter } from "../adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Segment, SiteSpec } from "../models/family.ts";
-import { fullName } from "../models/modelSites.ts";
+import { adapterHookName, fullName, type AdapterHook } from "../models/siteNames.ts";
 import type { Tensors } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { Binding, Given, Handle } from "./binding.ts";
 import type { AdapterTerm, Replacement } from "./frame.ts";
-import { adapterHookName } from "./hookNames.ts";
 import { strengthOf, type AdapterSetting } from "./worlds.ts";
 
 export interface LoadedTerms {
@@ -72,7 +71,7 @@ function bindSite(
   strength: Handle,
   taps: ReadonlySet<string>,
 ): { about: string; term: (given: Given) => AdapterTerm } {
-  const name = (hook: "hook_in" | "hook_a" | "hook_sv" | "hook_delta") => adapterHookName(spec.name, adapter.name, hook);
+  const name = (hook: AdapterHook) => adapterHookName(spec.name, adapter.name, hook);
   const prefix = `${adapter.name}:${spec.name}`;
   const gateOf = binding.input(`gate:${prefix}`, gate);
   const own = Object.entries(site.weights()).map(([key, weight]): [string, Handle] => [key, binding.weight(`A:${prefix}:${key}`, weight)]);

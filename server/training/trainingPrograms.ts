@@ -1,8 +1,8 @@
 /** The programs of a training run: loss with its gradients, held-out scores, logits, and the inputs of the sites. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { fullName } from "../models/modelSites.ts";
 import { inputsOf } from "../models/plan.ts";
+import { fullName } from "../models/siteNames.ts";
 import { ConfigReads, programOf } from "../runs/configReads.ts";
 import { asFloat, siteWords } from "../runs/segmentProgram.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";

@@ -1,28 +1,9 @@
 /** Sites laid out as layer × kind of site; layers of different stacks ("encoder", "decoder", a tower, a block of a UNet) are rows of their own. */
-
-/** The last number of a path that stands between dots is the layer; what is before it is the stack, what is after it the kind. */
-interface SiteParts {
-  /** "model.encoder.layers", "" for the blocks of a language model and for sites outside any layer. */
-  readonly stack: string;
-  readonly layer: number | null;
-  readonly kind: string;
-}
-
-function partsOf(site: string): SiteParts {
-  const found = /^(?<stack>.*)\.(?<layer>\d+)\.(?<kind>.+)$/.exec(site)?.groups;
-  if (!found) return { stack: "", layer: null, kind: site };
-  const { stack = "", layer = "", kind = "" } = found;
-  return { stack: stack === "blocks" ? "" : stack, layer: Number(layer), kind };
-}
-
-/** "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj". */
-export function siteKind(site: string): string {
-  return partsOf(site).kind;
-}
+import { siteParts } from "../../models/siteNames.ts";
 
 /** What tells the stacks of these sites apart, shortest: "encoder" and "decoder" of "model.encoder.layers" and "model.decoder.layers"; "" where there is one stack. */
 function stackNames(sites: readonly { readonly name: string }[]): ReadonlyMap<string, string> {
-  const stacks = [...new Set(sites.map(({ name }) => partsOf(name)).flatMap(({ stack, layer }) => (layer === null ? [] : [stack])))];
+  const stacks = [...new Set(sites.map(({ name }) => siteParts(name)).flatMap(({ stack, layer }) => (layer === null ? [] : [stack])))];
   if (stacks.length < 2) return new Map(stacks.map((stack) => [stack, ""]));
   const split = stacks.map((stack) => stack.split("."));
   const isShared = (part: string): boolean => split.every((parts) => parts.includes(part));
@@ -44,7 +25,7 @@ export interface SiteLayout {
 export function siteLayout(sites: readonly { readonly name: string; readonly layer: number }[]): SiteLayout {
   const stacks = stackNames(sites);
   const parts = sites.map(({ name, layer: given }) => {
-    const own = partsOf(name);
+    const own = siteParts(name);
     return { ...own, layer: own.layer ?? given };
   });
   const rowKey = ({ stack, layer }: { stack: string; layer: number }): string => `${stacks.get(stack) ?? ""}\0${layer}`;
@@ -61,7 +42,7 @@ export function siteLayout(sites: readonly { readonly name: string; readonly lay
     kinds,
     cells: parts.map((part) => (rowOf.get(rowKey(part)) ?? 0) * kinds.length + kinds.indexOf(part.kind)),
     labels: sites.map(({ name }) => {
-      const { stack, layer, kind } = partsOf(name);
+      const { stack, layer, kind } = siteParts(name);
       return layer === null ? name : `${named(stacks.get(stack) ?? "")}L${layer}.${kind}`;
     }),
   };
