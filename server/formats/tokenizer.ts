@@ -6,6 +6,8 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { readJson } from "./json.ts";
 import { strippingUnicodeSpaces, withUnicodeSpaces } from "./unicodeSpaces.ts";
+import { withSettings } from "./tokenizerSettings.ts";
+import { tokenizerJson, type TokenizerJson } from "./tokenizerJson.ts";
 import { pieceReader, type PieceReader } from "./tokenText.ts";
 import { quoted } from "../quoted.ts";
 
@@ -30,21 +32,8 @@ export interface Tokenizer {
 /** Gemma's, the largest in wide use, has 34 MB. */
 const maxTokenizerBytes = 256 * 2 ** 20;
 
-const tokenId = z.int().min(0);
 /** Ids that no token has, at most; lists are made as long as the largest id. */
 const mostHoles = 1_000_000;
-
-const tokenizerJson = z.looseObject({
-  model: z.looseObject({
-    type: z.enum(["BPE", "Unigram", "WordPiece", "WordLevel"]).nullish(),
-    vocab: z.union([z.record(z.string(), tokenId), z.array(z.tuple([z.string(), z.number()]))]),
-    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
-  }),
-  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).nullish(),
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  decoder: z.unknown(),
-});
 
 export function hasTokenizer(dir: string): boolean {
   return existsSync(join(dir, "tokenizer.json"));
@@ -60,7 +49,7 @@ export function openTokenizer(dir: string): Tokenizer {
   checkMerges(file, parsed.data.model);
   const settings = optionalJson(join(dir, "tokenizer_config.json"));
   const type = modelType(file, parsed.data.model);
-  const heeded = withSettings(parsed.data, settings);
+  const heeded = withSettings(parsed.data, settings, join(dir, "tokenizer_config.json"));
   checkIds(file, heeded);
   let inner: HuggingFaceTokenizer;
   try {
@@ -127,36 +116,10 @@ export function openTokenizer(dir: string): Tokenizer {
   };
 }
 
-/** Tokens of tokenizer_config.json, by id. */
-const addedTokensDecoder = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string() }));
-
-/** What tokenizer_config.json changes in tokenizer.json, as transformers applies it: a space before the first word, tokens added later. */
-function withSettings<T extends TokenizerJson>(json: T, settings: Readonly<Record<string, unknown>>): T {
-  const prefix = settings["add_prefix_space"];
-  const spaced = typeof prefix === "boolean" ? withPrefixSpace(json.pre_tokenizer, prefix) : json.pre_tokenizer;
-  const known = json.added_tokens ?? [];
-  const listed = addedTokensDecoder.safeParse(settings["added_tokens_decoder"]);
-  const later = Object.entries(listed.data ?? {}).flatMap(([id, token]) =>
-    known.some(({ content }) => content === token.content)
-      ? []
-      : [{ special: false, single_word: false, lstrip: false, rstrip: false, normalized: false, ...token, id: Number(id) }],
-  );
-  return { ...json, pre_tokenizer: spaced, added_tokens: [...known, ...later] };
-}
-
-function withPrefixSpace(preTokenizer: unknown, isAdded: boolean): unknown {
-  const steps = z.looseObject({ pretokenizers: z.array(z.unknown()) }).safeParse(preTokenizer);
-  if (steps.success) return { ...steps.data, pretokenizers: steps.data.pretokenizers.map((step) => withPrefixSpace(step, isAdded)) };
-  const bytes = z.looseObject({ type: z.literal("ByteLevel") }).safeParse(preTokenizer);
-  return bytes.success ? { ...bytes.data, add_prefix_space: isAdded } : preTokenizer;
-}
-
 /** The library does not export its type. */
 function isUnigram(model: object): model is { tokenize(word: string): string[]; encode(words: string[]): string[] } {
   return "tokenize" in model && "trie" in model;
 }
-
-type TokenizerJson = z.output<typeof tokenizerJson>;
 
 function checkIds(file: string, { model: { vocab }, added_tokens: added }: TokenizerJson): void {
   const words: [string, number][] = Array.isArray(vocab) ? vocab.map(([word], id) => [word, id]) : Object.entries(vocab);
@@ -169,7 +132,7 @@ function checkIds(file: string, { model: { vocab }, added_tokens: added }: Token
       `${file}: token ${quoted(far[0])} has id ${far[1]}; expected an id under ${most}, as there are ${ids.length} tokens`,
     );
 }
-type ModelJson = z.output<typeof tokenizerJson>["model"];
+type ModelJson = TokenizerJson["model"];
 
 /** Files from before 2020 have no type, and the library would take the words themselves for tokens. */
 function modelType(file: string, { type, vocab, merges }: ModelJson): string {
