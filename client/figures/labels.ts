@@ -1,12 +1,14 @@
 /** How tokens, numbers and sites are written in figures. */
 import { format } from "d3-format";
 
-/** Spaces as ·, newlines as ⏎, tabs as ⇥, so that every token is seen whole. */
+/** Spaces as ·, newlines as ⏎, tabs as ⇥, other control characters as their pictures (␀), so that every token is seen whole. */
 export const tokenLabel = (token: string): string =>
   token
     .replaceAll("\r\n", "⏎")
     .replace(/[\n\r]/g, "⏎")
     .replaceAll("\t", "⇥")
+    // eslint-disable-next-line no-control-regex -- these are what is looked for
+    .replace(/[\u0000-\u001f]/g, (letter) => String.fromCharCode(0x2400 + letter.charCodeAt(0)))
     .replace(/[ \u00a0]/g, "·");
 
 /** At most `longest` characters, cut in the middle: the end of a long token tells as much as its beginning. */

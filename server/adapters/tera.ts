@@ -303,7 +303,7 @@ export const tera = defineMethod({
       { out: values.slice(0, network.outModes.length), in: values.slice(network.outModes.length) },
       scale,
     );
-    return lowRankSite(parsed, factors, { key: `${vectors.map(({ file, begin }) => `${file}:${begin}`).join(" ")}:tera`, alpha: scale });
+    return lowRankSite(parsed, factors, { key: `${vectors.map(({ id }) => id).join(" ")}:tera`, alpha: scale });
   },
   delta: lowRankDelta,
   trainings: { tera: teraTraining },
