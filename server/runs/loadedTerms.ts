@@ -26,9 +26,15 @@ export function loadedTerms(
   settings: readonly AdapterSetting[],
   taps: ReadonlySet<string>,
 ): LoadedTerms {
-  const strengthOfRows = (name: string) => {
-    const strengths = Float32Array.from(settings, (setting) => strengthOf(setting, name));
-    return binding.input(`strength:${name}`, float32(strengths, [settings.length, 1, 1]));
+  const strengths = new Map<string, Handle>();
+  const strengthOfRows = (name: string): Handle => {
+    const known = strengths.get(name);
+    if (known) return known;
+    const rows = new Float32Array(settings.length);
+    for (const [row, setting] of settings.entries()) rows[row] = strengthOf(setting, name);
+    const handle = binding.input(`strength:${name}`, float32(rows, [settings.length, 1, 1]));
+    strengths.set(name, handle);
+    return handle;
   };
   const actives = segment.sites.flatMap((spec) =>
     adapters.flatMap((adapter) => {
