@@ -71,7 +71,7 @@ export const api = {
   folders: (path: string | null) => json<FolderListing>(path === null ? "/folders" : `/folders?path=${id(path)}`),
   openSubject: (subject: SubjectRequest) => json<SubjectCard>("/subjects", post(subject)),
   tokenize: (subject: SubjectRequest, text: string) => json<TokenizedText>("/tokenize", post({ subject, text })),
-  runs: () => json<RunRecord[]>("/runs"),
+  runs: () => json<RunRecord[]>("/runs?limit=500"),
   startRun: (request: RunRequest) => json<RunRecord>("/runs", post(request)),
   run: (runId: string) => json<StoredResult>(`/runs/${id(runId)}`),
   cancelRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/cancel`, post({})),

@@ -10,6 +10,7 @@ import { probes } from "../../probes/registry.ts";
 import { attachApp } from "../app.ts";
 import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
+import { jobKindOf, type JobKind } from "../jobKinds.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
@@ -49,15 +50,16 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   const choice = engineChoice(flags);
   const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
   const lease = await folderLease(resolve(flags.logdir), say);
-  const { store, records } = await RunStore.open(resolve(flags.logdir));
-  roots.allow(store.folder);
   const table: ProbeTable = probes;
+  const kindOf = (name: string): JobKind => jobKindOf(table[name] ?? { needs: "weights" });
+  const { store, records } = await RunStore.open(resolve(flags.logdir), { kindOf });
+  roots.allow(store.folder);
   const board = new RunBoard({
     jobs,
     store,
     records,
     version: packageVersion,
-    trains: (name) => table[name]?.needs === "training",
+    kindOf,
     logError: (error, about) => {
       const requestId = randomBytes(4).toString("hex");
       log.info({ requestId, ...about, err: error });

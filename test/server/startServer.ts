@@ -8,6 +8,7 @@ import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
 import { attachApp } from "../../server/app.ts";
 import { listen } from "../../server/commands/listen.ts";
+import { jobKindOf, type JobKind } from "../../server/jobKinds.ts";
 import { Jobs } from "../../server/jobs/jobs.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
@@ -65,8 +66,9 @@ export async function startServer({
       worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]),
     cancelGraceMs,
   });
-  const { store, records } = await RunStore.open(join(folder, "log"));
-  const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => probes[name]?.needs === "training", logError: () => "logged" });
+  const kindOf = (name: string): JobKind => jobKindOf(probes[name] ?? { needs: "weights" });
+  const { store, records } = await RunStore.open(join(folder, "log"), { kindOf });
+  const board = new RunBoard({ jobs, store, records, version: "test", kindOf, logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
     version: "test",
