@@ -29,10 +29,13 @@ export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly code: string;
   readonly requestId: string;
-  constructor(error: { code: string; message: string; requestId: string }) {
+  /** The parameter that it is about, where the server knows. */
+  readonly field: string | null;
+  constructor(error: { code: string; message: string; requestId: string; field?: string }) {
     super(error.message);
     this.code = error.code;
     this.requestId = error.requestId;
+    this.field = error.field ?? null;
   }
 }
 

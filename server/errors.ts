@@ -75,12 +75,19 @@ export const errorStatus = {
 } as const;
 export type ErrorCode = keyof typeof errorStatus;
 
+export interface WorkbenchErrorOptions extends ErrorOptions {
+  /** The parameter that it is about, by dotted path. */
+  readonly field?: string | undefined;
+}
+
 /** An error a person can act on: the message says where, what was found, and what was expected. */
 export class WorkbenchError extends Error {
   override readonly name = "WorkbenchError";
   readonly code: ErrorCode;
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  readonly field: string | undefined;
+  constructor(code: ErrorCode, message: string, { field, ...options }: WorkbenchErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.field = field;
   }
 }

@@ -65,6 +65,8 @@ export interface WireError {
   readonly code: ErrorCode;
   readonly message: string;
   readonly requestId: string;
+  /** The parameter that it is about, by dotted path, where one is known. */
+  readonly field?: string;
 }
 export interface RunRecord {
   readonly id: string;

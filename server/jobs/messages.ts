@@ -40,6 +40,7 @@ export type Task = { [K in TaskKind]: TaskOf<K> }[TaskKind];
 export interface TaskError {
   readonly code: ErrorCode;
   readonly message: string;
+  readonly field: string | undefined;
   /** Only for the log. */
   readonly stack: string | undefined;
 }

@@ -314,11 +314,11 @@ export class RunBoard {
       if (broken !== undefined) throw broken instanceof Error ? broken : new Error(String(broken));
       await this.#end(id, live, { state: outcome.isPaused ? "paused" : "done", error: null }, outcome, performance.now() - started);
     } catch (thrown) {
-      const { code, message } = taskError(broken ?? thrown);
+      const { code, message, field } = taskError(broken ?? thrown);
       // A server that stops takes a run's worker away: with a checkpoint that is a pause.
       const wasStopped = code === "job.cancelled" && !live.controller.signal.aborted && this.checkpoints(id).length > 0;
       const requestId = this.#options.logError(broken ?? thrown, { run: id });
-      const error: WireError = { code, message, requestId };
+      const error: WireError = { code, message, requestId, ...(field === undefined ? {} : { field }) };
       const ending = code !== "job.cancelled" ? ({ state: "failed", error } as const) : ({ state: wasStopped ? "paused" : "cancelled", error: null } as const);
       await this.#end(id, live, ending, null, performance.now() - started);
     }

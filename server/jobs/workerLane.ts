@@ -187,8 +187,8 @@ export class WorkerLane {
         running.resolve(message.output);
         break;
       case "failed": {
-        const { code, message: words, stack } = message.error;
-        const error = new WorkbenchError(code, words);
+        const { code, message: words, field, stack } = message.error;
+        const error = new WorkbenchError(code, words, { field });
         if (stack !== undefined) error.stack = stack;
         running.reject(error);
         break;

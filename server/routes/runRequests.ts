@@ -17,5 +17,13 @@ export async function checkedRunRequest(asked: RunRequest, probes: ProbeTable, r
 
 export function checkParams(name: string, schema: z.ZodType, params: unknown): void {
   const parsed = schema.safeParse(params);
-  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`, { field: fieldOf(parsed.error) });
+}
+
+/** The first parameter that did not fit; a name that is not known is the parameter itself. */
+function fieldOf({ issues: [first] }: z.ZodError): string | undefined {
+  if (!first) return undefined;
+  const unknown = first.code === "unrecognized_keys" ? first.keys.slice(0, 1) : [];
+  const path = [...first.path, ...unknown].join(".");
+  return path === "" ? undefined : path;
 }
