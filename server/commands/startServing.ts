@@ -43,13 +43,13 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
 
   const log = pino({ level: process.env["DELTASCOPE_LOG"] ?? "warn" }, pino.destination({ dest: 2, sync: true }));
   const token = flags.token ?? (isLoopback(flags.host) ? null : randomBytes(16).toString("hex"));
-  // The port first: it is the likeliest refusal, and the client may take a while to build.
+  // Folder and port first: they are the likeliest refusals, and the client may take a while to build.
+  const lease = await folderLease(resolve(flags.logdir), say);
   const server = createServer();
   const port = await listen(server, flags.host, flags.port);
   const clientFolder = await ensureClientBuilt(say);
   const choice = engineChoice(flags);
   const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
-  const lease = await folderLease(resolve(flags.logdir), say);
   const table: ProbeTable = probes;
   const kindOf = (name: string): JobKind => jobKindOf(table[name] ?? { needs: "weights" });
   const { store, records } = await RunStore.open(resolve(flags.logdir), { kindOf });

@@ -10,6 +10,7 @@ import { SubjectCache, type OpenSubject } from "./subjectCache.ts";
 import { taskError } from "./taskError.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { FromWorker, RunOutcome, RunTask, Task, ToWorker } from "./messages.ts";
+import { endWithParent } from "./orphanWatch.ts";
 import { Pause } from "./pause.ts";
 
 export interface WorkerTools {
@@ -28,6 +29,7 @@ interface Control {
 }
 
 export function serveTasks(tools: WorkerTools): void {
+  endWithParent();
   const subjects = new SubjectCache(tools.openSubject);
   const controls = new Map<number, Control>();
   let tail = Promise.resolve();

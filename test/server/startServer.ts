@@ -45,6 +45,7 @@ export interface TestServerOptions {
   readonly host?: string;
   readonly clientFolder?: string | null;
   readonly cancelGraceMs?: number;
+  readonly questionLimitMs?: number;
   /** The probes and a worker that has them; a small heap when they are the fake ones. */
   readonly probes?: ProbeTable;
   readonly worker?: URL;
@@ -57,6 +58,7 @@ export async function startServer({
   host = "127.0.0.1",
   clientFolder = null,
   cancelGraceMs = 300,
+  questionLimitMs = 60_000,
   probes = fakeProbes,
   worker,
   roots: more = [],
@@ -65,6 +67,7 @@ export async function startServer({
     startWorker: () =>
       worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]),
     cancelGraceMs,
+    questionLimitMs,
   });
   const kindOf = (name: string): JobKind => jobKindOf(probes[name] ?? { needs: "weights" });
   const { store, records } = await RunStore.open(join(folder, "log"), { kindOf });
