@@ -1,5 +1,5 @@
 /** Many at once, and disks that do not take what they are given. */
-import { existsSync, readdirSync, renameSync, rmSync, writeFileSync, readFileSync, mkdtempSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync, readFileSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -127,6 +127,42 @@ describe("a result", () => {
     expect(arrays["a"]?.data.subarray(59_999, 60_002)).toEqual(Float32Array.of(NaN, 0, 1));
     const whole = encodeSafetensors(Object.entries(arrays).map(([name, { shape, data }]) => ({ name, shape, data })));
     expect(Buffer.concat([...arrayBytes(result.arrays)]).equals(whole)).toBe(true);
+  });
+});
+
+describe("a run folder", () => {
+  test("whose numbers are gone says so over HTTP, and its figures do too", async () => {
+    const { id } = await server.startRun("counting");
+    await server.ended(id);
+    rmSync(join(runsFolder(), id, "arrays.safetensors"));
+    for (const path of ["arrays.safetensors", "figures/steps.svg"])
+      expect(await server.call("GET", `/api/runs/${id}/${path}`)).toMatchObject({ status: 422, json: { error: { code: "file.unreadable" } } });
+    const { ok, error } = await new Promise<{ ok: boolean; error?: unknown }>((resolve) => server.connect().emit("run:watch", id, resolve));
+    expect({ ok, error }).toEqual({ ok: true, error: undefined });
+  });
+
+  test("whose result.json is torn is left as it is, and told to be damaged", async () => {
+    const { id } = await server.startRun("counting");
+    await server.ended(id);
+    const file = join(runsFolder(), id, "result.json");
+    const torn = readFileSync(file, "utf8").slice(0, 100);
+    writeFileSync(file, torn);
+    const { records } = await RunStore.open(join(server.folder, "log"), { kindOf: () => "probe" });
+    expect(records).toMatchObject([{ id, state: "failed", error: { code: "file.unreadable" } }]);
+    expect(readFileSync(file, "utf8")).toBe(torn);
+  });
+
+  test("that cannot be written is read all the same", async () => {
+    const log = join(server.folder, "log");
+    const { id } = await server.startRun("counting");
+    await server.ended(id);
+    const folder = join(log, "runs", id);
+    rmSync(join(folder, "result.json"));
+    // A folder under the temporary name: nothing can be written there, whoever tries.
+    mkdirSync(join(folder, "result.json.tmp"));
+    const { store, records } = await RunStore.open(log, { kindOf: () => "probe" });
+    expect(records).toMatchObject([{ id, state: "failed", error: { code: "job.serverStopped" } }]);
+    await expect(store.create({ ...records[0]!, id: "x/y" })).rejects.toMatchObject({ code: "run.unwritable" });
   });
 });
 
