@@ -4,6 +4,7 @@ import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
 import { WorkbenchError } from "../server/errors.ts";
 import { klDivergence, logitDiff, normalized } from "../server/runs/metrics.ts";
+import { adapterHookName, type AdapterHook } from "../server/models/siteNames.ts";
 import type { Subject } from "../server/runs/subject.ts";
 import { naiveSweep, planSweep, sweep, type SweepRequest } from "../server/runs/sweep.ts";
 import type { AdapterSetting, ComponentGate, World } from "../server/runs/worlds.ts";
@@ -141,7 +142,7 @@ function pairOf({ adapters, setting, model }: Subject): Pair {
         `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
       );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
-    const saved = adapter.saved.find(({ stage, layer, param, weight }) => !equal(weight.data(), model!.weights(stage, layer)[param]!.data()));
+    const saved = adapter.saved.find(({ segment, param, weight }) => !equal(weight.data(), model!.weights(segment)[param]!.data()));
     if (saved)
       throw new WorkbenchError(
         "probe.notApplicable",
@@ -239,7 +240,7 @@ function deltaHooks({ into, from, sites }: Pair): { readonly hook: string; reado
   return sites
     .filter(({ site }) => site !== "embed")
     .flatMap(({ site }) =>
-      [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: `${site}.lora.${adapter.name}.hook_delta`, adapter })),
+      [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: adapterHookName(site, adapter.name, "hook_delta"), adapter })),
     );
 }
 
@@ -298,7 +299,7 @@ async function nullBand(
     .filter(({ site }) => site.site !== "embed");
   // The other's hook where it has one: it adds 0 in the run patched into, so the random change stands beside an update that stays.
   const carrier = ({ site }: Part) => (pair.from.sites.has(site.site) ? pair.from : pair.into);
-  const hookOf = (part: Part, hook: string) => `${part.site.site}.lora.${carrier(part).name}.${hook}`;
+  const hookOf = (part: Part, hook: AdapterHook) => adapterHookName(part.site.site, carrier(part).name, hook);
   const taps = [...new Set(chosen.flatMap((part) => [hookOf(part, "hook_in"), hookOf(part, "hook_delta")]))];
   const run = await runner.forward({ tokens: [tokens], settings: [setting], taps, logits: "none", ...(signal ? { signal } : {}) });
   // Parts in which the two agree would make chance look smaller than it is.

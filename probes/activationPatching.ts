@@ -180,7 +180,7 @@ async function* selfChecks(
   const drift = Math.max(...self.map((logits) => Math.abs(meter.measure(logits).normalized)));
   yield { type: "check", check: { name: "own values into own run", ok: drift <= 1e-4, value: drift, expected: "0 within 1e-4" } };
 
-  const head = request.runner.adapters.some((adapter) => adapter.sites.has("unembed") || adapter.saved.some((saved) => saved.stage === "unembed"));
+  const head = request.runner.adapters.some((adapter) => adapter.sites.has("unembed") || adapter.saved.some((saved) => saved.segment === "unembed"));
   if (!head) {
     const all = await first(
       sweep({

@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { probes } from "../../probes/registry.ts";
 import { attachApp } from "../app.ts";
+import { adapterText } from "../commandText.ts";
 import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
 import { jobKindOf, type JobKind } from "../jobKinds.ts";
@@ -134,7 +135,7 @@ function address(host: string, port: number, token: string | null, opened: Subje
   if (token !== null) query.set("token", token);
   if (opened?.model) query.set("model", opened.model);
   for (const { path, name: adapterName, strength } of opened?.adapters ?? [])
-    query.append("adapter", `${adapterName === undefined ? "" : `${adapterName}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+    query.append("adapter", adapterText({ path, strength, name: adapterName ?? null }));
   const text = query.toString();
   return `http://${name}:${port}/${text === "" ? "" : `?${text}`}`;
 }

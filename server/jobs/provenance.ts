@@ -1,5 +1,6 @@
 /** What a result needs beside it to be recomputed, and the command that recomputes it. */
 import { availableParallelism, cpus, totalmem } from "node:os";
+import { adapterText, shellQuoted } from "../commandText.ts";
 import type { Provenance, RunRecord } from "../wire.ts";
 import type { RunOutcome } from "./messages.ts";
 
@@ -28,12 +29,8 @@ export function recomputeCommand({ kind, request: { subject, probe, params } }: 
   const words = ["deltascope", "probe", probe];
   if (subject.model !== null) words.push("--model", subject.model);
   for (const { path, name, strength } of subject.adapters) {
-    words.push("--adapter", `${name === undefined ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+    words.push("--adapter", adapterText({ path, strength, name: name ?? null }));
   }
   words.push("--params", JSON.stringify(params), "--out", `${probe}-result`);
   return words.map(shellQuoted).join(" ");
-}
-
-function shellQuoted(word: string): string {
-  return /^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,5 +1,6 @@
 /** Rotary position embeddings: the frequencies of each scaling kind, as transformers computes them. */
 import { WorkbenchError } from "../errors.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { didYouMean } from "../nearNames.ts";
 import { quoted } from "../quoted.ts";
 
@@ -130,10 +131,11 @@ function yarn(rope: RopeConfig, extrapolated: Float64Array): { frequencies: Floa
 
 /**
  * cos and sin of position × frequency, both halves of a head alike.
+ * @param length tokens of the prompt, which frequencies may depend on; positions beyond it are padding
  * @returns `[positions, dHead]` each
  */
-export function rotaryTables(rope: RopeConfig, positions: number): { cos: Float32Array; sin: Float32Array } {
-  const { frequencies, attentionFactor } = inverseFrequencies(rope, positions);
+export function rotaryTables(rope: RopeConfig, positions: number, length = positions): { cos: Float32Array; sin: Float32Array } {
+  const { frequencies, attentionFactor } = inverseFrequencies(rope, length);
   const half = rope.dHead / 2;
   const cos = new Float32Array(positions * rope.dHead);
   const sin = new Float32Array(positions * rope.dHead);
@@ -147,6 +149,26 @@ export function rotaryTables(rope: RopeConfig, positions: number): { cos: Float3
   }
   return { cos, sin };
 }
+
+/**
+ * The tables as streams of a forward pass.
+ * @param lengths tokens of each row, or of all
+ * @returns cos and sin, `[positions, dHead]` each; `[rows, positions, dHead]` where rows of different lengths have different angles
+ */
+export function rotaryStreams(rope: RopeConfig, positions: number, lengths: readonly number[]): Record<"cos" | "sin", FloatTensor> {
+  const tables = new Map([...new Set(lengths)].map((length) => [length, rotaryTables(rope, positions, length)]));
+  const [first = rotaryTables(rope, positions), ...others] = tables.values();
+  const areAlike = others.every(({ cos, sin }) => equalArrays(cos, first.cos) && equalArrays(sin, first.sin));
+  if (areAlike) return { cos: float32(first.cos, [positions, rope.dHead]), sin: float32(first.sin, [positions, rope.dHead]) };
+  const stacked = (part: "cos" | "sin") => {
+    const data = new Float32Array(lengths.length * first.cos.length);
+    lengths.forEach((length, row) => data.set((tables.get(length) ?? first)[part], row * first.cos.length));
+    return float32(data, [lengths.length, positions, rope.dHead]);
+  };
+  return { cos: stacked("cos"), sin: stacked("sin") };
+}
+
+const equalArrays = (a: Float32Array, b: Float32Array): boolean => a.every((value, i) => value === b[i]);
 
 function isRopeType(value: unknown): value is RopeType {
   return ropeTypes.some((type) => type === value);

@@ -23,17 +23,25 @@ export interface LeadingSvd {
 /** ‖(AᵀA − λ) v‖ below this share of the largest λ: rounding leaves about 1e-15. */
 const settled = 1e-13;
 
+export interface LeadingOptions {
+  /**
+   * A pair counts as found when ‖(AᵀA − σ²) v‖ is below this share of σ₁². Singular values then are right to that share; vectors to it over their gap.
+   * A flat spectrum takes half the steps with 1e-6 that it takes with the default.
+   */
+  readonly accuracy?: number;
+}
+
 /**
  * @param a `[rows, cols]` row-major; not changed
  * @param k at most min(rows, cols)
  * @throws "spectrum.notConverged" when `a` holds NaN or infinity
  */
-export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number): LeadingSvd {
+export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number, { accuracy = settled }: LeadingOptions = {}): LeadingSvd {
   for (const value of a)
     if (!Number.isFinite(value))
       throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
   const isTall = rows >= cols;
-  const near = lanczos(symmetricOperator(a, rows, cols, k), Math.min(rows, cols), k);
+  const near = lanczos(symmetricOperator(a, rows, cols, k), Math.min(rows, cols), k, accuracy);
   const far = orthonormalImages(near, a, rows, cols, isTall, k);
   const [ut, vt] = isTall ? [far.vectors, near] : [near, far.vectors];
   for (let j = 0; j < k; j++) {
@@ -69,7 +77,7 @@ function symmetricOperator(a: Float32Array | Float64Array, rows: number, cols: n
 }
 
 /** Leading eigenvectors of a symmetric positive operator on n numbers, as rows `[k, n]`. */
-function lanczos(apply: Operator, n: number, k: number): Float64Array {
+function lanczos(apply: Operator, n: number, k: number, accuracy: number): Float64Array {
   const random = randomStream(0, "lanczos", n);
   let capacity = Math.min(n, 2 * k + 40);
   let basis = new Float64Array(capacity * n);
@@ -91,7 +99,7 @@ function lanczos(apply: Operator, n: number, k: number): Float64Array {
     if (step >= k && (length === 0 || step % 16 === 0 || step === capacity)) {
       // ‖(AᵀA − λ) v‖ of a Ritz vector is the next length times the last component of its eigenvector.
       const { vectors: tails } = tridiagonalEigen(diagonal, beside, k, 1);
-      if (length > 0 && tails.every((tail) => length * Math.abs(tail) <= settled * largest))
+      if (length > 0 && tails.every((tail) => length * Math.abs(tail) <= accuracy * largest))
         return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
     }
     if (step === capacity) {

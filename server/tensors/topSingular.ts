@@ -4,11 +4,13 @@
  * 2. W [Q₀ … Q_T] = Y Σ Zᵀ, a thin problem; left = Y, right = [Q₀ … Q_T] Z.
  * Keeping the earlier blocks costs no further product with W and finds the directions of a flat spectrum far sooner than
  * iterating on one block.
+ * Where the smaller side has no room for all blocks it is decomposed exactly.
  * @see Halko, Martinsson & Tropp 2011, "Finding structure with randomness"; Musco & Musco 2015, "Randomized block Krylov methods"
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Engine, Weight } from "./engine.ts";
 import { float32 } from "./hostTensor.ts";
+import { leadingSvd } from "./leadingSvd.ts";
 import { thinQr } from "./qr.ts";
 import { svd } from "./svd.ts";
 
@@ -47,6 +49,8 @@ export async function leadingDirections(
   const [dOut, dIn] = stored === "outIn" ? [rows, cols] : [cols, rows];
   const width = Math.min(k + oversampling, dOut, dIn);
   const blocks = Math.max(1, Math.min(steps + 1, Math.floor(Math.min(dOut, dIn) / width)));
+  // A small side holds too few blocks for the directions to be found among them; it is small enough to be decomposed.
+  if (blocks < steps + 1) return exactly(weight.data(), stored, dOut, dIn, Math.min(k, dOut, dIn));
   const product = engine ? engineProduct(engine, weight, stored, dIn) : plainProduct(weight.data(), stored, dOut, dIn);
 
   // Column-major, all blocks side by side: the basis, its image under W, and the image's image under Wᵀ.
@@ -78,6 +82,13 @@ export async function leadingDirections(
     return s[j]! > 0 ? Math.sqrt(squares) / s[0]! : 0;
   });
   return { values: s.slice(0, count), left: Float32Array.from(left), right: Float32Array.from(right), errors };
+}
+
+function exactly(w: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number, k: number): LeadingDirections {
+  const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
+  const { ut, s, vt } = leadingSvd(w, rows, cols, k);
+  const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
+  return { values: s, left: Float32Array.from(left), right: Float32Array.from(right), errors: new Float64Array(k) };
 }
 
 function engineProduct(engine: Engine, weight: Weight, stored: "outIn" | "inOut", dIn: number): Product {
