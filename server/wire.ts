@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Check, Figure } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
-import { jobKinds, type JobKind } from "./jobKinds.ts";
+import type { JobKind } from "./jobKinds.ts";
 import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
@@ -58,8 +58,6 @@ export interface DemoCard {
 /** "paused": stopped with a checkpoint, can go on. */
 export const runStates = ["queued", "running", "paused", "done", "failed", "cancelled"] as const;
 export type RunState = (typeof runStates)[number];
-
-export { jobKinds, type JobKind };
 
 export interface WireError {
   readonly code: ErrorCode;
