@@ -7,8 +7,16 @@ const leaves = ["server/commandText.ts", "server/errors.ts", "server/nearNames.t
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
 const results = ["probes", "server/packedEvents.ts"];
-const served = [...subject, "server/training", ...results, "server/wire.ts", "server/reports", "server/jobs", "server/demo.ts"];
-const wire = ["server/commandText.ts", "server/wire.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packedEvents.ts"];
+const served = [...subject, "server/training", ...results, "server/wire.ts", "server/jobKinds.ts", "server/reports", "server/jobs", "server/demo.ts"];
+const wire = [
+  "server/commandText.ts",
+  "server/wire.ts",
+  "server/jobKinds.ts",
+  "server/errors.ts",
+  "server/nearNames.ts",
+  "server/quoted.ts",
+  "server/packedEvents.ts",
+];
 
 /** @type {Record<string, string[]>} */
 const mayImport = {
@@ -28,7 +36,8 @@ const mayImport = {
   "server/runs": [...tensors, "server/models", "server/adapters", ...leaves],
   "server/training": [...subject, ...leaves],
   probes: [...subject, "server/training", ...leaves],
-  "server/wire.ts": ["server/errors.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
+  "server/jobKinds.ts": ["probes/probe.ts"],
+  "server/wire.ts": ["server/errors.ts", "server/jobKinds.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
   "server/reports": ["probes", "client/figures", ...leaves],
   "server/jobs": [...served, ...leaves],
   "server/routes": [...served, ...leaves],

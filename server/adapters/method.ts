@@ -304,7 +304,10 @@ export function defineTraining<Options, Held extends SiteTensors>({ options: sch
     schema,
     parseOptions(raw) {
       const parsed = schema.safeParse(raw);
-      if (!parsed.success) throw new WorkbenchError("training.badOptions", `${spec.title}: ${z.prettifyError(parsed.error)}`);
+      if (!parsed.success)
+        throw new WorkbenchError("training.badOptions", `${spec.title}: ${z.prettifyError(parsed.error)}`, {
+          field: ["options", ...(parsed.error.issues[0]?.path ?? [])].join("."),
+        });
       return parsed.data;
     },
   };

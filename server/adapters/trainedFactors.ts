@@ -35,7 +35,9 @@ export const loraRules = { loraA: { decays: true }, loraB: { decays: true } };
 /** @throws "training.badOptions" naming the site */
 export function checkRank(rank: number, { name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dOut">): void {
   if (rank > Math.min(dIn, dOut))
-    throw new WorkbenchError("training.badOptions", `rank is ${rank}; "${name}" is [${dOut}, ${dIn}], so expected at most ${Math.min(dIn, dOut)}`);
+    throw new WorkbenchError("training.badOptions", `rank is ${rank}; "${name}" is [${dOut}, ${dIn}], so expected at most ${Math.min(dIn, dOut)}`, {
+      field: "options.rank",
+    });
 }
 
 /** A ~ U(±1/√dIn) (kaiming_uniform with a = √5) or N(0, 1/r²); B = 0. */

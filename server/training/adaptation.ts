@@ -84,12 +84,16 @@ export function trainingSites(model: LoadedModel, sites: SiteParams): TrainingSi
     for (const name of sites.targetModules) {
       const alone = { ...config, targetModules: [name], layersToTransform: null };
       if (known.some(matches(alone))) continue;
-      throw new WorkbenchError("adapter.matchedNothing", `targetModules: "${name}" is no linear map of ${model.name}; ${didYouMean(name, lastNames)}`);
+      throw new WorkbenchError("adapter.matchedNothing", `targetModules: "${name}" is no linear map of ${model.name}; ${didYouMean(name, lastNames)}`, {
+        field: "sites.targetModules",
+      });
     }
   }
   const missing = (sites.layers ?? []).find((layer) => layer >= model.config.nLayers);
   if (missing !== undefined)
-    throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`);
+    throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`, {
+      field: "sites.layers",
+    });
   if (matched.length === 0)
     throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`);
   return matched.map((site) => ({

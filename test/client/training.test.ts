@@ -133,6 +133,7 @@ function comparedRun(id: string, params: Record<string, unknown>, scale: number)
   return {
     record: {
       id,
+      kind: "train",
       request: { subject: { model: "/m", adapters: [] }, probe: "train", params },
       state: "done",
       createdAt: "",
