@@ -11,7 +11,7 @@ import { frobeniusNorm } from "../server/tensors/factored.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { BarsFigure, HeatmapFigure, Metric, ProbeEvent, TableFigure } from "./result.ts";
-import { siteGrid, siteLabel } from "./siteGrid.ts";
+import { siteGrid } from "./siteGrid.ts";
 
 const params = z.strictObject({
   prompt: promptText.optional().describe("Prompt on which base and adapted are compared; needs a base model"),

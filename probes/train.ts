@@ -13,7 +13,9 @@ import { trainingParams, type TrainingParams } from "../server/training/training
 import { defineProbe } from "./defineProbe.ts";
 import { Analyses } from "./insideTraining.ts";
 import { emptyResult, type Check, type ProbeEvent, type ProbeResult } from "./result.ts";
-import { FigureChanges, lookingCheck, trainingArrays, trainingFigures, trainingFinding } from "./trainingFigures.ts";
+import { FigureChanges } from "./figureChanges.ts";
+import { trainingArrays, trainingFigures } from "./trainingFigures.ts";
+import { lookingCheck, trainingFinding } from "./trainingWords.ts";
 
 export const train = defineProbe<TrainingParams>({
   title: "Training",

@@ -3,13 +3,14 @@ import { changeWords } from "../server/training/abruptChanges.ts";
 import { gaugeArray, gaugesOf, isSingle } from "../server/training/monitors/gauges.ts";
 import { gradientCurves } from "../server/training/monitors/gradientNorms.ts";
 import { intruderRule } from "../server/training/monitors/intruderCount.ts";
-import { monitors, type MonitorId } from "../server/training/monitors/registry.ts";
+import { type MonitorId } from "../server/training/monitors/registry.ts";
 import { siteLabel } from "../server/training/monitors/siteLayout.ts";
 import { layoutOf } from "../server/training/monitors/size.ts";
 import { valuesArray } from "../server/training/monitors/spectra.ts";
 import { stepsArray, type Watch } from "../server/training/monitors/watch.ts";
-import type { Check, Figure, LinesFigure, Place, ProbeEvent, RidgelineFigure } from "./result.ts";
+import type { Figure, LinesFigure, Place, ProbeEvent, RidgelineFigure } from "./result.ts";
 
+import { finite, openWords, sitesOf } from "./trainingWords.ts";
 type Series = LinesFigure["series"][number];
 type Markers = NonNullable<LinesFigure["markers"]>;
 type Site = Watch["run"]["adaptation"]["sites"][number]["site"];
@@ -25,24 +26,87 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     const sites = sitesOf(watch);
     const { beyondLowRank } = watch.run.adaptation.method!;
     const aside = beyondLowRank ? ` · of the low-rank part alone; beside it, ${beyondLowRank}` : "";
-    const ridges: RidgelineFigure = { kind: "ridgeline", id: "spectra_over_time", title: "Spectra of ΔW over training", subtitle: `One row a look, the singular values at one site${aside}`, unit: "σ of ΔW", steps, panels: sites.map((site) => ({ id: site.name, title: siteLabel(site), place: placeOf(site), values: { array: valuesArray(site.name) } })), markers: markersOf(watch) };
+    const ridges: RidgelineFigure = {
+      kind: "ridgeline",
+      id: "spectra_over_time",
+      title: "Spectra of ΔW over training",
+      subtitle: `One row a look, the singular values at one site${aside}`,
+      unit: "σ of ΔW",
+      steps,
+      panels: sites.map((site) => ({ id: site.name, title: siteLabel(site), place: placeOf(site), values: { array: valuesArray(site.name) } })),
+      markers: markersOf(watch),
+    };
     return [
-      { kind: "spectrum", id: "spectrum", title: "Singular values of ΔW at the chosen step", subtitle: `One line a site, exact · component 0 is the largest${aside}`, unit: "σ of ΔW", steps, series: sites.map((site) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: valuesArray(site.name) } })) },
+      {
+        kind: "spectrum",
+        id: "spectrum",
+        title: "Singular values of ΔW at the chosen step",
+        subtitle: `One line a site, exact · component 0 is the largest${aside}`,
+        unit: "σ of ΔW",
+        steps,
+        series: sites.map((site) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: valuesArray(site.name) } })),
+      },
       ridges,
-      siteLines(watch, { id: "effective_rank", title: "How many directions ΔW uses", subtitle: "Effective rank: exp of the entropy of σ / Σσ (Roy & Vetterli 2007) · 0 while ΔW is 0", label: "effective rank", unit: "directions" }),
-      siteLines(watch, { id: "stable_rank", title: "How evenly ΔW uses them", subtitle: "Stable rank ‖ΔW‖² / σ₁²: 1 when one direction holds all", label: "stable rank", unit: "‖ΔW‖²/σ₁²" }),
+      siteLines(watch, {
+        id: "effective_rank",
+        title: "How many directions ΔW uses",
+        subtitle: "Effective rank: exp of the entropy of σ / Σσ (Roy & Vetterli 2007) · 0 while ΔW is 0",
+        label: "effective rank",
+        unit: "directions",
+      }),
+      siteLines(watch, {
+        id: "stable_rank",
+        title: "How evenly ΔW uses them",
+        subtitle: "Stable rank ‖ΔW‖² / σ₁²: 1 when one direction holds all",
+        label: "stable rank",
+        unit: "‖ΔW‖²/σ₁²",
+      }),
     ];
   },
   rotation: (watch) => [
-    siteLines(watch, { id: "turn", title: "Whether the leading component holds its direction", subtitle: `Cosine of u vᵀ with the look before · ${changeWords}`, label: "cosine", unit: "1 = unchanged", domain: [-1, 1] }),
-    siteLines(watch, { id: "turn_in", title: "Whether ΔW goes on reading the same direction", subtitle: "|cosine| of the leading right singular vector with the look before", label: "|cosine|", unit: "1 = unchanged", domain: [0, 1] }),
-    siteLines(watch, { id: "turn_out", title: "Whether ΔW goes on writing the same direction", subtitle: "|cosine| of the leading left singular vector with the look before", label: "|cosine|", unit: "1 = unchanged", domain: [0, 1] }),
-    siteLines(watch, { id: "turn_since_first", title: "How far the leading component is from where it began", subtitle: "Cosine of u vᵀ with the first look at which ΔW was not 0", label: "cosine", unit: "1 = as it began", domain: [-1, 1] }),
+    siteLines(watch, {
+      id: "turn",
+      title: "Whether the leading component holds its direction",
+      subtitle: `Cosine of u vᵀ with the look before · ${changeWords}`,
+      label: "cosine",
+      unit: "1 = unchanged",
+      domain: [-1, 1],
+    }),
+    siteLines(watch, {
+      id: "turn_in",
+      title: "Whether ΔW goes on reading the same direction",
+      subtitle: "|cosine| of the leading right singular vector with the look before",
+      label: "|cosine|",
+      unit: "1 = unchanged",
+      domain: [0, 1],
+    }),
+    siteLines(watch, {
+      id: "turn_out",
+      title: "Whether ΔW goes on writing the same direction",
+      subtitle: "|cosine| of the leading left singular vector with the look before",
+      label: "|cosine|",
+      unit: "1 = unchanged",
+      domain: [0, 1],
+    }),
+    siteLines(watch, {
+      id: "turn_since_first",
+      title: "How far the leading component is from where it began",
+      subtitle: "Cosine of u vᵀ with the first look at which ΔW was not 0",
+      label: "cosine",
+      unit: "1 = as it began",
+      domain: [-1, 1],
+    }),
   ],
   size(watch) {
     const { layers, kinds } = layoutOf(watch.run);
     return [
-      siteLines(watch, { id: "norm", title: "How large ΔW is", subtitle: `Frobenius norm at each site · ${changeWords}`, label: "‖ΔW‖", unit: "Frobenius norm" }),
+      siteLines(watch, {
+        id: "norm",
+        title: "How large ΔW is",
+        subtitle: `Frobenius norm at each site · ${changeWords}`,
+        label: "‖ΔW‖",
+        unit: "Frobenius norm",
+      }),
       {
         kind: "heatmap",
         id: "relative_norm",
@@ -50,7 +114,15 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
         subtitle: "‖ΔW‖ / ‖W‖ at the chosen step",
         steps,
         metrics: [{ id: "relative_norm", label: "‖ΔW‖ / ‖W‖", unit: "Frobenius norms", scale: "sequential" }],
-        panels: [{ id: "sites", title: watch.run.adaptation.method!.title, rows: { name: "layer", labels: layers.map(String) }, cols: { name: "site", labels: kinds }, values: { relative_norm: { array: "relative_norm" } } }],
+        panels: [
+          {
+            id: "sites",
+            title: watch.run.adaptation.method!.title,
+            rows: { name: "layer", labels: layers.map(String) },
+            cols: { name: "site", labels: kinds },
+            values: { relative_norm: { array: "relative_norm" } },
+          },
+        ],
       },
     ];
   },
@@ -58,24 +130,86 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     const curves = gradientCurves(watch.run).map((curve, index) => ({ ...curve, index }));
     const parameters = [...new Set(curves.map(({ parameter }) => parameter))];
     return parameters.map((parameter): LinesFigure => ({
-      ...lines(watch, { id: `gradient_norm_${parameter}`, title: `Gradient of ${gradientWords(parameter)}`, subtitle: "Norm at the steps that were looked at, before clipping", label: "gradient norm", unit: "nats per unit", scale: "log" }),
-      series: curves.filter((curve) => curve.parameter === parameter).map(({ label, site, layer, index }): Series => ({ id: `${label}.${parameter}`, label, place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) }, values: { array: "gradient_norm", column: index } })),
+      ...lines(watch, {
+        id: `gradient_norm_${parameter}`,
+        title: `Gradient of ${gradientWords(parameter)}`,
+        subtitle: "Norm at the steps that were looked at, before clipping",
+        label: "gradient norm",
+        unit: "nats per unit",
+        scale: "log",
+      }),
+      series: curves
+        .filter((curve) => curve.parameter === parameter)
+        .map(({ label, site, layer, index }): Series => ({
+          id: `${label}.${parameter}`,
+          label,
+          place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) },
+          values: { array: "gradient_norm", column: index },
+        })),
     }));
   },
   gauges: (watch) =>
     gaugesOf(watch.run).map((gauge): Figure => {
       const title = gauge.label.charAt(0).toUpperCase() + gauge.label.slice(1);
-      if (isSingle(gauge)) return siteLines(watch, { id: gaugeArray(gauge, ""), title, subtitle: "One line a site, at every look", label: gauge.label, unit: gauge.unit });
-      return { kind: "ridgeline", id: `gauge_${gauge.id}`, title, subtitle: "One row a look, every entry at one site", unit: gauge.unit, steps, panels: sitesOf(watch).map((site) => ({ id: site.name, title: siteLabel(site), place: placeOf(site), values: { array: gaugeArray(gauge, site.name) } })), markers: markersOf(watch) };
+      if (isSingle(gauge))
+        return siteLines(watch, { id: gaugeArray(gauge, ""), title, subtitle: "One line a site, at every look", label: gauge.label, unit: gauge.unit });
+      return {
+        kind: "ridgeline",
+        id: `gauge_${gauge.id}`,
+        title,
+        subtitle: "One row a look, every entry at one site",
+        unit: gauge.unit,
+        steps,
+        panels: sitesOf(watch).map((site) => ({
+          id: site.name,
+          title: siteLabel(site),
+          place: placeOf(site),
+          values: { array: gaugeArray(gauge, site.name) },
+        })),
+        markers: markersOf(watch),
+      };
     }),
   promptShift(watch) {
     const { prompts } = watch.run.prompts!;
-    const curves = (array: string, isShown: (prompt: (typeof prompts)[number]) => boolean) => prompts.flatMap((prompt, index): Series[] => (isShown(prompt) ? [{ id: `${array}.${index}`, label: prompt.label, place: {}, values: { array, column: index } }] : []));
-    const figure = (about: About, isShown: (prompt: (typeof prompts)[number]) => boolean): LinesFigure => ({ ...lines(watch, about), series: curves(about.id, isShown) });
+    const curves = (array: string, isShown: (prompt: (typeof prompts)[number]) => boolean) =>
+      prompts.flatMap((prompt, index): Series[] =>
+        isShown(prompt) ? [{ id: `${array}.${index}`, label: prompt.label, place: {}, values: { array, column: index } }] : [],
+      );
+    const figure = (about: About, isShown: (prompt: (typeof prompts)[number]) => boolean): LinesFigure => ({
+      ...lines(watch, about),
+      series: curves(about.id, isShown),
+    });
     return [
-      figure({ id: "prompt_logit_diff", title: "What the pinned prompts are answered with", subtitle: "Logit of the answer less that of the counter-answer", label: "logit difference", unit: "logits" }, ({ counterAnswer }) => counterAnswer !== null),
-      figure({ id: "prompt_log_prob", title: "How likely the answers are", subtitle: "Log probability of the answer after each pinned prompt", label: "log probability", unit: "nats" }, ({ answer }) => answer !== null),
-      figure({ id: "prompt_kl", title: "How far the prediction moved from the base's", subtitle: "KL(base ‖ adapted) of the next token after each pinned prompt", label: "KL", unit: "nats" }, () => true),
+      figure(
+        {
+          id: "prompt_logit_diff",
+          title: "What the pinned prompts are answered with",
+          subtitle: "Logit of the answer less that of the counter-answer",
+          label: "logit difference",
+          unit: "logits",
+        },
+        ({ counterAnswer }) => counterAnswer !== null,
+      ),
+      figure(
+        {
+          id: "prompt_log_prob",
+          title: "How likely the answers are",
+          subtitle: "Log probability of the answer after each pinned prompt",
+          label: "log probability",
+          unit: "nats",
+        },
+        ({ answer }) => answer !== null,
+      ),
+      figure(
+        {
+          id: "prompt_kl",
+          title: "How far the prediction moved from the base's",
+          subtitle: "KL(base ‖ adapted) of the next token after each pinned prompt",
+          label: "KL",
+          unit: "nats",
+        },
+        () => true,
+      ),
     ].filter(({ series }) => series.length > 0);
   },
   patching(watch) {
@@ -83,7 +217,13 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     const sites = sitesOf(watch);
     return [
       {
-        ...lines(watch, { id: "patch_score", title: "What one site's adapter brings about alone", subtitle: "Share of the pinned prompts' mean logit difference between base and adapted model, with the adapter on at this site only", label: "recovered", unit: "1 = as the whole adapter" }),
+        ...lines(watch, {
+          id: "patch_score",
+          title: "What one site's adapter brings about alone",
+          subtitle: "Share of the pinned prompts' mean logit difference between base and adapted model, with the adapter on at this site only",
+          label: "recovered",
+          unit: "1 = as the whole adapter",
+        }),
         series: chosen.map((name, index) => {
           const site = sites.find((each) => each.name === name)!;
           return { id: name, label: siteLabel(site), place: placeOf(site), values: { array: "patch_score", column: index } };
@@ -110,62 +250,6 @@ export function trainingFigures(watch: Watch): Figure[] {
 /** Declares every array of the run. */
 export function trainingArrays(watch: Watch): ProbeEvent[] {
   return watch.arrays().map(({ name, shape, axes }) => ({ type: "array", name, shape, axes }));
-}
-
-/** Whether looking kept to its share. @param ended whether the run has */
-export function lookingCheck(watch: Watch, ended: boolean): Check {
-  const { maxShare } = watch.run.params;
-  const percent = (share: number) => `${Number((100 * share).toPrecision(2))} %`;
-  const isPaying = !ended && watch.isStarting;
-  return {
-    name: "share of step time spent looking",
-    ok: watch.share <= maxShare || isPaying,
-    value: watch.share,
-    expected: `at most ${percent(maxShare)}${isPaying ? " by the end" : ""}; ${percent(watch.share)} in ${watch.looks} looks of ${watch.active.map((id) => monitors[id].title.toLowerCase()).join(", ") || "nothing"}; ${watch.preparationSeconds.toPrecision(2)} s before the first`,
-  };
-}
-
-/** What the numbers so far say; null before the first step. */
-export function trainingFinding(watch: Watch): string | null {
-  const losses = finite(watch.numbers("loss"));
-  const done = finite(watch.numbers("step")).at(-1);
-  if (losses.length === 0 || done === undefined) return null;
-  const smoothed = finite(watch.numbers("loss_smoothed")).at(-1)!;
-  const heldOut = finite(watch.numbers("validation_loss"));
-  const fell = smoothed < losses[0]! ? "fell" : "went";
-  const sentences = [`In ${done} steps the loss ${fell} from ${words(losses[0]!)} to ${words(smoothed)} nats${heldOut.length > 0 ? `, on held-out examples from ${words(heldOut[0]!)} to ${words(heldOut.at(-1)!)}` : ""}.`];
-  const largest = largestSite(watch);
-  if (largest) sentences.push(largest);
-  const change = watch.markers.find(({ kind }) => kind !== "note");
-  if (change) sentences.push(`At step ${change.step} the ${change.label}.`);
-  return sentences.join(" ");
-}
-
-/** Where ΔW is largest beside W, and how many directions it has there. */
-function largestSite(watch: Watch): string | null {
-  if (!watch.active.includes("size")) return null;
-  const norms = watch.numbers("norm");
-  const sites = sitesOf(watch);
-  const last = lastLook(norms, sites.length);
-  if (last < 0) return null;
-  const at = (array: string, row: number) => watch.numbers(array)[last * sites.length + row]!;
-  const row = sites.reduce((best, _, i) => (at("norm", i) > at("norm", best) ? i : best), 0);
-  if (!(at("norm", row) > 0)) return null;
-  const rank = at("effective_rank", row);
-  return `ΔW is largest at ${siteLabel(sites[row]!)} (norm ${words(at("norm", row))}${rank > 0 ? `, ${words(rank)} directions by effective rank` : ""}).`;
-}
-
-/** The newest look that has a number; −1 when none has. */
-function lastLook(numbers: Float32Array, sites: number): number {
-  return Math.floor(numbers.findLastIndex((value) => !Number.isNaN(value)) / sites);
-}
-
-function openWords(watch: Watch): string {
-  const open = watch.numbers("intruders_open");
-  const sites = sitesOf(watch).length;
-  const last = lastLook(open, sites);
-  const total = last < 0 ? 0 : open.subarray(last * sites, (last + 1) * sites).reduce((sum, value) => sum + value, 0);
-  return total > 0 ? ` · ${total} more could not be decided and are not counted` : "";
 }
 
 function lossFigure(watch: Watch): LinesFigure {
@@ -239,34 +323,19 @@ function lines(watch: Watch, { id, title, subtitle, label, unit, domain, scale =
 
 /** A curve a site, of the array that has the figure's id. */
 function siteLines(watch: Watch, about: About): LinesFigure {
-  return { ...lines(watch, about), series: sitesOf(watch).map((site, index) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: about.id, column: index } })) };
+  return {
+    ...lines(watch, about),
+    series: sitesOf(watch).map((site, index) => ({ id: site.name, label: siteLabel(site), place: placeOf(site), values: { array: about.id, column: index } })),
+  };
 }
 
 function markersOf(watch: Watch): Markers {
-  return watch.markers.map(({ step, label, site, layer }) => ({ x: step, label, place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) } }));
+  return watch.markers.map(({ step, label, site, layer }) => ({
+    x: step,
+    label,
+    place: { ...(layer === null ? {} : { layer }), ...(site === null ? {} : { site }) },
+  }));
 }
 
-const sitesOf = (watch: Watch): readonly Site[] => watch.run.adaptation.sites.map(({ site }) => site);
 const placeOf = ({ name, layer }: Site): Place => ({ layer, site: name });
 const gradientWords = (parameter: string): string => ({ base: "the weights, by layer", score: "the classifier head" })[parameter] ?? `${parameter}, by site`;
-const finite = (values: Float32Array): number[] => [...values].filter(Number.isFinite);
-const words = (value: number): string => String(Number(value.toPrecision(3)));
-
-/** Figure events of what changed since they were last asked for: markers and words grow, everything else is in the arrays. */
-export class FigureChanges {
-  readonly #sent = new Map<string, string>();
-  #seen = "";
-
-  events(watch: Watch): ProbeEvent[] {
-    // All that figures say beside the arrays they point at.
-    const seen = JSON.stringify([watch.markers.length, finite(watch.numbers("validation_accuracy")).length > 0, watch.active.includes("intruders") ? openWords(watch) : ""]);
-    if (seen === this.#seen) return [];
-    this.#seen = seen;
-    return trainingFigures(watch).flatMap((figure): ProbeEvent[] => {
-      const text = JSON.stringify(figure);
-      if (this.#sent.get(figure.id) === text) return [];
-      this.#sent.set(figure.id, text);
-      return [{ type: "figure", figure }];
-    });
-  }
-}

@@ -16,7 +16,7 @@ function shortened(text: string): string {
   return text.length <= longest ? text : `${text.slice(0, longest - 32)}…${text.slice(-24)}`;
 }
 
-// eslint-disable-next-line no-control-regex -- these are what is looked for
+ 
 const unseen = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 function visible(text: string): string {

@@ -54,7 +54,7 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
 
 /** What XML has no place for, made visible: byte-level vocabularies have tokens of control characters. */
 function wellFormed(xml: string): string {
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
+   
   return xml
     .toWellFormed()
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, (letter) =>

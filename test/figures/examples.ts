@@ -1,59 +1,48 @@
 /** Figures of every kind with invented but believable numbers, for tests and the gallery. */
-import type { Figure, Metric, NamedArray, Place } from "../../probes/result.ts";
+import type { Metric, NamedArray } from "../../probes/result.ts";
 
-export interface Example {
-  readonly figure: Figure;
-  readonly arrays: Record<string, NamedArray>;
-  readonly selection?: Place;
-  readonly pins?: readonly Place[];
-}
-
-/** Mulberry32: the same pictures every time. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-export const array = (shape: readonly number[], axes: readonly string[], value: (...at: number[]) => number): NamedArray => {
-  const data = new Float32Array(shape.reduce((n, dim) => n * dim, 1));
-  for (let flat = 0; flat < data.length; flat++) {
-    const at = shape.map((_, axis) => Math.floor(flat / shape.slice(axis + 1).reduce((n, dim) => n * dim, 1)) % shape[axis]!);
-    data[flat] = value(...at);
-  }
-  return { shape, axes, data };
-};
+import { array, bump, layers, randomFrom, type Example } from "./exampleNumbers.ts";
+import { lossExample, siteLinesExample, ridgelineExample } from "./trainingExamples.ts";
+export { array, type Example } from "./exampleNumbers.ts";
 
 const tokens = ["\n", "The", " capital", " of", " Ar", "venia", " is", " the", " city", " of"];
 const restored: Metric = { id: "restored", label: "normalised logit difference", unit: "1 = adapted behaviour restored", scale: "diverging", domain: [-1, 1] };
 const divergence: Metric = { id: "kl", label: "KL to the adapted run", unit: "nats", scale: "sequential" };
-const layers = (count: number) => Array.from({ length: count }, (_, layer) => String(layer));
-const bump = (x: number, at: number, width: number) => Math.exp(-(((x - at) / width) ** 2));
 
 function patching(): Example {
   const random = randomFrom(7);
   const noise = () => (random() - 0.5) * 0.16;
   const value = (panel: number, layer: number, position: number): number => {
     if (panel === 2 && layer > 8) return NaN;
-    if (panel === 0) return noise() * 0.6 + (position === 5 ? 1.05 * bump(layer, 0.8, 3) : 0) + (position === 9 ? 1.04 / (1 + Math.exp(-(layer - 6.3) * 1.8)) : 0);
+    if (panel === 0)
+      return noise() * 0.6 + (position === 5 ? 1.05 * bump(layer, 0.8, 3) : 0) + (position === 9 ? 1.04 / (1 + Math.exp(-(layer - 6.3) * 1.8)) : 0);
     if (panel === 1) return noise() + (position === 9 ? 0.75 * bump(layer, 7.5, 1) : 0);
     return noise() + (position === 5 ? 0.7 * bump(layer, 2.5, 1.2) : 0);
   };
   const patched = array([3, 12, tokens.length], ["panel", "layer", "position"], value);
-  const panels = [["resid_pre", "Residual stream · before the block"], ["attn_out", "Attention output"], ["mlp_out", "MLP output"]] as const;
+  const panels = [
+    ["resid_pre", "Residual stream · before the block"],
+    ["attn_out", "Attention output"],
+    ["mlp_out", "MLP output"],
+  ] as const;
   return {
     arrays: { restored: patched, kl: { ...patched, data: patched.data.map((each) => Math.abs(1 - each) * 2.1) } },
     selection: { layer: 3, position: 5, site: "mlp_out" },
     pins: [{ layer: 7, position: 9 }],
     figure: {
-      kind: "heatmap", id: "positions", title: "The edited fact enters at ·venia in layers 1–5 and is read out at the end from layer 7",
+      kind: "heatmap",
+      id: "positions",
+      title: "The edited fact enters at ·venia in layers 1–5 and is read out at the end from layer 7",
       subtitle: "Adapted run patched into the base run, one activation at a time · normalised logit difference, 1 = adapted behaviour restored",
       metrics: [restored, divergence],
       nulls: [{ metric: "restored", low: -0.11, high: 0.11, words: "95 % of random directions of equal norm" }],
-      panels: panels.map(([id, title], panel) => ({ id, title, rows: { name: "layer", labels: layers(12) }, cols: { name: "position", labels: tokens }, values: { restored: { array: "restored", at: [panel] }, kl: { array: "kl", at: [panel] } } })),
+      panels: panels.map(([id, title], panel) => ({
+        id,
+        title,
+        rows: { name: "layer", labels: layers(12) },
+        cols: { name: "position", labels: tokens },
+        values: { restored: { array: "restored", at: [panel] }, kl: { array: "kl", at: [panel] } },
+      })),
     },
   };
 }
@@ -61,11 +50,27 @@ function patching(): Example {
 function heads(): Example {
   const random = randomFrom(11);
   return {
-    arrays: { heads: array([12, 8], ["layer", "head"], (layer, head) => (layer === 9 && head === 6 ? 0.71 : layer === 7 && head === 1 ? -0.34 : (random() - 0.5) * 0.12)) },
+    arrays: {
+      heads: array([12, 8], ["layer", "head"], (layer, head) =>
+        layer === 9 && head === 6 ? 0.71 : layer === 7 && head === 1 ? -0.34 : (random() - 0.5) * 0.12,
+      ),
+    },
     selection: { layer: 9, head: 6 },
     figure: {
-      kind: "heatmap", id: "heads", title: "Patching by head", subtitle: "One head's output at all positions · 1 = adapted behaviour restored", metrics: [restored],
-      panels: [{ id: "heads", title: "Head outputs", rows: { name: "layer", labels: layers(12) }, cols: { name: "head", labels: layers(8) }, values: { restored: { array: "heads" } } }],
+      kind: "heatmap",
+      id: "heads",
+      title: "Patching by head",
+      subtitle: "One head's output at all positions · 1 = adapted behaviour restored",
+      metrics: [restored],
+      panels: [
+        {
+          id: "heads",
+          title: "Head outputs",
+          rows: { name: "layer", labels: layers(12) },
+          cols: { name: "head", labels: layers(8) },
+          values: { restored: { array: "heads" } },
+        },
+      ],
     },
   };
 }
@@ -76,11 +81,33 @@ function components(): Example {
   const labels = sites.flatMap((site) => layers(8).map((component) => `${site}#${component}`));
   const effect: Metric = { id: "effect", label: "share of the adapter's effect lost", unit: "", scale: "diverging" };
   return {
-    arrays: { grid: array([12, labels.length], ["layer", "component"], (layer, column) => (layer === 3 && column === 32 ? 0.58 : layer === 4 && column === 40 ? 0.31 : layer > 9 && column > 40 ? NaN : (random() - 0.5) * 0.1 * bump(column % 8, 0, 3))) },
+    arrays: {
+      grid: array([12, labels.length], ["layer", "component"], (layer, column) =>
+        layer === 3 && column === 32
+          ? 0.58
+          : layer === 4 && column === 40
+            ? 0.31
+            : layer > 9 && column > 40
+              ? NaN
+              : (random() - 0.5) * 0.1 * bump(column % 8, 0, 3),
+      ),
+    },
     selection: { layer: 3, site: "blocks.3.mlp.in", component: 0, adapter: "facts-edit" },
     figure: {
-      kind: "heatmap", id: "components", title: "Every component of every site", subtitle: "Each singular component of ΔW switched off alone · share of the adapter's effect on the answer that is lost", metrics: [effect],
-      panels: [{ id: "components", title: "Components by layer and site", rows: { name: "layer", labels: layers(12) }, cols: { name: "component", labels }, values: { effect: { array: "grid" } } }],
+      kind: "heatmap",
+      id: "components",
+      title: "Every component of every site",
+      subtitle: "Each singular component of ΔW switched off alone · share of the adapter's effect on the answer that is lost",
+      metrics: [effect],
+      panels: [
+        {
+          id: "components",
+          title: "Components by layer and site",
+          rows: { name: "layer", labels: layers(12) },
+          cols: { name: "component", labels },
+          values: { effect: { array: "grid" } },
+        },
+      ],
     },
   };
 }
@@ -89,11 +116,29 @@ export function dense(positions = 300, count = 32): Example {
   const random = randomFrom(17);
   const labels = Array.from({ length: positions }, (_, index) => [" the", " committee", "\n", " of", "Ġlong", " 1999", " international"][index % 7]!);
   return {
-    arrays: { restored: array([2, count, positions], ["panel", "layer", "position"], (panel, layer, position) => (panel === 1 && layer > count - 4 ? NaN : bump(position, positions * 0.3, 6) * bump(layer, count * 0.2, 5) * 0.9 + (position > positions - 8 ? layer / count : 0) * 1.2 + (random() - 0.5) * 0.1)) },
+    arrays: {
+      restored: array([2, count, positions], ["panel", "layer", "position"], (panel, layer, position) =>
+        panel === 1 && layer > count - 4
+          ? NaN
+          : bump(position, positions * 0.3, 6) * bump(layer, count * 0.2, 5) * 0.9 +
+            (position > positions - 8 ? layer / count : 0) * 1.2 +
+            (random() - 0.5) * 0.1,
+      ),
+    },
     selection: { layer: 5, position: 90 },
     figure: {
-      kind: "heatmap", id: "dense", title: "Patching by layer and position", subtitle: "A long prompt", metrics: [restored],
-      panels: ["resid_pre", "mlp_out"].map((id, panel) => ({ id, title: id === "resid_pre" ? "Residual stream · before the block" : "MLP output", rows: { name: "layer", labels: layers(count) }, cols: { name: "position", labels }, values: { restored: { array: "restored", at: [panel] } } })),
+      kind: "heatmap",
+      id: "dense",
+      title: "Patching by layer and position",
+      subtitle: "A long prompt",
+      metrics: [restored],
+      panels: ["resid_pre", "mlp_out"].map((id, panel) => ({
+        id,
+        title: id === "resid_pre" ? "Residual stream · before the block" : "MLP output",
+        rows: { name: "layer", labels: layers(count) },
+        cols: { name: "position", labels },
+        values: { restored: { array: "restored", at: [panel] } },
+      })),
     },
   };
 }
@@ -103,11 +148,28 @@ function spectrumExample(count: number, sites: readonly string[], adapters: read
   const rank = 8;
   const all = adapters.flatMap((adapter) => sites.flatMap((site) => layers(count).map((layer) => ({ adapter, site, layer: Number(layer) }))));
   return {
-    arrays: { sigma: array([all.length, rank], ["series", "component"], (series, component) => (0.4 + 2.2 * random() * bump(all[series]!.layer, 4, 5)) * Math.exp(-component * (0.35 + 0.3 * (series % 3))) * (0.9 + 0.2 * random())) },
+    arrays: {
+      sigma: array(
+        [all.length, rank],
+        ["series", "component"],
+        (series, component) =>
+          (0.4 + 2.2 * random() * bump(all[series]!.layer, 4, 5)) * Math.exp(-component * (0.35 + 0.3 * (series % 3))) * (0.9 + 0.2 * random()),
+      ),
+    },
     selection: { layer: 3, site: "blocks.3.mlp.in", component: 0, adapter: adapters[0]! },
     figure: {
-      kind: "spectrum", id: "spectrum", title: "Singular values of ΔW", subtitle: "By site and layer · unit of the weights", unit: "",
-      series: all.map(({ adapter, site, layer }, index) => ({ id: `${adapter}.${layer}.${site}`, label: `${adapters.length > 1 ? `${adapter} ` : ""}L${layer}.${site}`, place: { layer, site: `blocks.${layer}.${site}`, adapter }, values: { array: "sigma", at: [index] }, note: `effective rank ${(2 + 3 * random()).toFixed(1)}` })),
+      kind: "spectrum",
+      id: "spectrum",
+      title: "Singular values of ΔW",
+      subtitle: "By site and layer · unit of the weights",
+      unit: "",
+      series: all.map(({ adapter, site, layer }, index) => ({
+        id: `${adapter}.${layer}.${site}`,
+        label: `${adapters.length > 1 ? `${adapter} ` : ""}L${layer}.${site}`,
+        place: { layer, site: `blocks.${layer}.${site}`, adapter },
+        values: { array: "sigma", at: [index] },
+        note: `effective rank ${(2 + 3 * random()).toFixed(1)}`,
+      })),
     },
   };
 }
@@ -115,15 +177,29 @@ function spectrumExample(count: number, sites: readonly string[], adapters: read
 function barsExample(adapters: readonly string[], each: number): Example {
   const random = randomFrom(23);
   const sites = ["mlp.in", "mlp.out", "attn.v", "attn.o", "attn.q"];
-  const all = adapters.flatMap((adapter) => Array.from({ length: each }, (_, index) => ({ adapter, layer: (index * 5 + 3) % 12, site: sites[index % 5]!, component: index % 3 })));
+  const all = adapters.flatMap((adapter) =>
+    Array.from({ length: each }, (_, index) => ({ adapter, layer: (index * 5 + 3) % 12, site: sites[index % 5]!, component: index % 3 })),
+  );
   const effect: Metric = { id: "effect", label: "effect on the answer when switched off", unit: "share of the adapter's whole effect", scale: "diverging" };
   return {
-    arrays: { effect: array([all.length], ["bar"], (index) => (index % each === each - 1 ? NaN : (0.97 * Math.exp(-(index % each) * 0.32) + (random() - 0.5) * 0.1) * (index % each === 4 ? -1 : 1))) },
+    arrays: {
+      effect: array([all.length], ["bar"], (index) =>
+        index % each === each - 1 ? NaN : (0.97 * Math.exp(-(index % each) * 0.32) + (random() - 0.5) * 0.1) * (index % each === 4 ? -1 : 1),
+      ),
+    },
     selection: { layer: 3, site: "blocks.3.mlp.in", component: 0, adapter: adapters[0]! },
     figure: {
-      kind: "bars", id: "strongest", title: "Strongest components", subtitle: "Effect on the answer when switched off, as a share of the adapter's whole effect", metrics: [effect],
+      kind: "bars",
+      id: "strongest",
+      title: "Strongest components",
+      subtitle: "Effect on the answer when switched off, as a share of the adapter's whole effect",
+      metrics: [effect],
       nulls: [{ metric: "effect", low: -0.08, high: 0.14, words: "95 % of random directions" }],
-      bars: all.map(({ adapter, layer, site, component }) => ({ label: `L${layer}.${site}#${component}`, group: adapter, place: { adapter, layer, site: `blocks.${layer}.${site}`, component } })),
+      bars: all.map(({ adapter, layer, site, component }) => ({
+        label: `L${layer}.${site}#${component}`,
+        group: adapter,
+        place: { adapter, layer, site: `blocks.${layer}.${site}`, component },
+      })),
       values: { effect: { array: "effect" } },
     },
   };
@@ -136,20 +212,36 @@ function lens(): Example {
   const [count, k] = [tokens.length, 3];
   const probability: Metric = { id: "probability", label: "probability of the top token", unit: "", scale: "sequential", domain: [0, 1] };
   const kl: Metric = { id: "kl", label: "KL from base to adapted", unit: "nats", scale: "sequential" };
-  const confidence = (row: number, col: number) => Math.min(0.98, Math.max(0.04, (row / 13) ** 2 * (0.5 + 0.5 * ((col * 7) % 5) / 4) + 0.08 * random()));
+  const confidence = (row: number, col: number) => Math.min(0.98, Math.max(0.04, (row / 13) ** 2 * (0.5 + (0.5 * ((col * 7) % 5)) / 4) + 0.08 * random()));
   const arrays: Record<string, NamedArray> = {};
   for (const panel of ["base", "adapted", "difference"]) {
-    arrays[`${panel}.value`] = array([rows.length, count], ["layer", "position"], (row, col) => (panel === "difference" ? (col === 9 && row > 6 ? (row - 6) * 0.4 : 0.05 * random()) : panel === "adapted" && row > 11 ? NaN : confidence(row, col)));
-    arrays[`${panel}.top_ids`] = array([rows.length, count, k], ["layer", "position", "rank"], (row, col, rank) => (col === 9 && row > 7 ? (panel === "base" ? 1 : 0) : rank === 0 ? (row * 3 + col * 5 + (row > 6 ? col : row)) % words.length : rank));
+    arrays[`${panel}.value`] = array([rows.length, count], ["layer", "position"], (row, col) =>
+      panel === "difference" ? (col === 9 && row > 6 ? (row - 6) * 0.4 : 0.05 * random()) : panel === "adapted" && row > 11 ? NaN : confidence(row, col),
+    );
+    arrays[`${panel}.top_ids`] = array([rows.length, count, k], ["layer", "position", "rank"], (row, col, rank) =>
+      col === 9 && row > 7 ? (panel === "base" ? 1 : 0) : rank === 0 ? (row * 3 + col * 5 + (row > 6 ? col : row)) % words.length : rank,
+    );
     arrays[`${panel}.top_values`] = array([rows.length, count, k], ["layer", "position", "rank"], (row, col, rank) => confidence(row, col) / (1 + rank * 2));
   }
   return {
     arrays,
     selection: { layer: 9, position: 9 },
     figure: {
-      kind: "tokenGrid", id: "lens", title: "Logit lens", subtitle: "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most",
-      rows: { name: "layer", labels: rows }, cols: { name: "position", labels: tokens },
-      panels: ["base", "adapted", "difference"].map((id) => ({ id, title: { base: "Base", adapted: "Adapted", difference: "Difference" }[id]!, metric: id === "difference" ? kl : probability, values: { array: `${id}.value` }, topIds: { array: `${id}.top_ids` }, topValues: { array: `${id}.top_values` } })),
+      kind: "tokenGrid",
+      id: "lens",
+      title: "Logit lens",
+      subtitle:
+        "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most",
+      rows: { name: "layer", labels: rows },
+      cols: { name: "position", labels: tokens },
+      panels: ["base", "adapted", "difference"].map((id) => ({
+        id,
+        title: { base: "Base", adapted: "Adapted", difference: "Difference" }[id]!,
+        metric: id === "difference" ? kl : probability,
+        values: { array: `${id}.value` },
+        topIds: { array: `${id}.top_ids` },
+        topValues: { array: `${id}.top_values` },
+      })),
       tokens: Object.fromEntries(words.map((word, id) => [id, word])),
     },
   };
@@ -171,7 +263,9 @@ function attentionExample(nLayers: number, nHeads: number, prompt: readonly stri
     for (let row = 0; row < nLayers * nHeads * count; row++) {
       const line = made.data.subarray(row * count, (row + 1) * count);
       const sum = line.reduce((total, each) => total + each, 0);
-      line.forEach((each, index) => { line[index] = each / sum; });
+      line.forEach((each, index) => {
+        line[index] = each / sum;
+      });
     }
     return made;
   };
@@ -184,8 +278,19 @@ function attentionExample(nLayers: number, nHeads: number, prompt: readonly stri
   return {
     arrays: { base, adapted, difference, turn },
     figure: {
-      kind: "attention", id: "attention", title: "Attention patterns", subtitle: "Heads ordered by how far the adapter turned them · rows look, columns are looked at", tokens: prompt, layers: nLayers, heads: nHeads,
-      panels: (["base", "adapted", "difference"] as const).map((id) => ({ id, title: { base: "Base", adapted: "Adapted", difference: "Adapted minus base" }[id], metric: id === "difference" ? change : weight, values: { array: id } })),
+      kind: "attention",
+      id: "attention",
+      title: "Attention patterns",
+      subtitle: "Heads ordered by how far the adapter turned them · rows look, columns are looked at",
+      tokens: prompt,
+      layers: nLayers,
+      heads: nHeads,
+      panels: (["base", "adapted", "difference"] as const).map((id) => ({
+        id,
+        title: { base: "Base", adapted: "Adapted", difference: "Adapted minus base" }[id],
+        metric: id === "difference" ? change : weight,
+        values: { array: id },
+      })),
       order: { array: "turn" },
     },
   };
@@ -197,76 +302,30 @@ function tableExample(): Example {
     arrays: {},
     selection: { layer: 3, site: "blocks.3.mlp.in" },
     figure: {
-      kind: "table", id: "health", title: "Health of every adapted site", subtitle: "Norms and ranks of ΔW",
-      columns: [{ id: "site", label: "site", numeric: false }, { id: "norm", label: "‖ΔW‖/‖W‖", numeric: true }, { id: "rank", label: "effective rank", numeric: true }, { id: "sigma", label: "σ", unit: "largest", numeric: true }, { id: "dead", label: "components below noise", numeric: true }, { id: "note", label: "remark", numeric: false }],
-      rows: places.map((place, index) => ({ place, cells: { site: place.site, norm: 0.031 / (1 + index), rank: 2.1 + index * 0.37, sigma: 2.31 / (1 + index) ** 2, dead: index === 4 ? null : index % 3, note: index === 4 ? "lora_B is all zero: the site was never trained, so nothing here can matter" : "" }, ...(index === 4 ? { warning: "blocks.4.mlp.in was never trained" } : {}) })),
-    },
-  };
-}
-
-/** A loss that falls, with rarer evaluations. */
-function lossExample(): Example {
-  const random = randomFrom(37);
-  const loss = (step: number) => 0.35 + 2.4 * Math.exp(-step / 60) + (step > 150 ? -0.18 / (1 + Math.exp(-(step - 180) / 8)) : 0);
-  return {
-    arrays: {
-      step: array([300], ["point"], (index) => (index < 260 ? index + 1 : NaN)),
-      loss: array([300], ["point"], (index) => (index < 260 ? loss(index + 1) * (0.9 + 0.2 * random()) : NaN)),
-      evaluated: array([15], ["point"], (index) => (index < 13 ? (index + 1) * 20 : NaN)),
-      held: array([15], ["point"], (index) => (index < 13 ? loss((index + 1) * 20) + 0.08 + index * 0.006 : NaN)),
-    },
-    figure: {
-      kind: "lines", id: "loss", title: "Loss", subtitle: "Mean over the tokens that are learned from · held out every 20 steps",
-      x: { label: "step", unit: "", values: { array: "step" } }, y: { label: "loss", unit: "nats per token", scale: "linear" },
-      series: [
-        { id: "train", label: "training", place: {}, values: { array: "loss" } },
-        { id: "held", label: "held out", place: {}, values: { array: "held" }, x: { array: "evaluated" } },
+      kind: "table",
+      id: "health",
+      title: "Health of every adapted site",
+      subtitle: "Norms and ranks of ΔW",
+      columns: [
+        { id: "site", label: "site", numeric: false },
+        { id: "norm", label: "‖ΔW‖/‖W‖", numeric: true },
+        { id: "rank", label: "effective rank", numeric: true },
+        { id: "sigma", label: "σ", unit: "largest", numeric: true },
+        { id: "dead", label: "components below noise", numeric: true },
+        { id: "note", label: "remark", numeric: false },
       ],
-      markers: [{ x: 178, label: "L3.mlp.in: direction turns", place: { layer: 3, site: "blocks.3.mlp.in" } }],
-    },
-  };
-}
-
-const trainedSites = ["attn.qkv", "attn.o", "mlp.in", "mlp.out"].flatMap((site) => layers(6).map((layer) => ({ layer: Number(layer), site: `blocks.${layer}.${site}`, adapter: "facts-edit" })));
-
-/** A curve a site. */
-function siteLinesExample(): Example {
-  const random = randomFrom(41);
-  const heights = trainedSites.map(() => 0.4 + random());
-  return {
-    arrays: {
-      step: array([50], ["point"], (index) => index * 10),
-      norm: array([trainedSites.length, 50], ["site", "point"], (site, index) => heights[site]! / (1 + Math.exp(-(index * 10 - 120 - 12 * trainedSites[site]!.layer) / 40)) + 0.01 * random()),
-    },
-    selection: { layer: 3, site: "blocks.3.mlp.in", adapter: "facts-edit" },
-    figure: {
-      kind: "lines", id: "norms", title: "Norm of ΔW by site", subtitle: "Frobenius norm · unit of the weights",
-      x: { label: "step", unit: "", values: { array: "step" } }, y: { label: "‖ΔW‖", unit: "", scale: "linear" },
-      series: trainedSites.map((place, index) => ({ id: place.site, label: `L${place.layer}.${place.site.replace(/^blocks\.\d+\./, "")}`, place, values: { array: "norm", at: [index] } })),
-      markers: trainedSites.filter((_, index) => index % 7 === 3).map((place, index) => ({ x: 110 + 31 * index, label: `L${place.layer} ignites`, place })),
-    },
-  };
-}
-
-/** Spectra of a few or many sites over training; two thirds of the snapshots are there. */
-function ridgelineExample(count: number): Example {
-  const random = randomFrom(43);
-  const sites = trainedSites.slice(0, count);
-  const heights = sites.map(() => 0.6 + 1.6 * random());
-  const [snapshots, rank] = [45, 8];
-  const reached = 30;
-  return {
-    arrays: {
-      steps: array([snapshots], ["snapshot"], (index) => (index < reached ? index * 10 : NaN)),
-      spectra: array([sites.length, snapshots, rank], ["site", "snapshot", "component"], (site, index, component) =>
-        index < reached ? (heights[site]! * Math.exp(-component * (0.25 + 0.1 * (site % 4)))) / (1 + Math.exp(-(index - 6 - 2.5 * component) / 2)) : NaN,
-      ),
-    },
-    selection: { ...sites[3]!, component: 0 },
-    figure: {
-      kind: "ridgeline", id: "spectra", title: "Spectrum of ΔW as it forms", subtitle: "Singular values of every site at each look", unit: "", steps: { array: "steps" },
-      panels: sites.map((place, index) => ({ id: place.site, title: `L${place.layer}.${place.site.replace(/^blocks\.\d+\./, "")}`, place, values: { array: "spectra", at: [index] } })),
-      markers: [{ x: 90, label: "norm ignites", place: sites[1]! }],
+      rows: places.map((place, index) => ({
+        place,
+        cells: {
+          site: place.site,
+          norm: 0.031 / (1 + index),
+          rank: 2.1 + index * 0.37,
+          sigma: 2.31 / (1 + index) ** 2,
+          dead: index === 4 ? null : index % 3,
+          note: index === 4 ? "lora_B is all zero: the site was never trained, so nothing here can matter" : "",
+        },
+        ...(index === 4 ? { warning: "blocks.4.mlp.in was never trained" } : {}),
+      })),
     },
   };
 }
