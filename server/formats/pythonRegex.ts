@@ -24,8 +24,8 @@ export function pythonMatch(pattern: string, text: string): RegExpExecArray | nu
   return matched(pattern, false, text);
 }
 
-/** Module paths are matched in microseconds; a pattern that takes this long backtracks without end. */
-const limitMs = 500;
+/** Module paths are matched in microseconds, also where a machine is busy; a pattern that takes this long backtracks without end. */
+const limitMs = 2000;
 const bounded: { regex: RegExp; text: string } = { regex: /^/, text: "" };
 const realm = createContext(bounded);
 const execution = new Script("regex.exec(text)");
