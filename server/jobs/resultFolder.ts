@@ -2,7 +2,7 @@
  * The folder that a result is kept in, whoever computed it: arrays.safetensors, environment.json and, last, result.json.
  * Every file is written under a temporary name, put on the disk, and renamed: a folder without result.json was not finished.
  */
-import { open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NamedArray, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -111,13 +111,18 @@ export async function replaceFile(folder: string, name: string, content: Content
   const path = join(folder, name);
   const file = await open(`${path}.tmp`, "w");
   try {
-    if (typeof content === "string") await file.writeFile(content);
-    else for (const piece of content) await file.writeFile(piece);
-    await file.sync();
-  } finally {
-    await file.close();
+    try {
+      if (typeof content === "string") await file.writeFile(content);
+      else for (const piece of content) await file.writeFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.tmp`, path);
+  } catch (error) {
+    await rm(`${path}.tmp`, { force: true }).catch(() => undefined);
+    throw error;
   }
-  await rename(`${path}.tmp`, path);
   await syncFolder(folder);
 }
 
