@@ -2,6 +2,7 @@
 import type { Tensor } from "@tensorflow/tfjs-core";
 import type { Tensors } from "../tensors/engine.ts";
 import type { HostTensor } from "../tensors/hostTensor.ts";
+import type { Activation } from "./activations.ts";
 import type { RopeConfig } from "./rope.ts";
 
 /** What the forward pass needs to know; every field is read from `config.json`. */
@@ -17,6 +18,7 @@ export interface ModelConfig {
   readonly nCtx: number;
   readonly normEps: number;
   readonly activation: Activation;
+  /** Whether head and embedding are one matrix in effect: false where the file has a head of its own that differs, whatever config.json says. */
   readonly tiedHead: boolean;
   /** Scale of the attention scores of each layer. */
   readonly attnScale: readonly number[];
@@ -26,9 +28,6 @@ export interface ModelConfig {
   readonly bias: { readonly qkv: boolean; readonly o: boolean; readonly mlp: boolean };
   readonly qkNorm: boolean;
 }
-
-export const activations = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu"] as const;
-export type Activation = (typeof activations)[number];
 
 /** A parameter as the checkpoint stores it. */
 export interface ParamSpec {

@@ -3,9 +3,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Tensors } from "../tensors/engine.ts";
+import { activationFunctions } from "./activations.ts";
 import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, Frame, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
-import { activationFunctions, attention, attentionScales, blockHooks, headSite, layerNorm, positionIds, present, splitHeads, unembedHooks } from "./layers.ts";
+import { attention, attentionScales, blockHooks, headSite, layerNorm, positionIds, present, splitHeads, unembedHooks } from "./layers.ts";
 import { decoderPlan, type SegmentBody } from "./plan.ts";
 
 export const gpt2: Family = {
@@ -18,9 +19,10 @@ export const gpt2: Family = {
     const fields = new ConfigFields(raw, where);
     fields.mustBe("add_cross_attention", false);
     fields.mustBe("is_causal", true);
-    const dModel = fields.count(["n_embd", "hidden_size"], 768);
-    const nHeads = fields.count(["n_head", "num_attention_heads"], 12);
-    const nLayers = fields.count(["n_layer", "num_hidden_layers"], 12, { most: mostLayers });
+    // transformers' own names, aliases there, win over GPT-2's.
+    const dModel = fields.count(["hidden_size", "n_embd"], 768);
+    const nHeads = fields.count(["num_attention_heads", "n_head"], 12);
+    const nLayers = fields.count(["num_hidden_layers", "n_layer"], 12, { most: mostLayers });
     if (dModel % nHeads !== 0) throw new WorkbenchError("config.malformed", `${where}: n_embd ${dModel} is not a multiple of n_head ${nHeads}`);
     const dHead = dModel / nHeads;
     return {
@@ -30,9 +32,9 @@ export const gpt2: Family = {
       nKvHeads: nHeads,
       dModel,
       dHead,
-      dMlp: fields.count("n_inner", 4 * dModel),
+      dMlp: fields.count("n_inner", 4 * dModel, { whenNull: 4 * dModel }),
       dVocab: fields.count("vocab_size", 50_257),
-      nCtx: fields.count(["n_positions", "max_position_embeddings", "n_ctx"], 1024),
+      nCtx: fields.count(["max_position_embeddings", "n_positions"], 1024),
       normEps: fields.positive("layer_norm_epsilon", 1e-5),
       activation: fields.activation("activation_function", "gelu_new"),
       tiedHead: fields.flag("tie_word_embeddings", true),

@@ -2,10 +2,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
-import { geluTanh, silu } from "../tensors/activations.ts";
 import type { Tensors } from "../tensors/engine.ts";
 import { int32, type HostTensor } from "../tensors/hostTensor.ts";
-import type { Activation, Frame, HookSpec, SiteSpec } from "./family.ts";
+import type { Frame, HookSpec, SiteSpec } from "./family.ts";
 
 /** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
 export const blockHooks: readonly HookSpec[] = [
@@ -126,16 +125,6 @@ export function rotate(frame: Frame, { cos, sin }: Tensors, x: Tensor): Tensor {
   const perPosition = (table: Tensor) => tf.reshape(table, [table.rank === 3 ? batch : 1, positions, 1, 2 * half]);
   return tf.add(tf.mul(x, perPosition(present(cos))), tf.mul(rotated, perPosition(present(sin))));
 }
-
-/** The activation functions of `config.json`, each as its reference defines it. */
-export const activationFunctions: Record<Activation, (x: Tensor) => Tensor> = {
-  gelu: (x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
-  gelu_new: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  gelu_fast: geluTanh,
-  relu: (x) => tf.relu(x),
-  silu,
-};
 
 /** Attention scale 1/√dHead in every layer, optionally divided by layer + 1. */
 export function attentionScales(nLayers: number, dHead: number, options: { scaled?: boolean; byInverseLayer?: boolean } = {}): number[] {

@@ -2,11 +2,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
+import { activationFunctions } from "./activations.ts";
 import { quoted } from "../quoted.ts";
 import type { Tensors } from "../tensors/engine.ts";
 import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, Frame, HookSpec, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
-import { activationFunctions, attention, attentionScales, blockHooks, headSite, present, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
+import { attention, attentionScales, blockHooks, headSite, present, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
 import { decoderPlan, type SegmentBody } from "./plan.ts";
 import { parseRope, rotaryStreams } from "./rope.ts";
 
@@ -63,12 +64,12 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
   const dModel = fields.count("hidden_size", 4096);
   const nHeads = fields.count("num_attention_heads", 32);
   // Null asks for one key-value head a head; absent is the class's own number.
-  const nKvHeads = fields.count("num_key_value_heads", fields.has("num_key_value_heads") ? nHeads : (absent.kvHeads ?? nHeads));
+  const nKvHeads = fields.count("num_key_value_heads", absent.kvHeads ?? nHeads, { whenNull: nHeads });
   const nLayers = fields.count("num_hidden_layers", 32, { most: mostLayers });
   if (nHeads % nKvHeads !== 0)
     throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
   const ownHead = Math.floor(dModel / nHeads);
-  const dHead = fields.count("head_dim", modelType === "qwen3" && !fields.has("head_dim") ? 128 : ownHead, { most: 65_536 });
+  const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : ownHead, { most: 65_536, whenNull: ownHead });
   if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
   const maxPositions = fields.count("max_position_embeddings", absent.positions);
   const rope = parseRope(raw, dHead, maxPositions, where);
@@ -96,23 +97,28 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
 
 /** Mistral: every layer unless `sliding_window` is null. Qwen: only with `use_sliding_window`, from `max_window_layers` up, or as `layer_types` says. */
 function slidingWindows(modelType: Relative, fields: ConfigFields, nLayers: number): (number | null)[] {
-  const none = Array.from({ length: nLayers }, () => null);
-  const fallback = defaults[modelType].window;
-  if (fallback === null || (fields.has("sliding_window") && fields.value("sliding_window") === undefined)) return none;
-  const isQwen = modelType !== "mistral";
-  if (isQwen && !fields.flag("use_sliding_window", false)) return none;
-  const window = fields.count("sliding_window", fallback);
-  if (!isQwen) return none.map(() => window);
-  const types = fields.value("layer_types");
-  if (types !== undefined) return layerTypes(types, nLayers, fields.where).map((type) => (type === "sliding_attention" ? window : null));
-  const from = fields.count("max_window_layers", 28, { least: 0 });
-  return none.map((_, layer) => (layer >= from ? window : null));
+  const types = layerTypes(fields, nLayers);
+  const absent = defaults[modelType].window;
+  const everywhere = (window: number | null) => Array.from({ length: nLayers }, () => window);
+  if (absent === null) return everywhere(null);
+  if (modelType === "mistral" && types !== null)
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${fields.where}: layer_types on a mistral; transformers reads such a model as a Ministral, which is not supported; expected no layer_types`,
+    );
+  const isUsed = modelType === "mistral" || fields.flag("use_sliding_window", false);
+  const from = modelType === "mistral" ? 0 : fields.count("max_window_layers", 28, { least: 0 });
+  if (!isUsed || fields.value("sliding_window") === null) return everywhere(null);
+  const window = fields.count("sliding_window", absent);
+  return everywhere(window).map((_, layer) => ((types === null ? layer >= from : types[layer] === "sliding_attention") ? window : null));
 }
 
-function layerTypes(types: unknown, nLayers: number, where: string): readonly string[] {
+function layerTypes(fields: ConfigFields, nLayers: number): readonly string[] | null {
+  const types = fields.value("layer_types") ?? null;
+  if (types === null) return null;
   const known = ["full_attention", "sliding_attention"];
   if (!Array.isArray(types) || types.length !== nLayers || !types.every((type): type is string => known.includes(String(type))))
-    throw new WorkbenchError("config.unsupported", `${where}: layer_types is ${quoted(types)}; expected ${nLayers} of ${known.join(", ")}`);
+    throw new WorkbenchError("config.unsupported", `${fields.where}: layer_types is ${quoted(types)}; expected ${nLayers} of ${known.join(", ")}`);
   return types;
 }
 

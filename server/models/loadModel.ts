@@ -11,6 +11,7 @@ import { sameShape } from "../tensors/signature.ts";
 import { halfDtypes, type Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import type { Family, ModelConfig, ParamSpec, Segment } from "./family.ts";
+import { configNotes } from "./configNotes.ts";
 import { families, familyOf } from "./registry.ts";
 
 export interface LoadedModel {
@@ -58,6 +59,7 @@ export function loadModel(path: string, known = families): LoadedModel {
   refuseUnknown(family, config, prefix, unused, path);
   const heads = unused.filter(isTaskHead);
   const notes = [
+    ...configNotes(raw, modelType, `${path}/config.json`),
     ...(note === null ? [] : [note]),
     ...(heads.length === 0 ? [] : [`${heads.map(namedShort).join(", ")}: a head for another task; it is not used, these are the language model's numbers`]),
   ];

@@ -39,8 +39,13 @@ export function parseRope(raw: Readonly<Record<string, unknown>>, dHead: number,
     );
   }
   const partial = settings["partial_rotary_factor"] ?? raw["partial_rotary_factor"] ?? 1;
-  if (partial !== 1) throw new WorkbenchError("config.unsupported", `${where}: partial_rotary_factor is ${String(partial)}; only 1 is supported`);
-  const theta = settings["rope_theta"] ?? raw["rope_theta"] ?? 10_000;
+  // Unscaled rope of these families turns whole heads whatever this says; with a scaling, transformers makes tables that do not fit the heads.
+  if (type !== "default" && partial !== 1)
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${where}: partial_rotary_factor is ${quoted(partial)} with rope type "${type}", which transformers cannot run in this family either; expected 1`,
+    );
+  const theta = Object.hasOwn(settings, "rope_theta") ? settings["rope_theta"] : Object.hasOwn(raw, "rope_theta") ? raw["rope_theta"] : 10_000;
   if (typeof theta !== "number" || !(theta > 0 && theta < Infinity))
     throw new WorkbenchError("config.malformed", `${where}: rope_theta is ${quoted(theta)}; expected a positive number`);
   const pretrained = raw["original_max_position_embeddings"] ?? settings["original_max_position_embeddings"] ?? maxPositions;
@@ -106,7 +111,8 @@ export function inverseFrequencies(rope: RopeConfig, sequenceLength: number): { 
 function yarn(rope: RopeConfig, extrapolated: Float64Array): { frequencies: Float64Array; attentionFactor: number } {
   const { dHead: d, theta, scaling } = rope;
   const original = positiveNumber(rope, "original_max_position_embeddings");
-  const s = scaling["factor"] == null ? rope.maxPositions / original : positiveNumber(rope, "factor");
+  // Null asks for the ratio of both lengths; absent is refused there.
+  const s = scaling["factor"] === null ? rope.maxPositions / original : positiveNumber(rope, "factor");
   const mscaleOf = (scale: number, mscale: number) => (scale <= 1 ? 1 : 0.1 * mscale * Math.log(scale) + 1);
   const mscale = optionalNumber(rope, "mscale");
   const mscaleAll = optionalNumber(rope, "mscale_all_dim");

@@ -26,9 +26,15 @@ export function loadedTerms(
   settings: readonly AdapterSetting[],
   taps: ReadonlySet<string>,
 ): LoadedTerms {
-  const strengthOfRows = (name: string) => {
-    const strengths = Float32Array.from(settings, (setting) => strengthOf(setting, name));
-    return binding.input(`strength:${name}`, float32(strengths, [settings.length, 1, 1]));
+  const strengths = new Map<string, Handle>();
+  const strengthOfRows = (name: string): Handle => {
+    const known = strengths.get(name);
+    if (known) return known;
+    const rows = new Float32Array(settings.length);
+    for (const [row, setting] of settings.entries()) rows[row] = strengthOf(setting, name);
+    const handle = binding.input(`strength:${name}`, float32(rows, [settings.length, 1, 1]));
+    strengths.set(name, handle);
+    return handle;
   };
   const actives = segment.sites.flatMap((spec) =>
     adapters.flatMap((adapter) => {
@@ -101,14 +107,14 @@ function bindSite(
 function gates(settings: readonly AdapterSetting[], adapter: string, { site, rank }: SiteAdapter): FloatTensor {
   const data = new Float32Array(settings.length * rank);
   settings.forEach((setting, row) => {
-    const own = data.subarray(row * rank, (row + 1) * rank).fill(strengthOf(setting, adapter));
+    const from = row * rank;
+    data.fill(strengthOf(setting, adapter), from, from + rank);
     for (const gate of setting.components ?? []) {
-      if (gate.adapter !== adapter || gate.site !== site) continue;
+      if (gate.site !== site || gate.adapter !== adapter) continue;
       if (gate.component !== null && gate.component >= rank)
         throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);
-      own.forEach((value, k) => {
-        if (gate.component === null || gate.component === k) own[k] = value * gate.value;
-      });
+      const [first, last] = gate.component === null ? [0, rank - 1] : [gate.component, gate.component];
+      for (let k = from + first; k <= from + last; k++) data[k] = (data[k] ?? 0) * gate.value;
     }
   });
   return float32(data, [settings.length, 1, rank]);

@@ -7,8 +7,8 @@
  * `naiveSweep` runs one whole forward pass a world; the law suite holds both to the same numbers.
  */
 import { WorkbenchError } from "../errors.ts";
-import { modelSites } from "../models/modelSites.ts";
 import { inputsOf } from "../models/plan.ts";
+import { fullName } from "../models/siteNames.ts";
 import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
@@ -62,10 +62,10 @@ export function planSweep(request: SweepRequest): SweepPlan {
   const { runner, worlds, tokens, budgetBytes = 4 * 2 ** 30 } = request;
   const { config } = runner.model;
   const maxRows = Math.max(1, Math.floor(tokensPerTile / tokens.length));
-  const siteSegments = new Map(modelSites(runner.model.family, config).map(({ fullName, segment }) => [fullName, segment]));
+  const indices = placesInPlan(runner);
   const groups = new Map<string, { start: number; worlds: number[] }>();
   worlds.forEach((world, index) => {
-    const start = firstSegment(request, world, siteSegments);
+    const start = firstSegment(request, world, indices);
     const key = `${start}|${world.edits.map((edit) => `${edit.hook}@${edit.source}`).join(",")}`;
     const group = groups.get(key) ?? { start, worlds: [] };
     group.worlds.push(index);
@@ -129,24 +129,33 @@ export async function* naiveSweep(request: SweepRequest): AsyncGenerator<SweepTi
   }
 }
 
+/** Place in the plan of each segment, by its id, and of each site, by its full name. */
+function placesInPlan({ model: { plan } }: Runner): ReadonlyMap<string, number> {
+  return new Map(
+    plan.flatMap((segment, index) => [segment.id, ...segment.sites.map(({ name }) => fullName(segment, name))].map((name) => [name, index] as const)),
+  );
+}
+
 /** Place of the first segment where a world differs from the run it is patched into; the last when it does not. */
-function firstSegment({ runner, setting }: SweepRequest, world: World, siteSegments: ReadonlyMap<string, string>): number {
-  const segments: (string | undefined)[] = world.edits.map((edit) => hookPlace(runner.hooks, edit.hook).segment);
-  for (const adapter of runner.adapters) {
-    if (strengthOf(world.setting, adapter.name) === strengthOf(setting, adapter.name)) continue;
-    for (const site of adapter.sites.keys()) segments.push(siteSegments.get(site));
-    for (const { segment } of adapter.saved) segments.push(segment);
+function firstSegment({ runner, setting }: SweepRequest, world: World, indices: ReadonlyMap<string, number>): number {
+  let first = runner.model.plan.length - 1;
+  const differsAt = (name: string) => {
+    first = Math.min(first, indices.get(name) ?? 0);
+  };
+  for (const { hook } of world.edits) differsAt(hookPlace(runner.hooks, hook).segment);
+  for (const { name, sites, saved } of runner.adapters) {
+    if (strengthOf(world.setting, name) === strengthOf(setting, name)) continue;
+    for (const site of sites.keys()) differsAt(site);
+    for (const { segment } of saved) differsAt(segment);
   }
   for (const gate of differingGates(world.setting, setting)) {
     if (!runner.adapters.some(({ name, sites }) => name === gate.adapter && sites.has(gate.site))) {
       const known = runner.adapters.flatMap((adapter) => [...adapter.sites.keys()]);
       throw new WorkbenchError("site.unknown", `adapter "${gate.adapter}" has no site "${gate.site}"; ${didYouMean(gate.site, known)}`);
     }
-    segments.push(siteSegments.get(gate.site));
+    differsAt(gate.site);
   }
-  const first = new Set(segments);
-  const index = runner.model.plan.findIndex(({ id }) => first.has(id));
-  return index < 0 ? runner.model.plan.length - 1 : index;
+  return first;
 }
 
 /** Gates that only one of two settings has, or that have another value there. */
