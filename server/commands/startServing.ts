@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { homedir } from "node:os";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { probes } from "../../probes/registry.ts";
@@ -109,7 +109,7 @@ async function folderLease(folder: string, say: (line: string) => void): Promise
     if (cause instanceof WorkbenchError)
       throw new WorkbenchError("usage.badFlag", `another server works on ${folder}: ${cause.message}; give this one a --logdir of its own`, { cause });
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-    if (["ENOSPC", "EROFS", "EDQUOT"].includes(code)) {
+    if (["ENOSPC", "EROFS", "EDQUOT", "EACCES", "EPERM"].includes(code) && existsSync(join(folder, "runs"))) {
       say(`${folder} cannot be written (${code}); what is there can be read, and nothing new is kept`);
       return null;
     }

@@ -2,7 +2,7 @@
  * The folder that a result is kept in, whoever computed it: arrays.safetensors, environment.json and, last, result.json.
  * Every file is written under a temporary name, put on the disk, and renamed: a folder without result.json was not finished.
  */
-import { open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NamedArray, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -11,6 +11,8 @@ import type { RunRecord, StoredResult } from "../wire.ts";
 import type { LiveArray } from "./liveArray.ts";
 import type { LiveResult, ResultOutline } from "./liveResult.ts";
 
+/** Of a large file, at a time. */
+const readBytes = 64 * 2 ** 20;
 type Content = string | Iterable<Uint8Array>;
 
 /** @param more further files, written before result.json */
@@ -49,22 +51,31 @@ export async function readStored(folder: string, id: string): Promise<StoredResu
 }
 
 /**
- * The bytes of arrays.safetensors; an empty file's when the run made no arrays.
+ * The bytes of arrays.safetensors in pieces, as the file may be larger than one array of bytes; an empty file's when the run made no arrays.
  * @throws "file.unreadable" when the result has arrays and their file cannot be read
  */
-export async function readArrays(folder: string, id: string): Promise<Uint8Array> {
-  const file = join(folder, "arrays.safetensors");
-  return readFile(file).catch(async (cause: unknown) => {
-    const { arrays } = await readStored(folder, id);
-    if (isMissing(cause) && Object.keys(arrays).length === 0) return float32Header([]);
-    throw new WorkbenchError("file.unreadable", `${file} cannot be read: ${wordsOf(cause)}; the numbers of run "${id}" are not there`, { cause });
-  });
+export async function storedArrayBytes(folder: string, id: string): Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>> {
+  const path = join(folder, "arrays.safetensors");
+  const file = await open(path).catch((cause: unknown) => withoutArrays(folder, id, cause));
+  return file === null ? [float32Header([])] : file.createReadStream();
 }
 
-/** @throws as `readStored` and `readArrays` */
+/** Null for a run that made no arrays. @throws "file.unreadable" */
+async function withoutArrays(folder: string, id: string, cause: unknown): Promise<null> {
+  const { arrays } = await readStored(folder, id);
+  if (isMissing(cause) && Object.keys(arrays).length === 0) return null;
+  throw new WorkbenchError(
+    "file.unreadable",
+    `${join(folder, "arrays.safetensors")} cannot be read: ${wordsOf(cause)}; the numbers of run "${id}" are not there`,
+    { cause },
+  );
+}
+
+/** @throws as `readStored` and `storedArrayBytes` */
 export async function readResult(folder: string, id: string): Promise<ProbeResult> {
   const { figures, checks, finding, cost, record, arrays: shapes } = await readStored(folder, id);
-  const { tensors } = parseSafetensors(await readArrays(folder, id), `${id}/arrays.safetensors`);
+  const bytes = await readLarge(join(folder, "arrays.safetensors")).catch((cause: unknown) => withoutArrays(folder, id, cause));
+  const { tensors } = parseSafetensors(bytes ?? float32Header([]), `${id}/arrays.safetensors`);
   const arrays: Record<string, NamedArray> = {};
   for (const [name, { shape, axes }] of Object.entries(shapes)) {
     const data = tensors.get(name)?.data;
@@ -73,6 +84,22 @@ export async function readResult(folder: string, id: string): Promise<ProbeResul
     arrays[name] = { shape, axes, data };
   }
   return { figures, checks, finding, cost, progress: record.progress, arrays };
+}
+
+/** A whole file of any size; `readFile` stops at 2 GiB. */
+async function readLarge(path: string): Promise<Uint8Array> {
+  const file = await open(path);
+  try {
+    const bytes = new Uint8Array((await file.stat()).size);
+    for (let at = 0; at < bytes.length;) {
+      const { bytesRead } = await file.read(bytes, at, Math.min(readBytes, bytes.length - at), at);
+      if (bytesRead === 0) return bytes.subarray(0, at);
+      at += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
 }
 
 export function unknownRun(id: string): WorkbenchError {
@@ -84,13 +111,18 @@ export async function replaceFile(folder: string, name: string, content: Content
   const path = join(folder, name);
   const file = await open(`${path}.tmp`, "w");
   try {
-    if (typeof content === "string") await file.writeFile(content);
-    else for (const piece of content) await file.writeFile(piece);
-    await file.sync();
-  } finally {
-    await file.close();
+    try {
+      if (typeof content === "string") await file.writeFile(content);
+      else for (const piece of content) await file.writeFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.tmp`, path);
+  } catch (error) {
+    await rm(`${path}.tmp`, { force: true }).catch(() => undefined);
+    throw error;
   }
-  await rename(`${path}.tmp`, path);
   await syncFolder(folder);
 }
 

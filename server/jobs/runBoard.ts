@@ -188,10 +188,10 @@ export class RunBoard {
   }
 
   /** The bytes of its arrays.safetensors, in pieces. @throws "run.unknown", "file.unreadable" */
-  async arrays(id: string): Promise<Iterable<Uint8Array>> {
+  async arrays(id: string): Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>> {
     this.record(id);
     const feed = this.#inMemory(id);
-    return feed ? arrayBytes(feed.result.arrays) : [await this.#options.store.arrays(id)];
+    return feed ? arrayBytes(feed.result.arrays) : this.#options.store.arrays(id);
   }
 
   /** @throws "run.unknown", "file.unreadable" */

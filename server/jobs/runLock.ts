@@ -33,8 +33,14 @@ export class RunLock {
     const end = performance.now() + patienceMs;
     for (;;) {
       const aside = join(folder, `.${own}.tmp`);
-      writeFileSync(aside, JSON.stringify({ pid: process.pid, started: startOf(process.pid) }));
-      renameSync(aside, path);
+      try {
+        writeFileSync(aside, JSON.stringify({ pid: process.pid, started: startOf(process.pid) }));
+        renameSync(aside, path);
+      } catch (error) {
+        // A full disk still takes an empty file.
+        rmSync(aside, { force: true });
+        throw error;
+      }
       const other = otherHolder(folder, own);
       if (other === null) return new RunLock(path);
       rmSync(path, { force: true });

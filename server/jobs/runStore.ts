@@ -13,7 +13,7 @@ import { checkpointDir, checkpointSteps } from "../training/checkpoint.ts";
 import { runRequest, type RunRecord, type StoredResult } from "../wire.ts";
 import { checkpointResult } from "./checkpointResult.ts";
 import { LiveResult } from "./liveResult.ts";
-import { isMissing, json, readArrays, readResult, readStored, replaceFile, syncFolder, unknownRun, wordsOf, writeResult } from "./resultFolder.ts";
+import { isMissing, json, readResult, readStored, replaceFile, storedArrayBytes, syncFolder, unknownRun, wordsOf, writeResult } from "./resultFolder.ts";
 import { RunIndex, writtenRecord } from "./runIndex.ts";
 
 const requestFile = z.object({ id: z.string(), createdAt: z.string(), request: runRequest });
@@ -98,9 +98,9 @@ export class RunStore {
     return readStored(this.folderOf(id), id);
   }
 
-  /** The bytes of arrays.safetensors. @throws "run.unknown", "file.unreadable" */
-  async arrays(id: string): Promise<Uint8Array> {
-    return readArrays(this.folderOf(id), id);
+  /** The bytes of arrays.safetensors, in pieces. @throws "run.unknown", "file.unreadable" */
+  async arrays(id: string): Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>> {
+    return storedArrayBytes(this.folderOf(id), id);
   }
 
   /** @throws "run.unknown", "file.unreadable" */

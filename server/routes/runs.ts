@@ -39,7 +39,10 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
   router.get("/runs/:id/arrays.safetensors", async (request, response) => {
     const pieces = await board.arrays(request.params.id);
     response.type("application/octet-stream").attachment("arrays.safetensors");
-    await pipeline(Readable.from(pieces, { objectMode: false }), response);
+    await pipeline(Readable.from(pieces, { objectMode: false }), response).catch((error: unknown) => {
+      // One who leaves in the middle has what they wanted.
+      if (!response.closed) throw error;
+    });
   });
   router.post("/runs/:id/cancel", (request, response) => {
     response.json(board.cancel(request.params.id));
