@@ -3,7 +3,7 @@ import type { Tensor } from "@tensorflow/tfjs-core";
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { AdapterKey } from "../formats/adapterKeys.ts";
 import type { Weight, Tensors } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 
 /** One adapter at one linear map of the base. */
 export interface SiteAdapter {

@@ -3,9 +3,9 @@ import type { Tensor } from "@tensorflow/tfjs-core";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Tensors, Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import type { FloatTensor } from "../tensors/hostTensor.ts";
-import type { RandomStream } from "../tensors/random.ts";
+import type { RandomStream } from "../linalg/random.ts";
 
 /** A linear map of the base that gets an adapter. */
 export interface TrainingSite {

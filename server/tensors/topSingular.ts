@@ -9,8 +9,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Engine, Weight } from "./engine.ts";
 import { float32 } from "./hostTensor.ts";
-import { thinQr } from "./qr.ts";
-import { svd } from "./svd.ts";
+import { thinQr } from "../linalg/qr.ts";
+import { svd } from "../linalg/svd.ts";
 
 export interface LeadingDirections {
   /** `[k]` descending; estimates from below */

@@ -5,7 +5,7 @@ import { rotaryTables } from "../models/rope.ts";
 import { asFloat } from "../runs/runner.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
-import { type RandomStream } from "../tensors/random.ts";
+import { type RandomStream } from "../linalg/random.ts";
 import {
   adaptedForward,
   forwardWeights,

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { randomDirection, uniform } from "../../probes/random.ts";
 import type { Weight } from "../../server/tensors/engine.ts";
-import { factoredSvd, denseProduct } from "../../server/tensors/factored.ts";
+import { factoredSvd, denseProduct } from "../../server/linalg/factored.ts";
 import { createEngine } from "../../server/tensors/providers.ts";
-import { principalAngles, randomShare, sharedEnergy } from "../../server/tensors/subspaces.ts";
+import { principalAngles, randomShare, sharedEnergy } from "../../server/linalg/subspaces.ts";
 import { leadingDirections } from "../../server/tensors/topSingular.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };

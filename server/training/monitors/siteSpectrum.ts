@@ -1,10 +1,12 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
-import { denseProduct, factoredSvd, type FactoredMatrix } from "../../tensors/factored.ts";
-import { gramMatrix, thinQr } from "../../tensors/qr.ts";
-import { randomStream } from "../../tensors/random.ts";
-import { svd } from "../../tensors/svd.ts";
-import { addTimes, Lanczos, norm } from "./lanczos.ts";
-import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
+import { denseProduct, factoredSvd, type FactoredMatrix } from "../../linalg/factored.ts";
+import { gramMatrix, thinQr } from "../../linalg/qr.ts";
+import { randomStream } from "../../linalg/random.ts";
+import { svd } from "../../linalg/svd.ts";
+import { Lanczos } from "../../linalg/lanczos.ts";
+import { addTimes, norm } from "../../linalg/vectors.ts";
+import { transposed } from "../../linalg/matrices.ts";
+import { symmetricEigenvalues } from "../../linalg/symmetricEigenvalues.ts";
 
 export interface SiteSpectrum {
   /** `[min(rank, dOut, dIn)]` descending. */
@@ -63,7 +65,7 @@ function factorCore(m: FactoredMatrix): Float64Array {
   const gram = gramMatrix({ data: m.left, rows: m.dOut, n, rowStride: n, columnStride: 1 });
   const { r } = thinQr({ data: m.right, rows: m.dIn, n, rowStride: 1, columnStride: m.dIn });
   // (R G Rᵀ)ᵀ = R (R G)ᵀ
-  return upperTimes(r, transposed(upperTimes(r, gram, n), n), n);
+  return upperTimes(r, transposed(upperTimes(r, gram, n), n, n), n);
 }
 
 /** R · G, row-major, of an upper triangle R (column-major) and a symmetric or row-major G. */
@@ -79,12 +81,6 @@ function upperTimes(r: Float64Array, g: Float64Array, n: number): Float64Array {
     }
   }
   return product;
-}
-
-function transposed(matrix: Float64Array, n: number): Float64Array {
-  const turned = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) turned[j * n + i] = matrix[i * n + j]!;
-  return turned;
 }
 
 /** A ΔW as factors, or dense when there is no right one. */

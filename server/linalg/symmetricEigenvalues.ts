@@ -1,5 +1,5 @@
 /** Eigenvalues alone of a real symmetric matrix: Householder to tridiagonal form, then QL with implicit shifts. */
-import { WorkbenchError } from "../../errors.ts";
+import { WorkbenchError } from "../errors.ts";
 
 /** Each eigenvalue settles in two or three shifts. */
 const maxShifts = 60;

@@ -9,6 +9,7 @@ import { WorkbenchError } from "../errors.ts";
 import { gramMatrix, thinQr } from "./qr.ts";
 import { randomStream, type RandomStream } from "./random.ts";
 import { tridiagonalEigen } from "./tridiagonal.ts";
+import { dotAt } from "./vectors.ts";
 
 /** A V = U diag(s); each row of `vt` has its entry of largest size positive. */
 export interface LeadingSvd {
@@ -81,11 +82,11 @@ function lanczos(apply: Operator, n: number, k: number): Float64Array {
   for (let step = 1; ; step++) {
     const at = (step - 1) * n;
     apply(basis.subarray(at, at + n), image);
-    diagonal.push(dot(image, 0, basis, at, n));
+    diagonal.push(dotAt(image, 0, basis, at, n));
     largest = Math.max(largest, Math.abs(diagonal.at(-1)!));
     // Twice is enough (Kahan): the first pass leaves rounding of the size of what it took out.
     for (let pass = 0; pass < 2; pass++) for (let j = 0; j < step; j++) takeOut(image, basis, j * n, n);
-    let length = Math.sqrt(dot(image, 0, image, 0, n));
+    let length = Math.sqrt(dotAt(image, 0, image, 0, n));
     if (step === n) return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
     if (length <= Number.EPSILON * largest * n) length = 0;
     if (step >= k && (length === 0 || step % 16 === 0 || step === capacity)) {
@@ -110,13 +111,13 @@ function restart(basis: Float64Array, step: number, n: number, random: RandomStr
   fillUnit(basis, step * n, n, random);
   const fresh = basis.subarray(step * n, (step + 1) * n);
   for (let pass = 0; pass < 2; pass++) for (let j = 0; j < step; j++) takeOut(fresh, basis, j * n, n);
-  const length = Math.sqrt(dot(fresh, 0, fresh, 0, n));
+  const length = Math.sqrt(dotAt(fresh, 0, fresh, 0, n));
   for (let i = 0; i < n; i++) fresh[i]! /= length;
 }
 
 function fillUnit(x: Float64Array, at: number, n: number, random: RandomStream): void {
   for (let i = at; i < at + n; i++) x[i] = random.gaussian();
-  const length = Math.sqrt(dot(x, at, x, at, n));
+  const length = Math.sqrt(dotAt(x, at, x, at, n));
   for (let i = at; i < at + n; i++) x[i]! /= length;
 }
 
@@ -136,7 +137,7 @@ function orthonormalImages(
     if (isTall) timesRows(a, rows, cols, from, to);
     else timesColumns(a, rows, cols, from, to);
   }
-  const lengths = Float64Array.from({ length: k }, (_, j) => Math.sqrt(dot(vectors, j * long, vectors, j * long, long)));
+  const lengths = Float64Array.from({ length: k }, (_, j) => Math.sqrt(dotAt(vectors, j * long, vectors, j * long, long)));
   // Orthonormal whatever the rank, for where the lengths vanish QR goes by reflections; R is diagonal up to rounding, so only signs can differ.
   const qr = thinQr({ data: vectors, rows: long, n: k, rowStride: 1, columnStride: long });
   const signs = new Float64Array(k * k);
@@ -185,21 +186,8 @@ function timesColumns(a: Float32Array | Float64Array, rows: number, cols: number
 }
 
 function takeOut(x: Float64Array, basis: Float64Array, at: number, n: number): void {
-  const share = dot(x, 0, basis, at, n);
+  const share = dotAt(x, 0, basis, at, n);
   for (let i = 0; i < n; i++) x[i]! -= share * basis[at + i]!;
-}
-
-function dot(x: Float64Array, xAt: number, y: Float64Array, yAt: number, n: number): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 3 < n; i += 4) {
-    s0 += x[xAt + i]! * y[yAt + i]!;
-    s1 += x[xAt + i + 1]! * y[yAt + i + 1]!;
-    s2 += x[xAt + i + 2]! * y[yAt + i + 2]!;
-    s3 += x[xAt + i + 3]! * y[yAt + i + 3]!;
-  }
-  for (; i < n; i++) s0 += x[xAt + i]! * y[yAt + i]!;
-  return s0 + s1 + (s2 + s3);
 }
 
 /** `[k, n]`: row j is Σ mix[j, i] basis[i]. */

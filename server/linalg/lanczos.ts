@@ -3,6 +3,7 @@
  * and that matrix bounds what any single eigenvector of S can hold of the start vector.
  */
 import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
+import { addTimes, dot, norm } from "./vectors.ts";
 
 /** One start vector on its way: apply S to `vector`, give the image to `absorb`, repeat. */
 export class Lanczos {
@@ -96,26 +97,4 @@ function peak(f: (x: number) => number, from: number, to: number): number {
     else a = left;
   }
   return f((a + b) / 2);
-}
-
-export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  const whole = a.length - (a.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    s0 += a[i]! * b[i]!;
-    s1 += a[i + 1]! * b[i + 1]!;
-    s2 += a[i + 2]! * b[i + 2]!;
-    s3 += a[i + 3]! * b[i + 3]!;
-  }
-  for (let i = whole; i < a.length; i++) s0 += a[i]! * b[i]!;
-  return s0 + s1 + (s2 + s3);
-}
-
-export function norm(a: ArrayLike<number>): number {
-  return Math.sqrt(dot(a, a));
-}
-
-/** a ← a + factor · b */
-export function addTimes(a: Float64Array, factor: number, b: ArrayLike<number>): void {
-  for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
 }

@@ -4,7 +4,9 @@
  */
 import { Matrix, SingularValueDecomposition } from "ml-matrix";
 import { WorkbenchError } from "../errors.ts";
+import { transposed } from "./matrices.ts";
 import { householderQr } from "./qr.ts";
+import { dotAt, rotate } from "./vectors.ts";
 
 /** M = U diag(s) Vᵀ with k = min(rows, cols). */
 export interface Svd {
@@ -36,7 +38,7 @@ export function svd(matrix: Float64Array, rows: number, cols: number): Svd {
 
 function scaledSvd(matrix: Float64Array, rows: number, cols: number): Svd {
   if (rows < cols) {
-    const { u, s, v } = scaledSvd(transposed(matrix, rows, cols), cols, rows);
+    const { u, s, v } = scaledSvd(transposed(matrix, cols, rows), cols, rows);
     return { u: v, s, v: u };
   }
   if (cols > jacobiColumns) return golubReinsch(matrix, rows, cols);
@@ -72,7 +74,7 @@ function jacobi(a: Float64Array, n: number): Svd {
   for (let sweep = 0, rotated = true; rotated; sweep++) {
     if (sweep === maxSweeps) throw new WorkbenchError("spectrum.notConverged", `singular values of a ${n} × ${n} matrix did not settle in ${maxSweeps} sweeps`);
     rotated = false;
-    for (let k = 0; k < n; k++) squares[k] = dot(a, k * n, k * n, n);
+    for (let k = 0; k < n; k++) squares[k] = dotAt(a, k * n, a, k * n, n);
     if (sweep === patientSweeps) floor = (n * 2 ** -52) ** 2 * squares.reduce((x, y) => Math.max(x, y));
     for (let p = 0; p < n - 1; p++) {
       for (let q = p + 1; q < n; q++) {
@@ -81,7 +83,7 @@ function jacobi(a: Float64Array, n: number): Svd {
         const alpha = squares[p]!;
         const beta = squares[q]!;
         if (beta < floor) continue;
-        const gamma = dot(a, p * n, q * n, n);
+        const gamma = dotAt(a, p * n, a, q * n, n);
         if (Math.abs(gamma) <= tolerance * Math.sqrt(alpha) * Math.sqrt(beta)) continue;
         rotated = true;
         const zeta = (beta - alpha) / (2 * gamma);
@@ -92,7 +94,7 @@ function jacobi(a: Float64Array, n: number): Svd {
         squares[p] = alpha - t * gamma;
         const shorter = beta + t * gamma;
         // Cancellation would leave the short column's length wrong: measure it again.
-        squares[q] = shorter > 0.1 * beta ? shorter : dot(a, q * n, q * n, n);
+        squares[q] = shorter > 0.1 * beta ? shorter : dotAt(a, q * n, a, q * n, n);
       }
     }
   }
@@ -101,7 +103,7 @@ function jacobi(a: Float64Array, n: number): Svd {
 
 /** @param least shorter columns are 0 */
 function sorted(a: Float64Array, v: Float64Array, n: number, least: number): Svd {
-  const lengths = Float64Array.from({ length: n }, (_, k) => Math.sqrt(dot(a, k * n, k * n, n)));
+  const lengths = Float64Array.from({ length: n }, (_, k) => Math.sqrt(dotAt(a, k * n, a, k * n, n)));
   const order = [...lengths.keys()].sort((x, y) => lengths[y]! - lengths[x]!);
   const s = Float64Array.from(order, (k) => (lengths[k]! < least ? 0 : lengths[k]!));
   const [left, right] = [new Float64Array(n * n), new Float64Array(n * n)];
@@ -110,29 +112,6 @@ function sorted(a: Float64Array, v: Float64Array, n: number, least: number): Svd
     if (s[to]! > 0) for (let i = 0; i < n; i++) left[to * n + i] = a[from * n + i]! / s[to]!;
   }
   return { u: left, s, v: right };
-}
-
-function dot(a: Float64Array, p: number, q: number, n: number): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 3 < n; i += 4) {
-    s0 += a[p + i]! * a[q + i]!;
-    s1 += a[p + i + 1]! * a[q + i + 1]!;
-    s2 += a[p + i + 2]! * a[q + i + 2]!;
-    s3 += a[p + i + 3]! * a[q + i + 3]!;
-  }
-  for (; i < n; i++) s0 += a[p + i]! * a[q + i]!;
-  return s0 + s1 + (s2 + s3);
-}
-
-/** (x, y) → (c x − s y, s x + c y) */
-function rotate(a: Float64Array, p: number, q: number, c: number, s: number, n: number): void {
-  for (let i = 0; i < n; i++) {
-    const x = a[p + i]!;
-    const y = a[q + i]!;
-    a[p + i] = c * x - s * y;
-    a[q + i] = s * x + c * y;
-  }
 }
 
 function swapColumns(a: Float64Array, v: Float64Array, squares: Float64Array, p: number, q: number, n: number): void {
@@ -153,10 +132,4 @@ function golubReinsch(matrix: Float64Array, rows: number, cols: number): Svd {
     for (let i = 0; i < cols; i++) right[j * cols + i] = v.get(i, j);
   }
   return { u: left, s, v: right };
-}
-
-function transposed(matrix: Float64Array, rows: number, cols: number): Float64Array {
-  const turned = new Float64Array(rows * cols);
-  for (let j = 0; j < cols; j++) for (let i = 0; i < rows; i++) turned[i * cols + j] = matrix[j * rows + i]!;
-  return turned;
 }
