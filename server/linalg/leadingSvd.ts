@@ -1,15 +1,17 @@
 /**
  * The leading singular triplets of a dense matrix in float64, on this thread, to full precision.
- * 1. A symmetric operator on the shorter side: AᵀA (or AAᵀ), formed once when many triplets are asked for, else applied by two products.
- * 2. Lanczos with full reorthogonalisation, from a fixed start, until the wanted eigenpairs have settled.
+ * 1. Many triplets: the eigenvectors of AᵀA (or AAᵀ, whichever is smaller), formed once.
+ * 2. Few: Lanczos with full reorthogonalisation on that product, applied by A and Aᵀ, from a fixed start, until the wanted pairs have settled.
  * 3. The other side's vectors are A v / σ, made orthonormal again, so that small and zero values have vectors too.
  * @see Golub & Van Loan, "Matrix Computations", 10.1 and 10.4; Parlett, "The Symmetric Eigenvalue Problem", 13
  */
 import { WorkbenchError } from "../errors.ts";
 import { gramMatrix, thinQr } from "./qr.ts";
-import { randomStream, type RandomStream } from "./random.ts";
-import { tridiagonalEigen } from "./tridiagonal.ts";
-import { dotAt } from "./vectors.ts";
+import { Lanczos, randomUnit } from "./lanczos.ts";
+import { randomStream } from "./random.ts";
+import { symmetricEigen } from "./symmetricEigen.ts";
+import { tridiagonalEigen } from "./tridiagonalEigen.ts";
+import { addTimes, dotAt } from "./vectors.ts";
 
 /** A V = U diag(s); each row of `vt` has its entry of largest size positive. */
 export interface LeadingSvd {
@@ -34,7 +36,8 @@ export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: n
     if (!Number.isFinite(value))
       throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
   const isTall = rows >= cols;
-  const near = lanczos(symmetricOperator(a, rows, cols, k), Math.min(rows, cols), k);
+  const short = Math.min(rows, cols);
+  const near = k * 8 > short ? symmetricEigen(shortGram(a, rows, cols), short, k).vectors : krylovDirections(a, rows, cols, k);
   const far = orthonormalImages(near, a, rows, cols, isTall, k);
   const [ut, vt] = isTall ? [far.vectors, near] : [near, far.vectors];
   for (let j = 0; j < k; j++) {
@@ -45,80 +48,41 @@ export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: n
   return { ut, s: far.lengths, vt };
 }
 
-type Operator = (x: Float64Array, y: Float64Array) => void;
-
-/** y = BᵀB x, B the matrix with its shorter side last. The matrix BᵀB costs as much as `short` products: it pays when about that many follow. */
-function symmetricOperator(a: Float32Array | Float64Array, rows: number, cols: number, k: number): Operator {
-  const isTall = rows >= cols;
-  const short = Math.min(rows, cols);
-  if (k * 8 > short) {
-    const gram = gramMatrix(
-      isTall ? { data: a, rows, n: cols, rowStride: cols, columnStride: 1 } : { data: a, rows: cols, n: rows, rowStride: 1, columnStride: cols },
-    );
-    return (x, y) => timesRows(gram, short, short, x, y);
-  }
-  const between = new Float64Array(Math.max(rows, cols));
-  return isTall
-    ? (x, y) => {
-        timesRows(a, rows, cols, x, between);
-        timesColumns(a, rows, cols, between, y);
-      }
-    : (x, y) => {
-        timesColumns(a, rows, cols, x, between);
-        timesRows(a, rows, cols, between, y);
-      };
+/** BᵀB, B the matrix with its shorter side last. */
+function shortGram(a: Float32Array | Float64Array, rows: number, cols: number): Float64Array {
+  return gramMatrix(
+    rows >= cols ? { data: a, rows, n: cols, rowStride: cols, columnStride: 1 } : { data: a, rows: cols, n: rows, rowStride: 1, columnStride: cols },
+  );
 }
 
-/** Leading eigenvectors of a symmetric positive operator on n numbers, as rows `[k, n]`. */
-function lanczos(apply: Operator, n: number, k: number): Float64Array {
+/** Leading eigenvectors of BᵀB as rows `[k, n]`, by products with B. */
+function krylovDirections(a: Float32Array | Float64Array, rows: number, cols: number, k: number): Float64Array {
+  const [isTall, n] = [rows >= cols, Math.min(rows, cols)];
   const random = randomStream(0, "lanczos", n);
-  let capacity = Math.min(n, 2 * k + 40);
-  let basis = new Float64Array(capacity * n);
-  const diagonal: number[] = [];
-  const beside: number[] = []; // between step j and j + 1
-  const image = new Float64Array(n);
-  fillUnit(basis, 0, n, random);
-  let largest = 0;
+  const lanczos = new Lanczos(randomUnit(n, random), n * Number.EPSILON);
+  const between = new Float64Array(Math.max(rows, cols));
   for (let step = 1; ; step++) {
-    const at = (step - 1) * n;
-    apply(basis.subarray(at, at + n), image);
-    diagonal.push(dotAt(image, 0, basis, at, n));
-    largest = Math.max(largest, Math.abs(diagonal.at(-1)!));
-    // Twice is enough (Kahan): the first pass leaves rounding of the size of what it took out.
-    for (let pass = 0; pass < 2; pass++) for (let j = 0; j < step; j++) takeOut(image, basis, j * n, n);
-    let length = Math.sqrt(dotAt(image, 0, image, 0, n));
-    if (step === n) return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
-    if (length <= Number.EPSILON * largest * n) length = 0;
-    if (step >= k && (length === 0 || step % 16 === 0 || step === capacity)) {
-      // ‖(AᵀA − λ) v‖ of a Ritz vector is the next length times the last component of its eigenvector.
-      const { vectors: tails } = tridiagonalEigen(diagonal, beside, k, 1);
-      if (length > 0 && tails.every((tail) => length * Math.abs(tail) <= settled * largest))
-        return combine(basis, tridiagonalEigen(diagonal, beside, k).vectors, step, n, k);
+    const image = new Float64Array(n);
+    if (isTall) {
+      timesRows(a, rows, cols, lanczos.vector, between);
+      timesColumns(a, rows, cols, between, image);
+    } else {
+      timesColumns(a, rows, cols, lanczos.vector, between);
+      timesRows(a, rows, cols, between, image);
     }
-    if (step === capacity) {
-      capacity = Math.min(n, capacity + Math.max(64, capacity >> 1));
-      const longer = new Float64Array(capacity * n);
-      longer.set(basis);
-      basis = longer;
-    }
-    beside.push(length);
-    if (length > 0) for (let i = 0; i < n; i++) basis[step * n + i] = image[i]! / length;
-    else restart(basis, step, n, random); // an invariant subspace: what is missing lies beside it
+    lanczos.absorb(image);
+    if (step === n || (step % 16 === 0 && hasSettled(lanczos, k))) return lanczos.ritzVectors(k);
+    // An invariant subspace: what is missing lies beside it.
+    if (lanczos.isComplete) lanczos.restart(randomUnit(n, random));
   }
 }
 
-function restart(basis: Float64Array, step: number, n: number, random: RandomStream): void {
-  fillUnit(basis, step * n, n, random);
-  const fresh = basis.subarray(step * n, (step + 1) * n);
-  for (let pass = 0; pass < 2; pass++) for (let j = 0; j < step; j++) takeOut(fresh, basis, j * n, n);
-  const length = Math.sqrt(dotAt(fresh, 0, fresh, 0, n));
-  for (let i = 0; i < n; i++) fresh[i]! /= length;
-}
-
-function fillUnit(x: Float64Array, at: number, n: number, random: RandomStream): void {
-  for (let i = at; i < at + n; i++) x[i] = random.gaussian();
-  const length = Math.sqrt(dotAt(x, at, x, at, n));
-  for (let i = at; i < at + n; i++) x[i]! /= length;
+/** ‖(BᵀB − λ) v‖ of a Ritz vector is the next length times the last component of its eigenvector. */
+function hasSettled({ diagonal, beside, isComplete }: Lanczos, k: number): boolean {
+  const next = beside[diagonal.length - 1];
+  if (isComplete || next === undefined || diagonal.length < k) return false;
+  const { values, vectors: tails } = tridiagonalEigen(diagonal, beside, k, 1);
+  return tails.every((tail) => next * Math.abs(tail) <= settled * (values[0] ?? 0));
 }
 
 /** B v of each row v, made orthonormal as rows `[k, long]`, and their lengths: the singular values. */
@@ -183,18 +147,6 @@ function timesColumns(a: Float32Array | Float64Array, rows: number, cols: number
     const value = x[r]!;
     for (let c = 0; c < cols; c++) y[c]! += value * a[r * cols + c]!;
   }
-}
-
-function takeOut(x: Float64Array, basis: Float64Array, at: number, n: number): void {
-  const share = dotAt(x, 0, basis, at, n);
-  for (let i = 0; i < n; i++) x[i]! -= share * basis[at + i]!;
-}
-
-/** `[k, n]`: row j is Σ mix[j, i] basis[i]. */
-function combine(basis: Float64Array, mix: Float64Array, steps: number, n: number, k: number): Float64Array {
-  const out = new Float64Array(k * n);
-  for (let j = 0; j < k; j++) timesColumns(basis, steps, n, mix.subarray(j * steps, (j + 1) * steps), out.subarray(j * n, (j + 1) * n));
-  return out;
 }
 
 function peak(values: Float64Array, at: number, n: number): number {

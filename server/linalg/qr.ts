@@ -147,7 +147,7 @@ function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number
 }
 
 /** X · mix, `[rows, k]` column-major, in tiles of four columns of X and two of the result. */
-function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float64Array {
+export function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float64Array {
   const { rows, n } = x;
   const wide = Math.ceil(n / 4) * 4;
   const panel = new Float64Array(wide * panelRows);

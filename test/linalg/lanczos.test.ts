@@ -6,7 +6,7 @@ import { svd } from "../../server/linalg/svd.ts";
 import { dot, norm } from "../../server/linalg/vectors.ts";
 import { Lanczos } from "../../server/linalg/lanczos.ts";
 import { leadingComponent, spectrumOf } from "../../server/training/monitors/siteSpectrum.ts";
-import { symmetricEigenvalues } from "../../server/linalg/symmetricEigenvalues.ts";
+import { symmetricEigenvalues } from "../../server/linalg/symmetricEigen.ts";
 
 const normals = (length: number, ...labels: (string | number)[]) => Float64Array.from(gaussians(length, 1, randomStream(11, ...labels)));
 const unit = (vector: Float64Array) => vector.map((value) => value / norm(vector));

@@ -2,11 +2,10 @@
 import { denseProduct, factoredSvd, type FactoredMatrix } from "../../linalg/factored.ts";
 import { gramMatrix, thinQr } from "../../linalg/qr.ts";
 import { randomStream } from "../../linalg/random.ts";
-import { svd } from "../../linalg/svd.ts";
-import { Lanczos } from "../../linalg/lanczos.ts";
-import { addTimes, norm } from "../../linalg/vectors.ts";
+import { Lanczos, randomUnit } from "../../linalg/lanczos.ts";
+import { norm } from "../../linalg/vectors.ts";
 import { transposed } from "../../linalg/matrices.ts";
-import { symmetricEigenvalues } from "../../linalg/symmetricEigenvalues.ts";
+import { symmetricEigenvalues } from "../../linalg/symmetricEigen.ts";
 
 export interface SiteSpectrum {
   /** `[min(rank, dOut, dIn)]` descending. */
@@ -88,15 +87,9 @@ type Applied = Omit<FactoredMatrix, "right"> & { readonly right: Float32Array | 
 
 /** The largest component of a ΔW whose rank is too large for a decomposition at every look. */
 export function leadingComponent(m: Applied): NonNullable<SiteSpectrum["leading"]> {
-  const random = randomStream(0, "leading component");
-  const start = Float64Array.from({ length: m.dIn }, () => random.gaussian());
-  const length = norm(start);
-  const lanczos = new Lanczos(start.map((value) => value / length));
+  const lanczos = new Lanczos(randomUnit(m.dIn, randomStream(0, "leading component")));
   for (let step = 0; step < leadingSteps && !lanczos.isComplete; step++) lanczos.absorb(timesTransposed(m, times(m, lanczos.vector)));
-  const { matrix, n } = lanczos.tridiagonal();
-  const { u } = svd(matrix, n, n);
-  const right = new Float64Array(m.dIn);
-  for (let j = 0; j < n; j++) addTimes(right, u[j]!, lanczos.basis[j]!);
+  const right = lanczos.ritzVectors(1);
   const left = times(m, right);
   const size = norm(left);
   return { left: Float32Array.from(left, (value) => value / size), right: Float32Array.from(right) };

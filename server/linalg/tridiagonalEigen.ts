@@ -20,7 +20,7 @@ const maxIterations = 50;
  * @throws "spectrum.notConverged"
  * @see Golub & Van Loan, "Matrix Computations", 8.3; EISPACK's tql2
  */
-export function tridiagonalEigen(diagonal: readonly number[], beside: readonly number[], k: number, tracked = diagonal.length): TridiagonalEigen {
+export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<number>, k: number, tracked = diagonal.length): TridiagonalEigen {
   const n = diagonal.length;
   const d = Float64Array.from(diagonal);
   const e = Float64Array.from({ length: n }, (_, i) => beside[i] ?? 0);
