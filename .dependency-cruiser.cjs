@@ -3,18 +3,27 @@
  *     formats → linalg, tensors → models → adapters → runs → training → probes → wire → reports → jobs → routes, sockets → commands
  * Type-only imports count, and so do those of .svelte files. A part that is not listed may import nothing of the house.
  */
-const leaves = ["server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packageFolder.ts"];
+const leaves = ["server/commandText.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packageFolder.ts"];
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
 const results = ["probes", "server/packedEvents.ts"];
-const served = [...subject, "server/training", ...results, "server/wire.ts", "server/reports", "server/jobs", "server/demo.ts"];
-const wire = ["server/wire.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packedEvents.ts"];
+const served = [...subject, "server/training", ...results, "server/wire.ts", "server/jobKinds.ts", "server/reports", "server/jobs", "server/demo.ts"];
+const wire = [
+  "server/commandText.ts",
+  "server/wire.ts",
+  "server/jobKinds.ts",
+  "server/errors.ts",
+  "server/nearNames.ts",
+  "server/quoted.ts",
+  "server/packedEvents.ts",
+];
 
 /** @type {Record<string, string[]>} */
 const mayImport = {
   "server/errors.ts": [],
   "server/nearNames.ts": ["server/quoted.ts"],
   "server/quoted.ts": [],
+  "server/commandText.ts": [],
   "server/packageFolder.ts": [],
   "server/packedEvents.ts": ["probes/result.ts"],
   "server/demo.ts": ["server/packageFolder.ts", "server/wire.ts"],
@@ -27,7 +36,8 @@ const mayImport = {
   "server/runs": [...tensors, "server/models", "server/adapters", ...leaves],
   "server/training": [...subject, ...leaves],
   probes: [...subject, "server/training", ...leaves],
-  "server/wire.ts": ["server/errors.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
+  "server/jobKinds.ts": ["probes/probe.ts"],
+  "server/wire.ts": ["server/errors.ts", "server/jobKinds.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
   "server/reports": ["probes", "client/figures", ...leaves],
   "server/jobs": [...served, ...leaves],
   "server/routes": [...served, ...leaves],
@@ -35,7 +45,7 @@ const mayImport = {
   "server/app.ts": [...served, "server/routes", "server/sockets", ...leaves],
   "server/commands": [...served, "server/app.ts", "server/routes", "server/sockets", ...leaves],
   "server/main.ts": ["server/commands", ...leaves],
-  "client/figures": ["probes/result.ts"],
+  "client/figures": ["probes/result.ts", "server/models/siteNames.ts"],
   client: ["client", "probes/result.ts", ...wire],
 };
 

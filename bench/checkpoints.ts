@@ -2,8 +2,8 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeSafetensors } from "../server/formats/safetensorsWriter.ts";
-import { stages, type ModelConfig } from "../server/models/family.ts";
-import { layersOf } from "../server/models/modelSites.ts";
+import type { ModelConfig } from "../server/models/family.ts";
+import { modulePath } from "../server/models/modelSites.ts";
 import { familyOf } from "../server/models/registry.ts";
 import { sizeOf } from "../server/tensors/hostTensor.ts";
 
@@ -65,9 +65,9 @@ export function makeCheckpoint(root: string, name: CheckpointName): string {
   const config: ModelConfig = family.parseConfig(raw, name);
   const dtype = name.endsWith("bf16") ? "BF16" : "F32";
   const seen = new Set<string>();
-  const specs = stages.flatMap((stage) => layersOf(config, stage).flatMap((layer) => family.params(config, stage, layer)));
+  const specs = family.plan(config).flatMap(({ params }) => params);
   const tensors = specs.flatMap((spec) => {
-    const key = spec.key.startsWith("/") ? spec.key.slice(1) : family.prefixes[0]! + spec.key;
+    const key = modulePath(family, spec.key);
     if (seen.has(key)) return [];
     seen.add(key);
     return [{ name: key, dtype, shape: spec.shape, data: lazily(spec.name, sizeOf(spec.shape), seen.size) } as const];

@@ -29,10 +29,13 @@ export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly code: string;
   readonly requestId: string;
-  constructor(error: { code: string; message: string; requestId: string }) {
+  /** The parameter that it is about, where the server knows. */
+  readonly field: string | null;
+  constructor(error: { code: string; message: string; requestId: string; field?: string }) {
     super(error.message);
     this.code = error.code;
     this.requestId = error.requestId;
+    this.field = error.field ?? null;
   }
 }
 
@@ -71,7 +74,7 @@ export const api = {
   folders: (path: string | null) => json<FolderListing>(path === null ? "/folders" : `/folders?path=${id(path)}`),
   openSubject: (subject: SubjectRequest) => json<SubjectCard>("/subjects", post(subject)),
   tokenize: (subject: SubjectRequest, text: string) => json<TokenizedText>("/tokenize", post({ subject, text })),
-  runs: () => json<RunRecord[]>("/runs"),
+  runs: () => json<RunRecord[]>("/runs?limit=500"),
   startRun: (request: RunRequest) => json<RunRecord>("/runs", post(request)),
   run: (runId: string) => json<StoredResult>(`/runs/${id(runId)}`),
   cancelRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/cancel`, post({})),

@@ -4,13 +4,18 @@ import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
 import { WorkbenchError } from "../server/errors.ts";
 import { klDivergence, logitDiff, normalized } from "../server/runs/metrics.ts";
+import { adapterHookName, type AdapterHook } from "../server/models/siteNames.ts";
 import type { Subject } from "../server/runs/subject.ts";
-import { naiveSweep, planSweep, sweep, type SweepRequest } from "../server/runs/sweep.ts";
+import type { SweepRequest } from "../server/runs/sweep.ts";
 import type { AdapterSetting, ComponentGate, World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
+import { isSameRun, plannerCheck } from "./causal/checks.ts";
+import { measured, measuredSweep } from "./causal/measuredSweep.ts";
+import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
-import { central95, randomDirection, sampleIndices, uniform } from "./random.ts";
+import { randomDirection, sampleIndices, uniform } from "./random.ts";
 import type { Axis, HeatmapFigure, Metric, NullBand, ProbeEvent } from "./result.ts";
 import { siteKind, siteLabel } from "./siteGrid.ts";
 
@@ -43,7 +48,8 @@ interface Pair {
   readonly sites: readonly SiteAdapter[];
 }
 
-const tolerance = 1e-4;
+/** Random changes drawn in the place of the part that a finding would name. */
+const ownDraws = 24;
 const kinds = ["replaced", "off"] as const;
 const metricIds = ["normalized", "logit_diff", "kl"] as const;
 
@@ -93,37 +99,33 @@ export const acrossTime = defineProbe<Params>({
       })),
     );
     const request: SweepRequest = { runner, tokens: prompt.ids, setting, worlds, sources: {}, position, signal };
-    yield {
-      type: "cost",
-      worlds: worlds.length,
-      bytes:
-        planSweep(request).bytes +
-        runner.tapBytes(
-          deltaHooks(pair).map(({ hook }) => hook),
-          2,
-          prompt.ids.length,
-        ),
-    };
-    yield { type: "progress", done: 0, total: worlds.length, unit: "worlds" };
+    const hooks = deltaHooks(pair).map(({ hook }) => hook);
     const carried = new Float32Array(parts.length);
-    const { dVocab } = runner.model.config;
-    let done = 0;
-    for await (const tile of sweep(request)) {
-      for (const [row, index] of tile.worlds.entries()) {
-        const part = index % parts.length;
-        const kind = kinds[Math.floor(index / parts.length)]!;
-        const values = measure(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab));
-        if (kind === "replaced") carried[part] = values.normalized;
-        for (const id of metricIds) yield { type: "tile", array: `${kind}.${id}`, offset: grid.cells[part]!, data: Float32Array.of(values[id]) };
-      }
-      done += tile.worlds.length;
-      yield { type: "progress", done, total: worlds.length, unit: "worlds" };
-    }
+    yield* measuredSweep(
+      request,
+      "worlds",
+      function* (worlds): Generator<ProbeEvent> {
+        for (const { index, logits } of worlds) {
+          const part = index % parts.length;
+          const kind = index < parts.length ? "replaced" : "off";
+          const values = measure(logits);
+          if (kind === "replaced") carried[part] = values.normalized;
+          for (const id of metricIds) yield { type: "tile", array: `${kind}.${id}`, offset: grid.cells[part] ?? 0, data: Float32Array.of(values[id]) };
+        }
+      },
+      runner.tapBytes(hooks, 2, prompt.ids.length),
+    );
 
     yield* selfChecks(request, pair, into, from);
-    const nulls = options.nullSamples > 0 ? await nullBand(request, pair, parts, options, (logits) => measure(logits).normalized) : [];
+    const carriedBy = (logits: Float32Array): number => measure(logits).normalized;
+    const chosen = sampleIndices(parts.length, options.nullSamples, uniform(options.seed)).flatMap((index) => parts[index] ?? []);
+    const draws = await nullDraws(request, pair, chosen, options.nullSamples, options.seed, carriedBy);
+    const nulls = nullBands("normalized", draws, "random changes of equal norm");
     yield { type: "figure", figure: describe(pair, grid, options.unit, nulls) };
-    const finding = describeFinding(pair, parts, carried, nulls[0]);
+    const top = [...carried.keys()].sort((a, b) => (carried[b] ?? 0) - (carried[a] ?? 0))[0] ?? 0;
+    const own = await nullDraws(request, pair, parts.slice(top, top + 1), ownDraws, options.seed + 1, carriedBy);
+    const isClear = beatsDraws(carried[top] ?? NaN, own, parts.length) || parts[top]?.site.site === "embed";
+    const finding = isClear ? describeFinding(pair, parts[top], carried[top] ?? NaN, nulls[0]) : null;
     if (finding) yield { type: "finding", text: finding };
   },
 });
@@ -141,7 +143,7 @@ function pairOf({ adapters, setting, model }: Subject): Pair {
         `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
       );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
-    const saved = adapter.saved.find(({ stage, layer, param, weight }) => !equal(weight.data(), model!.weights(stage, layer)[param]!.data()));
+    const saved = adapter.saved.find(({ segment, param, weight }) => !equal(weight.data(), model!.weights(segment)[param]!.data()));
     if (saved)
       throw new WorkbenchError(
         "probe.notApplicable",
@@ -239,7 +241,7 @@ function deltaHooks({ into, from, sites }: Pair): { readonly hook: string; reado
   return sites
     .filter(({ site }) => site !== "embed")
     .flatMap(({ site }) =>
-      [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: `${site}.lora.${adapter.name}.hook_delta`, adapter })),
+      [into, from].filter((adapter) => adapter.sites.has(site)).map((adapter) => ({ hook: adapterHookName(site, adapter.name, "hook_delta"), adapter })),
     );
 }
 
@@ -256,49 +258,34 @@ async function* selfChecks(request: SweepRequest, pair: Pair, into: Float32Array
     ...(signal ? { signal } : {}),
   });
   const rowOf = (tensor: FloatTensor, row: number) => tensor.data.subarray((row * tensor.data.length) / 2, ((row + 1) * tensor.data.length) / 2);
-  const same = (name: string, found: Float32Array, expected: Float32Array, run: string): ProbeEvent => {
-    const value = relativeDistance(found, expected);
-    return { type: "check", check: { name, ok: value <= tolerance, value, expected: `the run of ${run}, logits equal within 1e-4` } };
-  };
-  yield same("nothing replaced", rowOf(both.logits!, 0), into, pair.into.name);
-  yield same("all sites replaced", rowOf(both.logits!, 1), from, pair.from.name);
+  const logits = both.logits;
+  if (!logits) throw new WorkbenchError("internal", "internal: logits were asked for and did not come");
+  yield isSameRun("nothing replaced", rowOf(logits, 0), into, `the run of ${pair.into.name}, `);
+  yield isSameRun("all sites replaced", rowOf(logits, 1), from, `the run of ${pair.from.name}, `);
   const silent = hooks.filter(({ hook, adapter }) => rowOf(both.taps[hook]!, adapter === pair.from ? 0 : 1).every((value) => value === 0)).length;
   yield {
     type: "check",
     check: { name: "every gate fired", ok: silent === hooks.length, value: silent, expected: `${hooks.length} sites that add nothing when off` },
   };
 
-  const middle = [request.worlds[Math.floor(request.worlds.length / 4)]!];
-  for await (const fast of sweep({ ...request, worlds: middle })) {
-    for await (const slow of naiveSweep({ ...request, worlds: middle })) {
-      const value = relativeDistance(fast.logits.data, slow.logits.data);
-      yield { type: "check", check: { name: "planner against one forward pass", ok: value <= tolerance, value, expected: "logits equal within 1e-4" } };
-    }
-  }
-}
-
-/** max |x − y| / max |y| */
-function relativeDistance(x: Float32Array, y: Float32Array): number {
-  const scale = y.reduce((max, value) => Math.max(max, Math.abs(value)), 1e-9);
-  return y.reduce((max, value, i) => Math.max(max, Math.abs(value - x[i]!)), 0) / scale;
+  yield await plannerCheck(request, request.worlds[Math.floor(request.worlds.length / 4)]);
 }
 
 /** In place of the change δ_from − δ_into that a replacement makes to what its site adds, one in a random direction and as long, token by token. */
-async function nullBand(
+async function nullDraws(
   request: SweepRequest,
   pair: Pair,
   parts: readonly Part[],
-  options: Params,
+  count: number,
+  seed: number,
   carriedBy: (logits: Float32Array) => number,
-): Promise<NullBand[]> {
+): Promise<number[]> {
   const { runner, setting, tokens, signal } = request;
-  const next = uniform(options.seed);
-  const chosen = sampleIndices(parts.length, options.nullSamples, next)
-    .map((index) => parts[index]!)
-    .filter(({ site }) => site.site !== "embed");
+  const next = uniform(seed);
+  const chosen = parts.filter(({ site }) => site.site !== "embed");
   // The other's hook where it has one: it adds 0 in the run patched into, so the random change stands beside an update that stays.
   const carrier = ({ site }: Part) => (pair.from.sites.has(site.site) ? pair.from : pair.into);
-  const hookOf = (part: Part, hook: string) => `${part.site.site}.lora.${carrier(part).name}.${hook}`;
+  const hookOf = (part: Part, hook: AdapterHook) => adapterHookName(part.site.site, carrier(part).name, hook);
   const taps = [...new Set(chosen.flatMap((part) => [hookOf(part, "hook_in"), hookOf(part, "hook_delta")]))];
   const run = await runner.forward({ tokens: [tokens], settings: [setting], taps, logits: "none", ...(signal ? { signal } : {}) });
   // Parts in which the two agree would make chance look smaller than it is.
@@ -307,16 +294,12 @@ async function nullBand(
     .filter(({ change }) => change.some((value) => value !== 0));
   if (changes.length === 0) return [];
   const sources: Record<string, Record<string, FloatTensor>> = {};
-  const worlds = Array.from({ length: options.nullSamples }, (_, i): World => {
+  const worlds = Array.from({ length: count }, (_, i): World => {
     const { hook, change } = changes[i % changes.length]!;
     sources[`null${i}`] = { [hook]: withRandomChange(run.taps[hook]!, change, next) };
     return { setting, edits: [{ hook, position: null, head: null, source: `null${i}` }] };
   });
-  const values: number[] = [];
-  const { dVocab } = runner.model.config;
-  for await (const tile of sweep({ ...request, worlds, sources }))
-    tile.worlds.forEach((_, row) => values.push(carriedBy(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
-  return [{ metric: "normalized", ...central95(values), words: `95 % of ${values.length} random changes of equal norm` }];
+  return await measured({ ...request, worlds, sources }, carriedBy);
 }
 
 /** δ_from − δ_into of one part at the site's inputs x `[1, pos, dIn]` → `[pos, dOut]`. */
@@ -355,14 +338,9 @@ function withRandomChange(delta: FloatTensor, change: Float32Array, next: () => 
   return float32(data, delta.shape);
 }
 
-/** A sentence only when a part carries over twice what random changes do. */
-function describeFinding({ into, from }: Pair, parts: readonly Part[], carried: Float32Array, band: NullBand | undefined): string | null {
-  if (!band) return null;
-  const margin = 2 * Math.max(Math.abs(band.low), Math.abs(band.high), 0.05);
-  const ranked = [...carried.keys()].sort((a, b) => carried[b]! - carried[a]!);
-  const top = ranked[0]!;
-  if (!(carried[top]! > margin)) return null;
-  const { site, component } = parts[top]!;
-  const percent = (value: number) => `${Math.round(value * 100)} %`;
-  return `${siteLabel(site)}${component === null ? "" : `#${component}`} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried[top]!)} of the way from ${into.name} to ${from.name}; random changes of equal norm: ${percent(band.low)} to ${percent(band.high)}.`;
+/** A sentence only when a part is clear of chance, also of random changes in its own place. */
+function describeFinding({ into, from }: Pair, part: Part | undefined, carried: number, band: NullBand | undefined): string | null {
+  if (!band || !part || !(carried > 0) || !clearsNull(carried, band)) return null;
+  const name = `${siteLabel(part.site)}${part.component === null ? "" : `#${part.component}`}`;
+  return `${name} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried)} of the way from ${into.name} to ${from.name}; ${chanceWords("random changes of equal norm", band)}.`;
 }

@@ -4,14 +4,19 @@
  */
 import * as z from "zod";
 import { WorkbenchError } from "../server/errors.ts";
-import { naiveSweep, planSweep, sweep, type SweepRequest } from "../server/runs/sweep.ts";
+import { sweep, type SweepRequest } from "../server/runs/sweep.ts";
 import type { World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
-import { AnswerMeter, answerMetrics, metricIds, type MetricId } from "./answerMetrics.ts";
-import { contrasts, contrastSides, contrastWords } from "./contrast.ts";
+import { AnswerMeter, answerMetrics, metricIds, type MetricId } from "./causal/answerMetrics.ts";
+import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
+import { contrasts, contrastSides, contrastWords, type Side } from "./causal/contrast.ts";
+import { measured, measuredSweep } from "./causal/measuredSweep.ts";
+import { nullRunner } from "./causal/nullAdapter.ts";
+import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readToken } from "./promptPair.ts";
-import { central95, randomDirection, sampleIndices, uniform } from "./random.ts";
+import { randomDirection, sampleIndices, uniform } from "./random.ts";
 import type { HeatmapFigure, NullBand, ProbeEvent } from "./result.ts";
 
 /** What can be patched: the hook, and the second axis of its panel. */
@@ -34,6 +39,9 @@ const params = z.strictObject({
   seed: z.int().min(0).default(7).describe("Seed of the null"),
 });
 type Params = z.infer<typeof params>;
+
+/** Runs in which nothing is to be found, for what a sentence would claim. */
+const chanceRuns = 12;
 
 /** A world of the sweep and the array cells its four numbers go to. */
 interface Cell {
@@ -98,29 +106,34 @@ export const activationPatching = defineProbe<Params>({
       worlds: cells.map((cell) => cell.world),
       sources: { from: fromRun.taps, self: intoRun.taps },
     };
-    const plan = planSweep(request);
-    yield { type: "cost", worlds: cells.length, bytes: plan.bytes + 2 * runner.tapBytes(hooks, 1, positions) };
-    yield { type: "progress", done: 0, total: cells.length, unit: "worlds" };
-
-    const { dVocab } = runner.model.config;
-    const normalizedValues = new Map<number, number>();
-    let done = 0;
-    for await (const tile of sweep(request)) {
-      const measured = tile.worlds.map((_, row) => meter.measure(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab)));
-      tile.worlds.forEach((index, row) => normalizedValues.set(index, measured[row]!.normalized));
-      yield* tileEvents(
-        tile.worlds.map((index) => cells[index]!),
-        measured,
-      );
-      done += tile.worlds.length;
-      yield { type: "progress", done, total: cells.length, unit: "worlds" };
-    }
+    const values = new Float32Array(cells.length).fill(NaN);
+    yield* measuredSweep(
+      request,
+      "worlds",
+      function* (worlds): Generator<ProbeEvent> {
+        const rows = worlds.map(({ index, logits }) => ({ cell: cells[index], numbers: meter.measure(logits), index }));
+        for (const { index, numbers } of rows) values[index] = numbers.normalized;
+        yield* tileEvents(
+          rows.flatMap(({ cell }) => cell ?? []),
+          rows.map(({ numbers }) => numbers),
+        );
+      },
+      2 * runner.tapBytes(hooks, 1, positions),
+    );
 
     const fired = hooks.filter((hook) => fromRun.taps[hook] && intoRun.taps[hook]).length;
     yield* selfChecks(request, meter, cells, fired, hooks.length, nLayers);
-    const nulls = options.nullSamples > 0 ? await nullBand(request, meter, cells, options) : [];
+    const draws = await directionDraws(
+      request,
+      meter,
+      sampleIndices(cells.length, options.nullSamples, uniform(options.seed)).flatMap((index) => cells[index] ?? []),
+      options.seed,
+    );
+    const nulls = nullBands("normalized", draws, "random directions of equal norm");
     for (const figure of figures(nulls)) yield { type: "figure", figure };
-    const finding = describeFinding(cells, normalizedValues, nulls[0], into.prompt.tokens, words.restored);
+    const found =
+      nulls[0] && (await clearPart(cells, values, nulls[0], position, (those) => chanceDraws(request, meter, those, { from, into, seed: options.seed })));
+    const finding = found && nulls[0] ? describeFinding(found, nulls[0], into.prompt.tokens, words.restored) : null;
     if (finding) yield { type: "finding", text: finding };
   },
 });
@@ -168,53 +181,66 @@ async function* selfChecks(
   hookCount: number,
   nLayers: number,
 ): AsyncGenerator<ProbeEvent, void, void> {
-  const { dVocab } = request.runner.model.config;
-  const first = (tiles: AsyncGenerator<{ logits: FloatTensor }>) => collect(tiles, dVocab);
-  const middle = cells[Math.floor(cells.length / 2)]!.world;
-  const self = await first(
-    sweep({
-      ...request,
-      worlds: [cells[0]!.world, middle, cells.at(-1)!.world].map((world) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "self" })) })),
-    }),
-  );
-  const drift = Math.max(...self.map((logits) => Math.abs(meter.measure(logits).normalized)));
-  yield { type: "check", check: { name: "own values into own run", ok: drift <= 1e-4, value: drift, expected: "0 within 1e-4" } };
-
-  const head = request.runner.adapters.some((adapter) => adapter.sites.has("unembed") || adapter.saved.some((saved) => saved.stage === "unembed"));
+  const middle = cells[Math.floor(cells.length / 2)]?.world;
+  const own = [cells[0]?.world, middle, cells.at(-1)?.world].flatMap((world) => world ?? []);
+  const self = own.map((world) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "self" })) }));
+  const drift = await measured({ ...request, worlds: self }, (logits) => Math.abs(meter.measure(logits).normalized));
+  yield isZero("own values into own run", Math.max(...drift));
+  const head = request.runner.adapters.some((adapter) => adapter.sites.has("unembed") || adapter.saved.some((saved) => saved.segment === "unembed"));
   if (!head) {
-    const all = await first(
-      sweep({
-        ...request,
-        worlds: [{ setting: request.setting, edits: [{ hook: `blocks.${nLayers - 1}.hook_resid_post`, position: null, head: null, source: "from" }] }],
-      }),
-    );
-    const restored = meter.measure(all[0]!).normalized;
-    yield { type: "check", check: { name: "whole last residual", ok: Math.abs(restored - 1) <= 1e-3, value: restored, expected: "1 within 1e-3" } };
+    const edits = [{ hook: `blocks.${nLayers - 1}.hook_resid_post`, position: null, head: null, source: "from" }];
+    yield isOne("whole last residual", meter.measure(await first(sweep({ ...request, worlds: [{ setting: request.setting, edits }] }))).normalized);
   }
-  const fast = (await first(sweep({ ...request, worlds: [middle] })))[0]!;
-  const slow = (await first(naiveSweep({ ...request, worlds: [middle] })))[0]!;
-  const scale = slow.reduce((max, value) => Math.max(max, Math.abs(value)), 1e-9);
-  const error = slow.reduce((max, value, i) => Math.max(max, Math.abs(value - fast[i]!)), 0) / scale;
-  yield { type: "check", check: { name: "planner against one forward pass", ok: error <= 1e-4, value: error, expected: "logits equal within 1e-4" } };
+  yield await plannerCheck(request, middle);
   yield { type: "check", check: { name: "every hook fired", ok: fired === hookCount, value: fired, expected: `${hookCount} hooks` } };
 }
 
-async function collect(tiles: AsyncGenerator<{ logits: FloatTensor }>, dVocab: number): Promise<Float32Array[]> {
-  const rows: Float32Array[] = [];
-  for await (const { logits } of tiles) for (let at = 0; at < logits.data.length; at += dVocab) rows.push(logits.data.slice(at, at + dVocab));
-  return rows;
+/** The same cells with the difference turned to a random direction of the same norm. */
+async function directionDraws(request: SweepRequest, meter: AnswerMeter, chosen: readonly Cell[], seed: number): Promise<number[]> {
+  const next = uniform(seed + 1);
+  const hooks = new Set(chosen.flatMap((cell) => cell.world.edits.map((edit) => edit.hook)));
+  const { self = {}, from = {} } = request.sources;
+  const random = Object.fromEntries([...hooks].flatMap((hook) => (self[hook] && from[hook] ? [[hook, randomised(self[hook], from[hook], next)]] : [])));
+  const worlds = chosen.map(({ world }) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "null" })) }));
+  return await measured({ ...request, worlds, sources: { ...request.sources, null: random } }, (logits) => meter.measure(logits).normalized);
 }
 
-/** The same cells with the difference turned to a random direction of the same norm. */
-async function nullBand(request: SweepRequest, meter: AnswerMeter, cells: readonly Cell[], options: Params): Promise<NullBand[]> {
-  const next = uniform(options.seed);
-  const chosen = sampleIndices(cells.length, options.nullSamples, next).map((index) => cells[index]!);
-  const hooks = new Set(chosen.flatMap((cell) => cell.world.edits.map((edit) => edit.hook)));
-  const random = Object.fromEntries([...hooks].map((hook) => [hook, randomised(request.sources["self"]![hook]!, request.sources["from"]![hook]!, next)]));
-  const worlds = chosen.map(({ world }) => ({ ...world, edits: world.edits.map((edit) => ({ ...edit, source: "null" })) }));
-  const rows = await collect(sweep({ ...request, worlds, sources: { ...request.sources, null: random } }), request.runner.model.config.dVocab);
-  const { low, high } = central95(rows.map((logits) => meter.measure(logits).normalized));
-  return [{ metric: "normalized", low, high, words: `95 % of ${rows.length} random directions of equal norm` }];
+/**
+ * The largest of these cells where nothing is to be found: with null adapters when adapters are contrasted, as any adapter's effect comes through some part;
+ * else with the first cell's difference in random directions.
+ */
+async function* chanceDraws(
+  request: SweepRequest,
+  meter: AnswerMeter,
+  those: readonly Cell[],
+  { from, into, seed }: { readonly from: Side; readonly into: Side; readonly seed: number },
+): AsyncGenerator<number, void, void> {
+  const isOfAdapters = from.setting !== into.setting;
+  const hooks = [...new Set(those.flatMap(({ world }) => world.edits.map(({ hook }) => hook)))];
+  for (let draw = 0; draw < chanceRuns; draw++) {
+    const runner = isOfAdapters ? nullRunner(request.runner, seed * chanceRuns + draw) : null;
+    if (!runner) {
+      yield* await directionDraws(request, meter, those.slice(0, 1), seed + 2 + draw);
+      continue;
+    }
+    const run = async ({ prompt, setting }: Side) =>
+      await runner.forward({
+        tokens: [prompt.ids],
+        settings: [setting],
+        taps: hooks,
+        logits: { position: request.position },
+        ...(request.signal ? { signal: request.signal } : {}),
+      });
+    const [fromRun, intoRun] = [await run(from), await run(into)];
+    if (!fromRun.logits || !intoRun.logits) continue;
+    const ownMeter = new AnswerMeter(meter.answer, meter.counterAnswer, fromRun.logits.data, intoRun.logits.data);
+    const values = await measured(
+      { ...request, runner, worlds: those.map(({ world }) => world), sources: { from: fromRun.taps } },
+      (logits) => ownMeter.measure(logits).normalized,
+    );
+    const finite = values.filter(Number.isFinite);
+    if (finite.length > 0) yield finite.reduce((most, value) => Math.max(most, value));
+  }
 }
 
 /** into + a random direction as long as (from − into), for each vector over the last axis. */
@@ -291,43 +317,56 @@ function describe(
   return figures;
 }
 
-/** A sentence only when the data clear the null twice over: where the residual stream carries the behaviour, else the strongest part. */
-function describeFinding(
+interface FoundPart {
+  readonly edit: World["edits"][number];
+  readonly value: number;
+}
+
+/** What a sentence may be about, the most telling first: one head, one part at one token, the stream at a token that is not asked at. */
+const kindsOfPart: readonly ((edit: World["edits"][number], position: number) => boolean)[] = [
+  ({ head }) => head !== null,
+  ({ head, hook }) => head === null && !hook.includes("resid"),
+  ({ hook, position: at }, position) => hook.endsWith("hook_resid_pre") && at !== position,
+];
+
+/** The first kind whose largest value is clear of the null and of what the largest of as many gives by chance. */
+async function clearPart(
   cells: readonly Cell[],
-  values: ReadonlyMap<number, number>,
-  band: NullBand | undefined,
-  tokens: readonly string[],
-  restored: string,
-): string | null {
-  if (!band) return null;
-  const margin = 2 * Math.max(Math.abs(band.low), Math.abs(band.high), 0.05);
-  const ranked = [...values].filter(([, value]) => Number.isFinite(value)).sort((a, b) => b[1] - a[1]);
-  const percent = (value: number) => `${Math.round(value * 100)} %`;
-  const chance = `random directions of equal norm: ${percent(band.low)} to ${percent(band.high)}`;
-  const editOf = (index: number) => cells[index]!.world.edits[0]!;
-  const behaviour = restored.replace(" restored", "");
-  const streams = ranked.filter(([index]) => editOf(index).hook.endsWith("hook_resid_pre"));
-  const top = streams[0];
-  if (top && top[1] >= margin) {
-    const edit = editOf(top[0]);
-    const layer = layerOf(edit.hook);
-    const earlier = streams.find(([index]) => layerOf(editOf(index).hook) === layer - 1 && editOf(index).position === edit.position);
-    const elsewhere = streams.find(([index]) => editOf(index).position !== edit.position);
-    const before = earlier ? ` (${percent(earlier[1])} a layer earlier)` : "";
-    const others = elsewhere ? `; no other token brings back more than ${percent(elsewhere[1])}` : "";
-    return `The residual stream at “${tokens[edit.position!]!.trim()}” before layer ${layer} alone brings back ${percent(top[1])} of the ${behaviour}${before}${others}; ${chance}.`;
+  values: Float32Array,
+  band: NullBand,
+  position: number,
+  chance: (those: readonly Cell[]) => AsyncGenerator<number, void, void>,
+): Promise<FoundPart | null> {
+  const ranked = cells
+    .flatMap((cell, i) => cell.world.edits.slice(0, 1).map((edit) => ({ cell, edit, value: values[i] ?? NaN })))
+    .filter(({ value }) => Number.isFinite(value))
+    .sort((a, b) => b.value - a.value);
+  for (const isOfKind of kindsOfPart) {
+    const those = ranked.filter(({ edit }) => isOfKind(edit, position));
+    const [top] = those;
+    if (!top || !(top.value > 0) || !clearsNull(top.value, band)) continue;
+    const draws: number[] = [];
+    for await (const draw of chance(those.map(({ cell }) => cell))) {
+      draws.push(draw);
+      if (draw >= top.value) break;
+    }
+    if (beatsDraws(top.value, draws)) return top;
   }
-  const part = ranked.find(([index]) => !editOf(index).hook.includes("resid"));
-  if (!part || part[1] < margin) return null;
-  const edit = editOf(part[0]);
+  return null;
+}
+
+/** Which part alone brings the behaviour back, and what chance does. */
+function describeFinding({ edit, value }: FoundPart, band: NullBand, tokens: readonly string[], restored: string): string {
   const layer = layerOf(edit.hook);
-  const where =
-    edit.head !== null
+  const token = `“${(tokens[edit.position ?? 0] ?? "").trim()}”`;
+  const where = edit.hook.includes("resid")
+    ? `The residual stream at ${token} before layer ${layer}`
+    : edit.head !== null
       ? `Head L${layer}H${edit.head}`
-      : `The ${edit.hook.includes("attn") ? "attention" : "MLP"} output of layer ${layer} at “${tokens[edit.position!]!.trim()}”`;
-  return `${where} alone brings back ${percent(part[1])} of the ${behaviour}; ${chance}.`;
+      : `The ${edit.hook.includes("attn") ? "attention" : "MLP"} output of layer ${layer} at ${token}`;
+  return `${where} alone brings back ${percent(value)} of the ${restored.replace(" restored", "")}; ${chanceWords("random directions of equal norm", band)}.`;
 }
 
 function layerOf(hook: string): number {
-  return Number(/blocks\.(\d+)/.exec(hook)![1]);
+  return Number(/blocks\.(\d+)/.exec(hook)?.[1] ?? 0);
 }

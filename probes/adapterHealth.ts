@@ -58,7 +58,7 @@ export const adapterHealth = defineProbe<Params>({
         rows.push({
           cells: {
             adapter: adapter.name,
-            site: siteLabel(site),
+            site: grid.label(site),
             rank: site.rank,
             scaling: site.scaling,
             norm,

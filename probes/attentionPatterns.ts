@@ -1,5 +1,7 @@
 /** Attention patterns of every head, base and adapted, and where they differ. */
 import * as z from "zod";
+import { WorkbenchError } from "../server/errors.ts";
+import { layerHooks } from "../server/models/siteNames.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
@@ -9,6 +11,9 @@ const params = z.strictObject({
   prompt: promptText.describe("Prompt to read, text or token ids"),
 });
 type Params = z.infer<typeof params>;
+
+/** The server and every page that watches hold the whole of it. */
+const mostArrayBytes = 512 * 2 ** 20;
 
 const weightMetric: Metric = { id: "attention", label: "attention", unit: "share of the row, 0 to 1", scale: "sequential", domain: [0, 1] };
 const changeMetric: Metric = { id: "change", label: "change in attention", unit: "adapted − base", scale: "diverging", domain: [-1, 1] };
@@ -29,10 +34,16 @@ export const attentionPatterns = defineProbe<Params>({
     const settings = withAdapters ? [baseSetting, subject.setting] : [baseSetting];
     const names = withAdapters ? (["base", "adapted", "difference"] as const) : (["base"] as const);
     const perHead = positions * positions;
+    const arrayBytes = 4 * names.length * nLayers * nHeads * perHead;
+    if (arrayBytes > mostArrayBytes)
+      throw new WorkbenchError(
+        "run.overBudget",
+        `all patterns of ${nLayers} × ${nHeads} heads over ${positions} tokens are ${(arrayBytes / 2 ** 20).toFixed(0)} MiB; expected at most ${mostArrayBytes / 2 ** 20} MiB. Use a prompt of at most ${Math.floor(Math.sqrt(mostArrayBytes / 4 / names.length / nLayers / nHeads))} tokens`,
+      );
     for (const name of names) yield { type: "array", name, shape: [nLayers, nHeads, positions, positions], axes: ["layer", "head", "destination", "source"] };
     if (withAdapters) yield { type: "array", name: "turn", shape: [nLayers, nHeads], axes: ["layer", "head"] };
     yield { type: "figure", figure: figure(names, nLayers, nHeads, prompt.tokens) };
-    const hooks = Array.from({ length: nLayers }, (_, layer) => `blocks.${layer}.attn.hook_pattern`);
+    const hooks = layerHooks(runner.model.plan, "attn.hook_pattern");
     yield { type: "cost", worlds: settings.length, bytes: runner.tapBytes(hooks, settings.length, positions) };
 
     const { taps } = await runner.forward({ tokens: settings.map(() => prompt.ids), settings, taps: hooks, logits: "none", signal });
@@ -41,7 +52,7 @@ export const attentionPatterns = defineProbe<Params>({
       const both = taps[hook]!.data;
       const size = nHeads * perHead;
       const base = both.subarray(0, size);
-      rowError = Math.max(rowError, ...rowSums(both, positions).map((sum) => Math.abs(sum - 1)));
+      rowError = rowSums(both, positions).reduce((worst, sum) => Math.max(worst, Math.abs(sum - 1)), rowError);
       yield { type: "tile", array: "base", offset: layer * size, data: base.slice() };
       if (!withAdapters) continue;
       const adapted = both.subarray(size, 2 * size);

@@ -2,13 +2,18 @@
 import * as z from "zod";
 import { WorkbenchError } from "../server/errors.ts";
 import type { Runner } from "../server/runs/runner.ts";
-import { naiveSweep, planSweep, sweep, type SweepRequest } from "../server/runs/sweep.ts";
-import { baseSetting, type AdapterSetting, type World } from "../server/runs/worlds.ts";
+import { adapterHookName, siteKind, type AdapterHook } from "../server/models/siteNames.ts";
+import { sweep, type SweepRequest } from "../server/runs/sweep.ts";
+import { baseSetting, strengthOf, type AdapterSetting, type ComponentGate, type World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { klDivergence, logitDiff } from "../server/runs/metrics.ts";
+import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
+import { measured, measuredSweep } from "./causal/measuredSweep.ts";
+import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
-import { central95, randomDirection, sampleIndices, uniform } from "./random.ts";
+import { randomDirection, sampleIndices, uniform } from "./random.ts";
 import type { BarsFigure, HeatmapFigure, Metric, NullBand, Place, ProbeEvent } from "./result.ts";
 
 const params = z.strictObject({
@@ -27,6 +32,9 @@ interface Component extends Place {
   readonly adapter: string;
   readonly component: number;
 }
+
+/** Random terms drawn in the place of the component that a finding would name. */
+const ownDraws = 24;
 
 const metrics: readonly Metric[] = [
   { id: "effect", label: "share of the adapter's effect", unit: "1 = the whole effect is lost when switched off", scale: "diverging" },
@@ -66,7 +74,7 @@ export const componentAblation = defineProbe<Params>({
 
     const columns = columnLabels(components);
     const { nLayers } = runner.model.config;
-    const cellOf = (component: Component) => component.layer * columns.length + columns.indexOf(columnLabel(component));
+    const cells = components.map((component) => component.layer * columns.length + columns.indexOf(columnLabel(component)));
     for (const { id } of metrics) {
       yield { type: "array", name: id, shape: [components.length], axes: ["component"] };
       yield { type: "array", name: `grid.${id}`, shape: [nLayers, columns.length], axes: ["layer", "component"] };
@@ -78,32 +86,27 @@ export const componentAblation = defineProbe<Params>({
       edits: [],
     }));
     const request: SweepRequest = { runner, tokens: prompt.ids, setting: subject.setting, worlds, sources: {}, position, signal };
-    yield { type: "cost", worlds: worlds.length, bytes: planSweep(request).bytes };
-    yield { type: "progress", done: 0, total: worlds.length, unit: "components" };
     const effects = new Float32Array(components.length).fill(NaN);
-    const { dVocab } = runner.model.config;
-    let done = 0;
-    for await (const tile of sweep(request)) {
-      for (const [row, index] of tile.worlds.entries()) {
-        const logits = tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab);
+    yield* measuredSweep(request, "components", function* (worlds): Generator<ProbeEvent> {
+      for (const { index, logits } of worlds) {
         const diff = logitDiff(logits, answer, counterAnswer);
-        effects[index] = effect(diff);
         const values = { effect: effect(diff), logit_diff: diff, kl: klDivergence(adapted, logits) };
+        effects[index] = values.effect;
         for (const [id, value] of Object.entries(values)) {
           yield { type: "tile", array: id, offset: index, data: Float32Array.of(value) };
-          yield { type: "tile", array: `grid.${id}`, offset: cellOf(components[index]!), data: Float32Array.of(value) };
+          yield { type: "tile", array: `grid.${id}`, offset: cells[index] ?? 0, data: Float32Array.of(value) };
         }
       }
-      done += tile.worlds.length;
-      yield { type: "progress", done, total: worlds.length, unit: "components" };
-    }
+    });
 
-    yield* selfChecks(request, effect, answer, counterAnswer);
-    const nulls = options.nullSamples > 0 ? await nullBand(request, components, options, (logits) => effect(logitDiff(logits, answer, counterAnswer))) : [];
+    const effectOf = (logits: Float32Array): number => effect(logitDiff(logits, answer, counterAnswer));
+    yield* selfChecks(request, effectOf);
+    const draws = await nullDraws(request, drawnComponents(components, options), options.seed, effectOf);
+    const nulls = nullBands("effect", draws, "random rank-one terms of equal norm");
     yield { type: "figure", figure: gridFigure(nLayers, columns, nulls) };
     const order = [...effects.keys()].sort((a, b) => Math.abs(effects[b]!) - Math.abs(effects[a]!)).slice(0, options.strongest);
     yield* strongestBars(components, order, effects, nulls);
-    const finding = describeFinding(components, effects, nulls[0]);
+    const finding = await describeFinding(request, components, effects, nulls[0], options.seed, effectOf);
     if (finding) yield { type: "finding", text: finding };
   },
 });
@@ -120,7 +123,7 @@ function allComponents(runner: Runner, setting: AdapterSetting): Component[] {
 
 /** "mlp.in#0", with the adapter before it when several are on. */
 function columnLabel(component: Component): string {
-  return `${component.adapter}·${component.site.replace(/^blocks\.\d+\./, "")}#${component.component}`;
+  return `${component.adapter}·${siteKind(component.site)}#${component.component}`;
 }
 
 function columnLabels(components: readonly Component[]): string[] {
@@ -160,7 +163,7 @@ function* strongestBars(components: readonly Component[], order: readonly number
     nulls,
     bars: order.map((index) => {
       const { layer, site, component, adapter } = components[index]!;
-      return { label: `L${layer}.${site.replace(/^blocks\.\d+\./, "")}#${component}`, group: adapter, place: { layer, site, component, adapter } };
+      return { label: `L${layer}.${siteKind(site)}#${component}`, group: adapter, place: { layer, site, component, adapter } };
     }),
     values: { effect: { array: "strongest.effect" } },
   };
@@ -168,67 +171,43 @@ function* strongestBars(components: readonly Component[], order: readonly number
 }
 
 /** Gates at 1 are the adapted run; all gates at 0 take the whole low-rank effect away; planner equals one pass a world. */
-async function* selfChecks(
-  request: SweepRequest,
-  effect: (diff: number) => number,
-  answer: number,
-  counterAnswer: number,
-): AsyncGenerator<ProbeEvent, void, void> {
-  const measure = async (world: World) => {
-    for await (const tile of sweep({ ...request, worlds: [world] })) return tile.logits.data.slice();
-    throw new WorkbenchError("internal", "a sweep of one world gave no tile");
-  };
-  const first = request.worlds[0]!;
-  const on = await measure({ ...first, setting: { ...first.setting, components: first.setting.components!.map((gate) => ({ ...gate, value: 1 })) } });
-  const drift = Math.abs(effect(logitDiff(on, answer, counterAnswer)));
-  yield { type: "check", check: { name: "component gates at 1", ok: drift <= 1e-4, value: drift, expected: "the adapted run, 0 within 1e-4" } };
+async function* selfChecks(request: SweepRequest, effectOf: (logits: Float32Array) => number): AsyncGenerator<ProbeEvent, void, void> {
+  const gatesOf = (worlds: readonly World[]) => worlds.flatMap((world) => world.setting.components ?? []);
+  const effectAt = async (components: readonly ComponentGate[]) =>
+    effectOf(await first(sweep({ ...request, worlds: [{ edits: [], setting: { ...request.setting, components } }] })));
+  yield isZero("component gates at 1", Math.abs(await effectAt(gatesOf(request.worlds.slice(0, 1)).map((gate) => ({ ...gate, value: 1 })))), "the adapted run");
   const onlyLowRank = request.runner.adapters.every(
     (adapter) => adapter.saved.length === 0 && [...adapter.sites.values()].every((site) => site.beyondLowRank === null),
   );
-  if (onlyLowRank) {
-    const all = request.worlds.flatMap((world) => world.setting.components ?? []);
-    const off = await measure({ edits: [], setting: { ...request.setting, components: all } });
-    const lost = effect(logitDiff(off, answer, counterAnswer));
-    yield { type: "check", check: { name: "all components off", ok: Math.abs(lost - 1) <= 1e-3, value: lost, expected: "the base run, 1 within 1e-3" } };
-  }
-  const middle = request.worlds[Math.floor(request.worlds.length / 2)]!;
-  const fast = await measure(middle);
-  for await (const tile of naiveSweep({ ...request, worlds: [middle] })) {
-    const scale = tile.logits.data.reduce((max, value) => Math.max(max, Math.abs(value)), 1e-9);
-    const error = tile.logits.data.reduce((max, value, i) => Math.max(max, Math.abs(value - fast[i]!)), 0) / scale;
-    yield { type: "check", check: { name: "planner against one forward pass", ok: error <= 1e-4, value: error, expected: "logits equal within 1e-4" } };
-  }
+  if (onlyLowRank) yield isOne("all components off", await effectAt(gatesOf(request.worlds)), "the base run");
+  yield await plannerCheck(request, request.worlds[Math.floor(request.worlds.length / 2)]);
 }
 
-/** In place of a component, a random rank-one term of the same σ is taken away from what the site adds. */
-async function nullBand(
-  request: SweepRequest,
-  components: readonly Component[],
-  options: Params,
-  effectOf: (logits: Float32Array) => number,
-): Promise<NullBand[]> {
-  const next = uniform(options.seed);
-  const chosen = sampleIndices(components.length, options.nullSamples, next)
-    .map((index) => components[index]!)
+/** The embedding has no hook of what an adapter adds. */
+function drawnComponents(components: readonly Component[], { nullSamples, seed }: Params): Component[] {
+  return sampleIndices(components.length, nullSamples, uniform(seed))
+    .flatMap((index) => components[index] ?? [])
     .filter(({ site }) => site !== "embed");
-  const hookOf = ({ site, adapter }: Component, hook: string) => `${site}.lora.${adapter}.${hook}`;
+}
+
+/** In place of each of the components a random rank-one term of the same σ is taken away from what the site adds. */
+async function nullDraws(request: SweepRequest, chosen: readonly Component[], seed: number, effectOf: (logits: Float32Array) => number): Promise<number[]> {
+  if (chosen.length === 0) return [];
+  const next = uniform(seed + 1);
+  const hookOf = ({ site, adapter }: Component, hook: AdapterHook) => adapterHookName(site, adapter, hook);
   const taps = [...new Set(chosen.flatMap((component) => [hookOf(component, "hook_in"), hookOf(component, "hook_delta")]))];
   const cached = await request.runner.forward({ tokens: [request.tokens], settings: [request.setting], taps, logits: "none" });
   const sources: Record<string, Record<string, FloatTensor>> = {};
   const worlds = chosen.map((component, i): World => {
-    const site = request.runner.adapters.find((adapter) => adapter.name === component.adapter)!.sites.get(component.site)!;
-    const strength = request.setting.strengths[component.adapter] ?? 0;
-    const sigma = strength * columnNorm(site.weights()["write"]!.data(), site.rank, component.component);
-    const delta = cached.taps[hookOf(component, "hook_delta")]!;
-    sources[`null${i}`] = { [hookOf(component, "hook_delta")]: withoutRandomTerm(delta, cached.taps[hookOf(component, "hook_in")]!, sigma, next) };
+    const site = request.runner.adapters.find((adapter) => adapter.name === component.adapter)?.sites.get(component.site);
+    const [delta, x] = [cached.taps[hookOf(component, "hook_delta")], cached.taps[hookOf(component, "hook_in")]];
+    if (!site || !delta || !x) throw new WorkbenchError("internal", `internal: nothing was kept at ${component.site}`);
+    const sigma =
+      strengthOf(request.setting, component.adapter) * columnNorm(site.weights()["write"]?.data() ?? new Float32Array(), site.rank, component.component);
+    sources[`null${i}`] = { [hookOf(component, "hook_delta")]: withoutRandomTerm(delta, x, sigma, next) };
     return { setting: request.setting, edits: [{ hook: hookOf(component, "hook_delta"), position: null, head: null, source: `null${i}` }] };
   });
-  const values: number[] = [];
-  const { dVocab } = request.runner.model.config;
-  for await (const tile of sweep({ ...request, worlds, sources }))
-    tile.worlds.forEach((_, row) => values.push(effectOf(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab))));
-  const { low, high } = central95(values);
-  return [{ metric: "effect", low, high, words: `95 % of ${values.length} random rank-one terms of equal norm` }];
+  return await measured({ ...request, worlds, sources }, effectOf);
 }
 
 /** Norm of column k of U Σ, which is σ_k. */
@@ -252,12 +231,26 @@ function withoutRandomTerm(delta: FloatTensor, x: FloatTensor, sigma: number, ne
   return float32(data, delta.shape);
 }
 
-function describeFinding(components: readonly Component[], effects: Float32Array, band: NullBand | undefined): string | null {
+/** A sentence when a component is clear of chance, also of random terms drawn in its own place and as long as it. */
+async function describeFinding(
+  request: SweepRequest,
+  components: readonly Component[],
+  effects: Float32Array,
+  band: NullBand | undefined,
+  seed: number,
+  effectOf: (logits: Float32Array) => number,
+): Promise<string | null> {
   if (!band) return null;
-  const margin = 2 * Math.max(Math.abs(band.low), Math.abs(band.high), 0.05);
-  const clear = [...effects.keys()].filter((index) => effects[index]! > margin).sort((a, b) => effects[b]! - effects[a]!);
-  const top = clear[0];
-  if (top === undefined) return null;
-  const { layer, site, component } = components[top]!;
-  return `${clear.length} of ${components.length} components clear the null; switching off L${layer}.${site.replace(/^blocks\.\d+\./, "")}#${component} alone loses ${Math.round(effects[top]! * 100)} % of the adapter's effect (random terms of equal norm: ${band.low.toFixed(2)} to ${band.high.toFixed(2)}).`;
+  const clear = [...effects.keys()].filter((index) => clearsNull(effects[index] ?? NaN, band)).sort((a, b) => (effects[b] ?? 0) - (effects[a] ?? 0));
+  const top = components[clear[0] ?? -1];
+  const effect = effects[clear[0] ?? -1] ?? NaN;
+  if (!top || !(effect > 0)) return null;
+  const own = await nullDraws(
+    request,
+    Array.from({ length: ownDraws }, () => top),
+    seed,
+    effectOf,
+  );
+  if (top.site !== "embed" && !beatsDraws(effect, own, components.length)) return null;
+  return `${clear.length} of ${components.length} components clear the null; switching off L${top.layer}.${siteKind(top.site)}#${top.component} alone loses ${percent(effect)} of the adapter's effect (${chanceWords("random terms of equal norm", band)}).`;
 }

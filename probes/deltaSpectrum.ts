@@ -13,13 +13,16 @@ import { leadingDirections } from "../server/tensors/topSingular.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { uniform } from "./random.ts";
 import type { Figure, Metric, ProbeEvent, SpectrumFigure, TableFigure } from "./result.ts";
-import { siteGrid, siteKind, siteLabel } from "./siteGrid.ts";
+import { siteGrid, siteKind } from "./siteGrid.ts";
 
 const params = z.strictObject({
   alignWith: z.int().min(0).max(64).default(8).describe("How many of W's own leading directions ΔW is compared with; 0 leaves that out"),
   seed: z.int().min(0).default(7).describe("Seed of the randomised SVD of W"),
 });
 type Params = z.infer<typeof params>;
+
+/** A number of a table; null where it is none. */
+const finite = (value: number): number | null => (Number.isFinite(Math.fround(value)) ? value : null);
 
 const siteMetrics: readonly Metric[] = [
   { id: "norm", label: "‖ΔW‖", unit: "Frobenius norm", scale: "sequential" },
@@ -40,7 +43,10 @@ export const deltaSpectrum = defineProbe<Params>({
   params,
   async *run(subject, options, signal): AsyncGenerator<ProbeEvent, void, void> {
     const several = subject.adapters.length > 1;
-    const all = subject.adapters.flatMap((adapter) => [...adapter.sites.values()].map((site) => ({ adapter, site })));
+    const all = subject.adapters.flatMap((adapter) => {
+      const grid = siteGrid(adapter);
+      return [...adapter.sites.values()].map((site) => ({ adapter, site, grid, label: grid.label(site) }));
+    });
     if (all.length === 0) throw new WorkbenchError("probe.notApplicable", "the open adapters have no low-rank site");
     const prefix = (adapter: LoadedAdapter) => (several ? `${adapter.name}.` : "");
     yield { type: "progress", done: 0, total: all.length, unit: "sites" };
@@ -51,7 +57,7 @@ export const deltaSpectrum = defineProbe<Params>({
     }
     let worst = 0;
     const rows: TableFigure["rows"][number][] = [];
-    for (const [i, { adapter, site }] of all.entries()) {
+    for (const [i, { adapter, site, grid, label }] of all.entries()) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
       const sigma = spectrumOf(site);
       const norm = frobeniusNorm(site.factors);
@@ -59,30 +65,36 @@ export const deltaSpectrum = defineProbe<Params>({
       const name = `${prefix(adapter)}${site.site}.singular_values`;
       yield { type: "array", name, shape: [sigma.length], axes: ["component"] };
       yield { type: "tile", array: name, offset: 0, data: Float32Array.from(sigma) };
-      const zero = !(sigma[0]! > 0);
-      const values = { norm, effective_rank: zero ? 0 : effectiveRank(sigma), stable_rank: zero ? 0 : stableRank(sigma) };
-      const grid = siteGrid(adapter);
+      const broken = Number.isNaN(sigma[0]);
+      const zero = !broken && !((sigma[0] ?? 0) > 0);
+      const values = broken
+        ? { norm: NaN, effective_rank: NaN, stable_rank: NaN }
+        : { norm: Math.fround(norm), effective_rank: zero ? 0 : effectiveRank(sigma), stable_rank: zero ? 0 : stableRank(sigma) };
       const { row, col } = grid.cell(site);
       for (const [id, value] of Object.entries(values))
         yield { type: "tile", array: `${prefix(adapter)}${id}`, offset: row * grid.kinds.length + col, data: Float32Array.of(value) };
       rows.push({
         cells: {
           adapter: adapter.name,
-          site: siteLabel(site),
+          site: label,
           rank: site.rank,
-          norm,
-          sigma: sigma[0]!,
-          share: zero ? null : sigma[0]! ** 2 / energy(sigma),
-          effective: values.effective_rank,
-          energyRank: zero ? 0 : energyEffectiveRank(sigma),
-          stable: values.stable_rank,
+          norm: finite(norm),
+          sigma: finite(sigma[0] ?? 0),
+          share: zero ? null : finite((sigma[0] ?? 0) ** 2 / energy(sigma)),
+          effective: finite(values.effective_rank),
+          energyRank: zero ? 0 : broken ? null : finite(energyEffectiveRank(sigma)),
+          stable: finite(values.stable_rank),
         },
         place: { layer: site.layer, site: site.site, adapter: adapter.name },
         ...(zero
           ? { warning: "ΔW is 0: this site was not trained" }
-          : site.beyondLowRank
-            ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` }
-            : {}),
+          : broken
+            ? { warning: "the factors hold NaN or infinity: nothing can be computed here" }
+            : !Number.isFinite(norm)
+              ? { warning: "ΔW is larger than float32 can hold: its numbers are infinite" }
+              : site.beyondLowRank
+                ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` }
+                : {}),
       });
       if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
     }
@@ -96,19 +108,20 @@ export const deltaSpectrum = defineProbe<Params>({
   },
 });
 
-/** @throws "spectrum.notConverged" naming the site, when its factors hold NaN or infinity */
+/** NaN for a site whose factors hold NaN or infinity: the others are shown all the same, and the adapter's warnings name the tensor. */
 function spectrumOf(site: SiteAdapter): Float64Array {
-  try {
-    return singularValues(site.factors);
-  } catch (error) {
-    if (!(error instanceof WorkbenchError)) throw error;
-    throw new WorkbenchError(error.code, `site "${site.site}": ${error.message}`, { cause: error });
-  }
+  return isFinite(site) ? singularValues(site.factors) : new Float64Array(site.factors.rank).fill(NaN);
+}
+
+function isFinite({ factors }: SiteAdapter): boolean {
+  return factors.left.every(Number.isFinite) && factors.right.every(Number.isFinite);
 }
 
 /** Where ΔW is largest, and how many of its directions it uses in the middle of the sites. */
 function findingOf(rows: TableFigure["rows"]): string {
+  const unreadable = rows.filter(({ cells }) => cells["norm"] === null).length;
   const trained = rows.filter(({ cells }) => Number(cells["norm"]) > 0);
+  if (trained.length === 0 && unreadable > 0) return `No site has a finite ΔW: ${unreadable} of ${rows.length} hold NaN or infinity.`;
   if (trained.length === 0) return "ΔW is 0 at every site: the adapter was loaded but does nothing.";
   const largest = trained.reduce((x, y) => (Number(y.cells["norm"]) > Number(x.cells["norm"]) ? y : x));
   const effective = trained.map(({ cells }) => Number(cells["effective"])).sort((x, y) => x - y);
@@ -116,7 +129,7 @@ function findingOf(rows: TableFigure["rows"]): string {
   const ranks = new Set(trained.map(({ cells }) => cells["rank"]));
   const of = ranks.size === 1 ? ` of ${[...ranks].join()}` : "";
   const name = new Set(rows.map(({ cells }) => cells["adapter"])).size > 1 ? `${largest.cells["adapter"] ?? ""} at ` : "";
-  return `ΔW is largest at ${name}${largest.cells["site"] ?? ""} (norm ${Number(largest.cells["norm"]).toPrecision(3)}); the median site uses ${median.toPrecision(2)}${of} directions (effective rank).`;
+  return `ΔW is largest at ${name}${largest.cells["site"] ?? ""} (norm ${Number(largest.cells["norm"]).toPrecision(3)}); the median site uses ${median.toPrecision(2)}${of} directions (effective rank)${unreadable > 0 ? `; ${unreadable} of ${rows.length} sites hold NaN or infinity and are left out` : ""}.`;
 }
 
 /** W's leading directions by randomised SVD; the null is a random subspace: k of d directions. */
@@ -139,7 +152,10 @@ async function* alignment(
     let inexact = 0;
     for (const site of adapter.sites.values()) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const spec = known.get(site.site)!;
+      done++;
+      yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
+      const spec = known.get(site.site);
+      if (!spec || !isFinite(site)) continue;
       const k = Math.min(options.alignWith, site.dIn, site.dOut);
       const { left, right, errors } = await leadingDirections(runner!.engine, baseWeight(model!, spec), spec.stored, k, next);
       const { u, s, vt } = factoredSvd(site.factors);
@@ -155,8 +171,6 @@ async function* alignment(
           high = Math.max(high, Math.min(1, mean + 2 * deviation));
         }
       }
-      done++;
-      yield { type: "progress", done, total: adapter.sites.size, unit: "base weights" };
     }
     const words =
       low <= high ? `random directions share k/d, ${low.toPrecision(2)} to ${high.toPrecision(2)} here (mean ± 2 deviations, all sites)` : "no site has a ΔW";
@@ -189,16 +203,19 @@ function transposed(u: Float32Array, site: SiteAdapter): Float32Array {
   return out;
 }
 
-function spectrumFigure(all: readonly { adapter: LoadedAdapter; site: SiteAdapter }[], prefix: (adapter: LoadedAdapter) => string): SpectrumFigure {
+function spectrumFigure(
+  all: readonly { adapter: LoadedAdapter; site: SiteAdapter; label: string }[],
+  prefix: (adapter: LoadedAdapter) => string,
+): SpectrumFigure {
   return {
     kind: "spectrum",
     id: "spectrum",
     title: "Singular values of ΔW",
     subtitle: "One line a site, exact from the factors · component 0 is the largest",
     unit: "σ of s·B·A",
-    series: all.map(({ adapter, site }) => ({
+    series: all.map(({ adapter, site, label }) => ({
       id: `${adapter.name}:${site.site}`,
-      label: siteLabel(site),
+      label,
       place: { layer: site.layer, site: site.site, adapter: adapter.name },
       values: { array: `${prefix(adapter)}${site.site}.singular_values` },
       note: siteKind(site),

@@ -1,6 +1,7 @@
 /** Logit lens: every layer's residual read straight through the final norm and the unembedding, base and adapted in one pass. */
 import * as z from "zod";
 import { logSumExp } from "../server/runs/metrics.ts";
+import { layerHooks } from "../server/models/siteNames.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { defineProbe } from "./defineProbe.ts";
@@ -37,7 +38,7 @@ export const logitLens = defineProbe<Params>({
       yield { type: "array", name: `${panel}.top_ids`, shape: [nLayers + 1, positions, k], axes: ["layer", "position", "rank"] };
       yield { type: "array", name: `${panel}.top_values`, shape: [nLayers + 1, positions, k], axes: ["layer", "position", "rank"] };
     }
-    const hooks = [...Array.from({ length: nLayers }, (_, layer) => `blocks.${layer}.hook_resid_pre`), `blocks.${nLayers - 1}.hook_resid_post`];
+    const hooks = [...layerHooks(runner.model.plan, "hook_resid_pre"), ...layerHooks(runner.model.plan, "hook_resid_post").slice(-1)];
     yield { type: "cost", worlds: settings.length, bytes: runner.tapBytes(hooks, settings.length, positions) + 4 * settings.length * positions * dVocab };
     yield { type: "progress", done: 0, total: nLayers + 1, unit: "layers" };
     const seen = new Set<number>();

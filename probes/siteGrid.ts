@@ -1,29 +1,36 @@
 /** Sites laid out as layer × kind of site, for heatmaps and tables over a whole adapter. */
 import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
+import { siteKind as siteKindOf } from "../server/models/siteNames.ts";
 import * as layout from "../server/training/monitors/siteLayout.ts";
 import type { Axis } from "./result.ts";
 
 export interface SiteGrid {
   readonly rows: Axis;
   readonly cols: Axis;
-  /** `[row, col]` of a site. */
+  /** `[row, col]` of a site; every site has a cell of its own. */
   cell(site: SiteAdapter): { row: number; col: number };
+  /** "L3.mlp.in"; with its stack in front where the adapter has several. */
+  label(site: SiteAdapter): string;
   readonly layers: readonly number[];
   readonly kinds: readonly string[];
 }
 
-export const siteKind = ({ site }: SiteAdapter): string => layout.siteKind(site);
+export const siteKind = ({ site }: SiteAdapter): string => siteKindOf(site);
 export const siteLabel = ({ site, layer }: SiteAdapter): string => layout.siteLabel({ name: site, layer });
 
 export function siteGrid(adapter: LoadedAdapter): SiteGrid {
   const sites = [...adapter.sites.values()];
-  const layers = [...new Set(sites.map((site) => site.layer))].sort((a, b) => a - b);
-  const kinds = [...new Set(sites.map(siteKind))];
+  const { rows, layers, kinds, cells, labels } = layout.siteLayout(sites.map(({ site, layer }) => ({ name: site, layer })));
+  const places = new Map(sites.map(({ site }, i) => [site, { cell: cells[i] ?? 0, label: labels[i] ?? site }]));
   return {
-    rows: { name: "layer", labels: layers.map(String) },
+    rows: { name: "layer", labels: rows },
     cols: { name: "site", labels: kinds },
-    cell: (site) => ({ row: layers.indexOf(site.layer), col: kinds.indexOf(siteKind(site)) }),
+    cell(site) {
+      const at = places.get(site.site)?.cell ?? 0;
+      return { row: Math.floor(at / kinds.length), col: at % kinds.length };
+    },
+    label: (site) => places.get(site.site)?.label ?? site.site,
     layers,
     kinds,
   };

@@ -1,6 +1,7 @@
 /** Training as a run like any other: an adapter is made, and what forms inside it is streamed while it does. */
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { deserialize, serialize } from "node:v8";
 import { WorkbenchError } from "../server/errors.ts";
 import { encodeSafetensors } from "../server/formats/safetensors.ts";
 import { checkpointDir } from "../server/training/checkpoint.ts";
@@ -10,7 +11,8 @@ import { Trainer } from "../server/training/trainer.ts";
 import { checkMemory } from "../server/training/trainingPreview.ts";
 import { trainingParams, type TrainingParams } from "../server/training/trainingParams.ts";
 import { defineProbe } from "./defineProbe.ts";
-import type { Check, ProbeEvent } from "./result.ts";
+import { Analyses } from "./insideTraining.ts";
+import { emptyResult, type Check, type ProbeEvent, type ProbeResult } from "./result.ts";
 import { FigureChanges, lookingCheck, trainingArrays, trainingFigures, trainingFinding } from "./trainingFigures.ts";
 
 export const train = defineProbe<TrainingParams>({
@@ -33,24 +35,34 @@ export const train = defineProbe<TrainingParams>({
       dataset,
       engine: runner.engine,
       folder: workspace.folder,
-      saveMore: (dir) => saveResult(dir, watch, progress(trainer)),
+      saveMore: (dir) => saveResult(dir, watch, analyses.result, progress(trainer)),
     });
+    const analyses = new Analyses(params.probes.analyses, trainer.adaptation);
     checkMemory(trainer.adaptation, params, dataset);
     await trainer.prepare();
     const watch: Watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });
     const from = trainer.resumedFrom;
-    if (from?.folder === workspace.folder) watch.restore(checkpointDir(from.folder, from.step));
+    if (from?.folder === workspace.folder) {
+      const dir = checkpointDir(from.folder, from.step);
+      watch.restore(dir);
+      analyses.restore(savedAnalyses(dir));
+    }
+    const live = { base: subject, adaptation: trainer.adaptation, folder: workspace.folder, name: params.name };
 
     yield* trainingArrays(watch);
     const figures = new FigureChanges();
     yield* figures.events(watch);
     yield* tileEvents(watch.tiles());
+    yield* resultEvents(analyses.result);
     yield progress(trainer);
     yield* tileEvents(await watch.prepare(trainer.step, signal));
     for await (const event of trainer.run(signal, () => workspace.isPaused())) {
       const [looks, counted, started] = [watch.looks, watch.lookingSeconds, performance.now()];
       yield* tileEvents(await watch.after(event, trainer.gradients));
-      if (event.type === "step") yield progress(trainer);
+      if (event.type === "step") {
+        yield progress(trainer);
+        yield* analyses.after(event.step, event.step === trainer.plan.totalSteps, live, signal);
+      }
       // Figures change with their markers, which come with looks and notes.
       if (watch.looks !== looks || event.type !== "step" || event.note !== null) {
         yield* figures.events(watch);
@@ -79,16 +91,37 @@ function* words(watch: Watch, isEnded: boolean): Generator<ProbeEvent> {
 const shareCheck = (watch: Watch, isEnded: boolean): Check => ({ ...lookingCheck(watch, isEnded), name: "share of step time spent looking" });
 
 /** Everything so far, in a checkpoint's folder: what is shown of a run whose server was killed, and what it goes on from. */
-function saveResult(dir: string, watch: Watch, { done, total, unit }: Progress): void {
+function saveResult(dir: string, watch: Watch, analyses: ProbeResult, { done, total, unit }: Progress): void {
   watch.save(dir);
-  const arrays = watch.arrays().map(({ name, shape, axes }) => ({ name, shape, axes, data: watch.numbers(name) }));
+  const arrays = [
+    ...watch.arrays().map(({ name, shape, axes }) => ({ name, shape, axes, data: watch.numbers(name) })),
+    ...Object.entries(analyses.arrays).map(([name, array]) => ({ name, ...array })),
+  ];
   writeFileSync(join(dir, "arrays.safetensors"), encodeSafetensors(arrays.map(({ name, shape, data }) => ({ name, shape, data }))));
   const result = {
-    figures: trainingFigures(watch),
-    checks: [shareCheck(watch, false)],
+    figures: [...trainingFigures(watch), ...analyses.figures],
+    checks: [shareCheck(watch, false), ...analyses.checks],
     finding: trainingFinding(watch),
     progress: { done, total, unit },
     arrays: Object.fromEntries(arrays.map(({ name, shape, axes }) => [name, { shape, axes }])),
   };
   writeFileSync(join(dir, "figures.json"), `${JSON.stringify(result)}\n`);
+  writeFileSync(join(dir, analysesFile), serialize(analyses));
+}
+
+const analysesFile = "analyses.bin";
+
+/** What probes showed up to a checkpoint; nothing where the run is older than they are. */
+function savedAnalyses(dir: string): ProbeResult {
+  const file = join(dir, analysesFile);
+  return existsSync(file) ? (deserialize(readFileSync(file)) as ProbeResult) : emptyResult;
+}
+
+function* resultEvents({ arrays, figures, checks }: ProbeResult): Generator<ProbeEvent> {
+  for (const [name, { shape, axes, data }] of Object.entries(arrays)) {
+    yield { type: "array", name, shape, axes };
+    yield { type: "tile", array: name, offset: 0, data };
+  }
+  for (const figure of figures) yield { type: "figure", figure };
+  for (const check of checks) yield { type: "check", check };
 }

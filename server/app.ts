@@ -4,6 +4,7 @@ import type { Server } from "node:http";
 import { join } from "node:path";
 import express, { type Express } from "express";
 import helmet from "helmet";
+import { WorkbenchError } from "./errors.ts";
 import type { AppDeps } from "./routes/appDeps.ts";
 import { aboutRoutes } from "./routes/about.ts";
 import { errorReply, unknownRoute } from "./routes/errorReply.ts";
@@ -11,6 +12,7 @@ import { folderRoutes } from "./routes/folders.ts";
 import { runRoutes } from "./routes/runs.ts";
 import { subjectRoutes } from "./routes/subjects.ts";
 import { trainingRoutes } from "./routes/training.ts";
+import { deepestNesting, isTooDeep } from "./formats/strictJson.ts";
 import { attachSockets } from "./sockets/attachSockets.ts";
 import { apiPrefix } from "./wire.ts";
 
@@ -38,7 +40,7 @@ export function createApp(deps: AppDeps): Express {
     response.setHeader("Cache-Control", "no-store");
     next();
   });
-  api.use(express.json({ limit: "1mb" }));
+  api.use(express.json({ limit: "1mb", verify: (_request, _response, body) => checkNesting(body) }));
   for (const routes of [aboutRoutes, folderRoutes, subjectRoutes, runRoutes, trainingRoutes]) api.use(routes(deps));
   api.use(unknownRoute);
   app.use(apiPrefix, api);
@@ -61,6 +63,12 @@ export function createApp(deps: AppDeps): Express {
 export function attachApp(server: Server, deps: AppDeps): () => Promise<void> {
   server.on("request", createApp(deps));
   return attachSockets(server, deps);
+}
+
+/** What is nested deeper overflows the stack of those who walk it. @throws "request.malformed" */
+function checkNesting(body: Buffer): void {
+  if (isTooDeep(body.toString("utf8")))
+    throw new WorkbenchError("request.malformed", `the request body is nested more than ${deepestNesting} deep; expected less`);
 }
 
 function contentPolicy(): ReturnType<typeof helmet> {

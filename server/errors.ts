@@ -51,6 +51,7 @@ export const errorStatus = {
   "run.notFinished": 409,
   "run.notTraining": 409,
   "run.isDone": 409,
+  "run.unwritable": 507,
   "figure.unknown": 404,
   "run.overBudget": 422,
   "job.cancelled": 409,
@@ -63,6 +64,7 @@ export const errorStatus = {
   "spectrum.notConverged": 500,
   "request.malformed": 400,
   "request.tooLarge": 413,
+  "request.tooMany": 429,
   "request.wrongHost": 421,
   "request.wrongOrigin": 403,
   "request.unauthorised": 401,
@@ -73,12 +75,19 @@ export const errorStatus = {
 } as const;
 export type ErrorCode = keyof typeof errorStatus;
 
+export interface WorkbenchErrorOptions extends ErrorOptions {
+  /** The parameter that it is about, by dotted path. */
+  readonly field?: string | undefined;
+}
+
 /** An error a person can act on: the message says where, what was found, and what was expected. */
 export class WorkbenchError extends Error {
   override readonly name = "WorkbenchError";
   readonly code: ErrorCode;
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  readonly field: string | undefined;
+  constructor(code: ErrorCode, message: string, { field, ...options }: WorkbenchErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.field = field;
   }
 }

@@ -68,10 +68,21 @@ async function main(): Promise<number> {
       return exitCodes.cancelled;
     }
     const words =
-      error instanceof Error ? (error instanceof WorkbenchError ? `${error.message} (${error.code})` : (error.stack ?? error.message)) : String(error);
+      error instanceof Error
+        ? error instanceof WorkbenchError
+          ? `${error.message} (${error.code})`
+          : isOfSystem(error)
+            ? error.message
+            : (error.stack ?? error.message)
+        : String(error);
     process.stderr.write(`deltascope: ${words}\n`);
     return error instanceof WorkbenchError && usageErrors.has(error.code) ? exitCodes.usage : exitCodes.failed;
   }
+}
+
+/** A full disk, a folder that is not there, a file that may not be written: its words name the file, and no stack helps. */
+function isOfSystem(error: Error): boolean {
+  return "syscall" in error && "code" in error && typeof error.code === "string";
 }
 
 // Native engine threads may outlive the work; output to a pipe must be out before the process ends.

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { Check, Figure } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { JobKind } from "./jobKinds.ts";
 import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
@@ -27,6 +28,8 @@ export type RunRequest = z.infer<typeof runRequest>;
 
 export interface ProbeCard {
   readonly name: string;
+  /** What its runs are. */
+  readonly kind: JobKind;
   readonly title: string;
   readonly summary: string;
   readonly source: string;
@@ -60,9 +63,12 @@ export interface WireError {
   readonly code: ErrorCode;
   readonly message: string;
   readonly requestId: string;
+  /** The parameter that it is about, by dotted path, where one is known. */
+  readonly field?: string;
 }
 export interface RunRecord {
   readonly id: string;
+  readonly kind: JobKind;
   readonly request: RunRequest;
   readonly state: RunState;
   readonly createdAt: string;
@@ -82,7 +88,7 @@ export interface Provenance {
   readonly engine: string;
   readonly platform: string;
   readonly node: string;
-  /** SHA-256 of config and weights headers, by path. */
+  /** SHA-256 of the files of the model and its adapters, by path; "sampled:" before it where the file is larger than 256 MiB. */
   readonly hashes: Readonly<Record<string, string>>;
   readonly command: string;
   readonly durationMs: number;
@@ -136,7 +142,7 @@ export interface ClientToServer {
  *   GET  /folders?path=…                FolderListing (inside the opened roots)
  *   POST /subjects        SubjectRequest  → SubjectCard
  *   POST /tokenize        tokenizeRequest → TokenizedText
- *   GET  /runs                          RunRecord[] (newest first)
+ *   GET  /runs?limit=200&before=ID      RunRecord[], newest first: at most so many, and only those older than a run
  *   POST /runs            RunRequest     → RunRecord
  *   GET  /runs/:id                      StoredResult
  *   GET  /runs/:id/arrays.safetensors   binary

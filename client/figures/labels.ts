@@ -1,12 +1,14 @@
 /** How tokens, numbers and sites are written in figures. */
 import { format } from "d3-format";
 
-/** Spaces as ·, newlines as ⏎, tabs as ⇥, so that every token is seen whole. */
+/** Spaces as ·, newlines as ⏎, tabs as ⇥, other control characters as their pictures (␀), so that every token is seen whole. */
 export const tokenLabel = (token: string): string =>
   token
     .replaceAll("\r\n", "⏎")
     .replace(/[\n\r]/g, "⏎")
     .replaceAll("\t", "⇥")
+    // eslint-disable-next-line no-control-regex -- these are what is looked for
+    .replace(/[\u0000-\u001f]/g, (letter) => String.fromCharCode(0x2400 + letter.charCodeAt(0)))
     .replace(/[ \u00a0]/g, "·");
 
 /** At most `longest` characters, cut in the middle: the end of a long token tells as much as its beginning. */
@@ -40,8 +42,7 @@ export function formatCell(value: number): string {
   return /^[−-]?0\.00$/.test(text) ? "0" : text;
 }
 
-/** A site without its block: "blocks.3.mlp.in" → "mlp.in". */
-export const siteKind = (site: string): string => site.replace(/^blocks\.\d+\./, "");
+export { siteKind } from "../../server/models/siteNames.ts";
 
 /** Every `step`-th of `count` labels, so that labels `pitch` apart keep `needed` between them. Steps are 1, 2, 5, 10, 20… */
 export function labelStep(pitch: number, needed: number): number {

@@ -3,12 +3,11 @@ import { api } from "../api.ts";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 import type { RunRecord, RunRequest } from "../../server/wire.ts";
 import { connectSocket, type LiveSocket } from "../socket.ts";
-import { trainingProbe } from "./trainingParams.ts";
 
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 /** Nothing more comes of it unless someone asks: a paused run is over until it is resumed. */
 export const isOver = ({ state }: RunRecord): boolean => state !== "queued" && state !== "running";
-export const isTraining = ({ request }: RunRecord): boolean => request.probe === trainingProbe;
+export const isTraining = ({ kind }: RunRecord): boolean => kind === "train";
 /** A training run sends numbers at every step; drawing them more often than this would cost the trainer its cores. */
 const trainingFrameMs = 200;
 

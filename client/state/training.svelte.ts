@@ -130,7 +130,9 @@ class TrainingState {
     const message = words(error);
     const paths = [...(this.form?.fields ?? []), ...this.optionFields].map(({ name }) => name);
     const isOurs = error instanceof ApiError && (error.code === "internal" || error.code === "unreachable");
-    return { field: isOurs ? null : fieldOfError(message, this.changes, paths), message, isOurs };
+    const named = error instanceof ApiError ? error.field : null;
+    const told = named !== null && paths.includes(named) ? named : null;
+    return { field: isOurs ? null : (told ?? fieldOfError(message, this.changes, paths)), message, isOurs };
   }
 }
 export const training = new TrainingState();

@@ -1,5 +1,6 @@
 /** The whole view as one value, and its address: what a link holds and Back returns to. */
 import type { Place } from "../../probes/result.ts";
+import { adapterFromText, adapterText } from "../../server/commandText.ts";
 
 export interface AdapterView {
   readonly path: string;
@@ -41,17 +42,10 @@ export const noPrompts: PromptTexts = { clean: "", corrupted: "", answer: "", co
 export const promptNames = ["clean", "corrupted", "answer", "counterAnswer"] as const;
 export type PromptName = (typeof promptNames)[number];
 
-/** `NAME=FOLDER@STRENGTH`, name and strength optional, as the command line has it. */
-const adapterPattern = /^(?:(?<name>[\w-]+)=)?(?<path>.+?)(?:@(?<strength>[\d.]+))?$/;
-
 function adapterView(text: string, isOn: boolean): AdapterView | null {
-  const { name, path, strength } = adapterPattern.exec(text)?.groups ?? {};
-  const value = strength === undefined ? 1 : Number(strength);
-  return path === undefined || !Number.isFinite(value) ? null : { path, name: name ?? null, strength: value, isOn };
+  const read = adapterFromText(text);
+  return read === null ? null : { ...read, isOn };
 }
-
-export const adapterText = ({ name, path, strength }: Omit<AdapterView, "isOn">): string =>
-  `${name === null ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`;
 
 const placeKeys = ["layer", "position", "head", "component", "site", "adapter"] as const;
 

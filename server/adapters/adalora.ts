@@ -6,11 +6,10 @@ import { floatValues } from "../formats/tensorValues.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { gaussians } from "../linalg/random.ts";
-import { budgetAt, checkSchedule, deviationOf, keepBest, maskEnergies, meanOf, tripletScores, updateImportance } from "./adaloraBudget.ts";
-import { alphaOption, checkRank, rankOption } from "./lora.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
-import { defineTraining, savedKey, type PenaltySite, type SiteState, type StepChange, type StepContext } from "./training.ts";
+import { budgetAt, checkSchedule, keepBest, maskEnergies, startMemory, tripletScores, updateImportance, type AdaloraTensors } from "./adaloraBudget.ts";
+import { alphaOption, checkRank, loraRules, rankOption } from "./trainedFactors.ts";
+import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
+import { defineMethod, defineTraining, savedKey, type PenaltySite, type SiteState, type StepChange, type StepContext } from "./method.ts";
 
 const about = {
   title: "AdaLoRA",
@@ -28,42 +27,9 @@ function weighted(a: Float32Array, e: Float32Array): Float32Array {
   return a.map((value, i) => value * e[Math.floor(i / dIn)]!);
 }
 
-const fields = z.object({ init_r: z.int().positive().default(12), lora_alpha: z.number().positive().default(8) });
-
-export const adalora: AdapterMethod = {
-  ...about,
-  peftType: "ADALORA",
-  ownFields: ["target_r", "init_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step", "rank_pattern"],
-  ownTensors: ["lora_A", "lora_B", "lora_E"],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { modulePath, own, site } = parsed;
-    const found = fields.safeParse(config.raw);
-    if (!found.success)
-      throw new WorkbenchError("adapter.malformed", `${config.dir}: ${z.prettifyError(found.error)}; expected an AdaLoRA config that PEFT saved`);
-    const { init_r: initRank, lora_alpha: alpha } = found.data;
-    const [a, b, e] = [own["lora_A"]?.entry, own["lora_B"]?.entry, own["lora_E"]?.entry];
-    if (!a || !b || !e)
-      throw new WorkbenchError(
-        "adapter.malformed",
-        `adapter: module "${modulePath}" has no ${!a ? "lora_A" : !b ? "lora_B" : "lora_E"}; expected lora_A, lora_B and lora_E`,
-      );
-    const rank = e.shape[0] ?? 0;
-    const dIn = site?.dIn ?? a.shape[1]!;
-    const dOut = site?.dOut ?? b.shape[0]!;
-    if (rank > initRank)
-      throw new WorkbenchError("adapter.shapeMismatch", `lora_E of "${modulePath}" is [${e.shape.join(", ")}]; expected at most ${initRank} rows (init_r)`);
-    expectShape(`lora_A of "${modulePath}"`, a.shape, [rank, dIn], "rank × dIn");
-    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
-    expectShape(`lora_E of "${modulePath}"`, e.shape, [rank, 1], "rank × 1");
-    const common = { dOut, dIn, scale: scalingOf(alpha, initRank) };
-    const place = { key: `${a.id}:${modulePath}`, alpha };
-    // A module that lost all its ranks adds nothing; one rank of zeros says so to everything that expects a rank.
-    if (rank === 0) return lowRankSite(parsed, { ...common, rank: 1, left: new Float32Array(dOut), right: new Float32Array(dIn) }, place);
-    return lowRankSite(parsed, { ...common, rank, left: floatValues(b), right: weighted(floatValues(a), floatValues(e)) }, place);
-  },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
+const fields = z.object({
+  init_r: z.int().positive().default(12),
+});
 
 const options = z
   .strictObject({
@@ -80,8 +46,6 @@ const options = z
   .refine(({ initRank, targetRank }) => targetRank <= initRank, { path: ["targetRank"], message: "is above initRank; expected at most initRank" });
 type AdaloraOptions = z.infer<typeof options>;
 
-const zeros = (shape: readonly number[]): FloatTensor => float32(new Float32Array(shape.reduce((product, dim) => product * dim, 1)), shape);
-
 /** ‖M − I‖_F of a square matrix. */
 function distanceFromIdentity(m: tf.Tensor): tf.Tensor {
   const n = m.shape[0];
@@ -91,19 +55,19 @@ function distanceFromIdentity(m: tf.Tensor): tf.Tensor {
 }
 
 /** weight · mean over all A and B of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F. @see peft tuners/adalora/model.py, AdaLoraModel.forward */
-function orthogonality(sites: readonly PenaltySite[], { orthWeight }: AdaloraOptions): tf.Tensor {
+function orthogonality(sites: readonly PenaltySite<AdaloraTensors>[], { orthWeight }: AdaloraOptions): tf.Tensor {
   const distances = sites.flatMap(({ trained }) => {
-    const [a, b] = [trained["loraA"]!, trained["loraB"]!];
+    const [a, b] = [trained.loraA, trained.loraB];
     return [distanceFromIdentity(tf.matMul(a, a, false, true)), distanceFromIdentity(tf.matMul(b, b, true, false))];
   });
   return tf.mul(tf.addN(distances), orthWeight / distances.length);
 }
 
-function afterStep(context: StepContext<AdaloraOptions>): StepChange {
+function afterStep(context: StepContext<AdaloraOptions, AdaloraTensors>): StepChange {
   const { options: chosen, step, totalSteps, sites } = context;
   checkSchedule(totalSteps, chosen);
   const last = totalSteps - chosen.tfinal;
-  for (const { memory } of sites) memory["totalSteps"]!.data[0] = totalSteps;
+  for (const { memory } of sites) memory.totalSteps.data[0] = totalSteps;
   if (step < last) for (const state of sites) updateImportance(state, (parameter) => context.gradient(state.site.name, parameter), chosen);
   const { budget, masks } = budgetAt(step, totalSteps, sites.length, chosen);
   // After the last division the ranks are fixed, and E is only held at 0 where they are gone.
@@ -119,20 +83,20 @@ function afterStep(context: StepContext<AdaloraOptions>): StepChange {
   };
 }
 
-function rankOf(memory: SiteState["memory"]): number {
-  return memory["kept"]!.data.reduce((sum, kept) => sum + kept, 0);
+function rankOf(memory: AdaloraTensors["memory"]): number {
+  return memory.kept.data.reduce((sum, kept) => sum + kept, 0);
 }
 
 /** Which triplets a file holds: those kept, and those that have come back since the budget last acted. */
-function storedTriplets({ trained, memory }: SiteState): boolean[] {
-  return Array.from(trained["loraE"]!.data, (energy, k) => memory["kept"]!.data[k] === 1 || energy !== 0);
+function storedTriplets({ trained, memory }: SiteState<AdaloraTensors>): boolean[] {
+  return Array.from(trained.loraE.data, (energy, k) => memory.kept.data[k] === 1 || energy !== 0);
 }
 
 /** PEFT's three tensors of a site, without the triplets that are gone. */
-function storedTensors(state: SiteState): (readonly [string, FloatTensor])[] {
+function storedTensors(state: SiteState<AdaloraTensors>): (readonly [string, FloatTensor])[] {
   const { site, trained } = state;
   const { dIn, dOut } = site;
-  const [a, b, e] = [trained["loraA"]!.data, trained["loraB"]!.data, trained["loraE"]!.data];
+  const [a, b, e] = [trained.loraA.data, trained.loraB.data, trained.loraE.data];
   const rows = storedTriplets(state).flatMap((isStored, k) => (isStored ? [k] : []));
   const rank = e.length;
   const right = new Float32Array(rows.length * dIn);
@@ -151,7 +115,7 @@ function storedTensors(state: SiteState): (readonly [string, FloatTensor])[] {
   ];
 }
 
-export const adaloraTraining = defineTraining<AdaloraOptions>({
+const adaloraTraining = defineTraining<AdaloraOptions, AdaloraTensors>({
   ...about,
   summary: "LoRA in the form B·diag(E)·A that begins with more rank than it may keep, and takes it away where it matters least.",
   isReconstructed: false,
@@ -171,38 +135,23 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
       trained: {
         loraA: float32(gaussians(rank * dIn, 0.02, random("loraA", name)), shapeA),
         loraB: float32(gaussians(dOut * rank, 0.02, random("loraB", name)), shapeB),
-        loraE: zeros(shapeE),
+        loraE: float32(new Float32Array(rank), shapeE),
       },
       frozen: {},
-      memory: {
-        ...Object.fromEntries(
-          (
-            [
-              ["loraA", shapeA],
-              ["loraB", shapeB],
-              ["loraE", shapeE],
-            ] as const
-          ).flatMap(([parameter, shape]) => [
-            [meanOf(parameter), zeros(shape)],
-            [deviationOf(parameter), zeros(shape)],
-          ]),
-        ),
-        kept: float32(new Float32Array(rank).fill(1), [rank]),
-        totalSteps: zeros([1]),
-      },
+      memory: startMemory({ loraA: shapeA, loraB: shapeB, loraE: shapeE }),
     };
   },
-  rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, loraE: { decays: true } }),
+  rules: () => ({ ...loraRules, loraE: { decays: true } }),
   delta({ x, trained, options: { alpha, initRank } }) {
-    const a = tf.mul(trained["loraA"]!, trained["loraE"]!);
-    return tf.matMul(tf.mul(tf.matMul(x, a, false, true), scalingOf(alpha, initRank)), trained["loraB"]!, false, true);
+    const a = tf.mul(trained.loraA, trained.loraE);
+    return tf.matMul(tf.mul(tf.matMul(x, a, false, true), scalingOf(alpha, initRank)), trained.loraB, false, true);
   },
   penalty: orthogonality,
   afterStep,
   deltaWeight({ site: { dIn, dOut }, trained }, { alpha, initRank }): FactoredMatrix {
     return {
-      left: trained["loraB"]!.data,
-      right: weighted(trained["loraA"]!.data, trained["loraE"]!.data),
+      left: trained.loraB.data,
+      right: weighted(trained.loraA.data, trained.loraE.data),
       dOut,
       dIn,
       rank: initRank,
@@ -217,7 +166,7 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
     const patterns = sites.map((state) => [`${state.site.modulePath}.lora_E`, storedTriplets(state)] as const);
     const isPruned = patterns.some(([, stored]) => stored.includes(false));
     // PEFT insists on a number of steps; a run that has not begun has the fewest that its schedule allows.
-    const totalSteps = sites[0]!.memory["totalSteps"]!.data[0]! || tinit + tfinal + 1;
+    const totalSteps = sites[0]?.memory.totalSteps.data[0] || tinit + tfinal + 1;
     return {
       config: {
         peft_type: "ADALORA",
@@ -236,4 +185,31 @@ export const adaloraTraining = defineTraining<AdaloraOptions>({
       tensors: new Map(sites.flatMap(storedTensors)),
     };
   },
+});
+
+export const adalora = defineMethod({
+  ...about,
+  peftType: "ADALORA",
+  fields,
+  idleFields: ["target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step", "rank_pattern"],
+  tensors: ["lora_A", "lora_B", "lora_E"],
+  open({ loraAlpha: alpha }, { init_r: initRank }, parsed) {
+    const { modulePath } = parsed;
+    const take = tensorsOf(parsed, "AdaLoRA");
+    const [a, b, e] = [take("lora_A"), take("lora_B"), take("lora_E")];
+    const rank = e.shape[0] ?? 0;
+    const { dIn, dOut } = sizesOf(parsed, a, b);
+    if (rank > initRank)
+      throw new WorkbenchError("adapter.shapeMismatch", `lora_E of "${modulePath}" is [${e.shape.join(", ")}]; expected at most ${initRank} rows (init_r)`);
+    expectShape(`lora_A of "${modulePath}"`, a.shape, [rank, dIn], "rank × dIn");
+    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
+    expectShape(`lora_E of "${modulePath}"`, e.shape, [rank, 1], "rank × 1");
+    const common = { dOut, dIn, scale: scalingOf(alpha, initRank) };
+    const place = { key: `${a.id}:${modulePath}`, alpha };
+    // A module that lost all its ranks adds nothing; one rank of zeros says so to everything that expects a rank.
+    if (rank === 0) return lowRankSite(parsed, { ...common, rank: 1, left: new Float32Array(dOut), right: new Float32Array(dIn) }, place);
+    return lowRankSite(parsed, { ...common, rank, left: floatValues(b), right: weighted(floatValues(a), floatValues(e)) }, place);
+  },
+  delta: lowRankDelta,
+  trainings: { adalora: adaloraTraining },
 });

@@ -1,6 +1,8 @@
 /** How AdaLoRA divides its budget of ranks: importance of each triplet (a row of A, a column of B, an entry of E), and which are kept. */
 import { WorkbenchError } from "../errors.ts";
-import type { SiteState } from "./training.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
+import type { Factors } from "./trainedFactors.ts";
+import type { None, SiteState } from "./method.ts";
 
 export interface BudgetOptions {
   readonly initRank: number;
@@ -15,9 +17,30 @@ export interface BudgetOptions {
 
 const parameters = ["loraA", "loraB", "loraE"] as const;
 type Parameter = (typeof parameters)[number];
-/** Names in a site's memory: the mean of |w ∂L/∂w| and of its deviation. */
-export const meanOf = (parameter: Parameter): string => `${parameter}Importance`;
-export const deviationOf = (parameter: Parameter): string => `${parameter}Uncertainty`;
+const zeros = (shape: readonly number[]): FloatTensor => float32(new Float32Array(shape.reduce((product, dim) => product * dim, 1)), shape);
+
+/** B, E and A of a site, the means of |w ∂L/∂w| and of its deviation, and which triplets the budget keeps. */
+export interface AdaloraTensors {
+  readonly trained: Factors<FloatTensor> & { loraE: FloatTensor };
+  readonly frozen: None;
+  readonly memory: Record<`${Parameter}Importance` | `${Parameter}Uncertainty` | "kept" | "totalSteps", FloatTensor>;
+}
+
+/** Nothing is important yet, and everything is kept. */
+export function startMemory(shapes: Readonly<Record<Parameter, readonly number[]>>): AdaloraTensors["memory"] {
+  const { loraA, loraB, loraE } = shapes;
+  const rank = loraE[0] ?? 0;
+  return {
+    loraAImportance: zeros(loraA),
+    loraAUncertainty: zeros(loraA),
+    loraBImportance: zeros(loraB),
+    loraBUncertainty: zeros(loraB),
+    loraEImportance: zeros(loraE),
+    loraEUncertainty: zeros(loraE),
+    kept: float32(new Float32Array(rank).fill(1), [rank]),
+    totalSteps: zeros([1]),
+  };
+}
 
 /**
  * Triplets that may stay after a step, over all sites: all until `tinit`, then target + (initial − target)(1 − p)³, rounded down,
@@ -53,10 +76,14 @@ export function checkSchedule(totalSteps: number, { tinit, tfinal }: BudgetOptio
  * I = |w ∂L/∂w|; Ī ← β₁ Ī + (1 − β₁) I; U ← β₂ U + (1 − β₂) |I − Ī|, in the site's memory.
  * @param gradient by parameter
  */
-export function updateImportance({ trained, memory }: SiteState, gradient: (parameter: string) => Float32Array, { beta1, beta2 }: BudgetOptions): void {
+export function updateImportance(
+  { trained, memory }: SiteState<AdaloraTensors>,
+  gradient: (parameter: Parameter) => Float32Array,
+  { beta1, beta2 }: BudgetOptions,
+): void {
   for (const parameter of parameters) {
-    const [values, slopes] = [trained[parameter]!.data, gradient(parameter)];
-    const [mean, deviation] = [memory[meanOf(parameter)]!.data, memory[deviationOf(parameter)]!.data];
+    const [values, slopes] = [trained[parameter].data, gradient(parameter)];
+    const [mean, deviation] = [memory[`${parameter}Importance`].data, memory[`${parameter}Uncertainty`].data];
     for (let i = 0; i < values.length; i++) {
       const importance = Math.abs(values[i]! * slopes[i]!);
       mean[i] = beta1 * mean[i]! + (1 - beta1) * importance;
@@ -66,13 +93,13 @@ export function updateImportance({ trained, memory }: SiteState, gradient: (para
 }
 
 /** s(E_k) + mean_i s(A_ki) + mean_j s(B_jk) of each triplet k with s = Ī·U, `[rank]`. */
-export function tripletScores({ site: { dIn, dOut }, memory }: Pick<SiteState, "site" | "memory">): Float32Array {
+export function tripletScores({ site: { dIn, dOut }, memory }: Pick<SiteState<AdaloraTensors>, "site" | "memory">): Float32Array {
   const score = (parameter: Parameter) => {
-    const [mean, deviation] = [memory[meanOf(parameter)]!.data, memory[deviationOf(parameter)]!.data];
+    const [mean, deviation] = [memory[`${parameter}Importance`].data, memory[`${parameter}Uncertainty`].data];
     return (i: number) => mean[i]! * deviation[i]!;
   };
-  const [a, b, e] = parameters.map(score) as [(i: number) => number, (i: number) => number, (i: number) => number];
-  const rank = memory[meanOf("loraE")]!.data.length;
+  const [a, b, e] = [score("loraA"), score("loraB"), score("loraE")];
+  const rank = memory.loraEImportance.data.length;
   return Float32Array.from({ length: rank }, (_, k) => {
     let [row, column] = [0, 0];
     for (let i = 0; i < dIn; i++) row += a(k * dIn + i);
@@ -82,16 +109,16 @@ export function tripletScores({ site: { dIn, dOut }, memory }: Pick<SiteState, "
 }
 
 /** Keeps the `budget` best triplets of all sites in `memory.kept`; what ties with the best of the others goes too. */
-export function keepBest(sites: readonly SiteState[], budget: number): void {
+export function keepBest(sites: readonly SiteState<AdaloraTensors>[], budget: number): void {
   const scores = sites.map(tripletScores);
   const ascending = Float32Array.from(scores.flatMap((of) => [...of])).sort();
   const worst = ascending.length - budget;
   const threshold = worst > 0 ? ascending[worst - 1]! : -Infinity;
-  for (const [i, { memory }] of sites.entries()) memory["kept"]!.data.set(scores[i]!.map((score) => (score > threshold ? 1 : 0)));
+  for (const [i, { memory }] of sites.entries()) memory.kept.data.set(scores[i]!.map((score) => (score > threshold ? 1 : 0)));
 }
 
 /** E = 0 where a triplet is not kept; its A and B stay, so that it can come back. */
-export function maskEnergies({ trained, memory }: SiteState): void {
-  const [energies, kept] = [trained["loraE"]!.data, memory["kept"]!.data];
+export function maskEnergies({ trained, memory }: SiteState<AdaloraTensors>): void {
+  const [energies, kept] = [trained.loraE.data, memory.kept.data];
   for (let k = 0; k < energies.length; k++) energies[k]! *= kept[k]!;
 }

@@ -21,7 +21,7 @@ export interface StartFactors {
 
 /** The name in lower case, as PEFT compares it, and the starts that can be computed from W alone. */
 const starts: Readonly<Record<string, (site: BaseSite, rank: number, scaling: number) => StartFactors>> = {
-  pissa: principalFactors,
+  pissa: (site, rank, scaling) => principalFactors(site, rank, scaling),
   olora: leadingColumns,
 };
 
@@ -35,9 +35,9 @@ function startOf(config: AdapterConfig): { name: string; start: (typeof starts)[
 }
 
 /** W ≈ U S Vᵀ: A = √(S/s) Vᵀ `[rank, dIn]`, B = U √(S/s) `[dOut, rank]`, so that s·B·A is the best approximation of W of this rank. */
-export function principalFactors({ dIn, dOut, stored, baseWeight }: BaseSite, rank: number, scaling: number): StartFactors {
+export function principalFactors({ dIn, dOut, stored, baseWeight }: BaseSite, rank: number, scaling: number, accuracy?: number): StartFactors {
   const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
-  const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank);
+  const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank, accuracy === undefined ? {} : { accuracy });
   const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
   const roots = Float64Array.from(s, (value) => Math.sqrt(value / scaling));
   const b = new Float32Array(dOut * rank);

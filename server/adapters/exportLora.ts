@@ -9,7 +9,7 @@ import type { Engine } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { baseWeight, type LoadedAdapter } from "./loadAdapter.ts";
 import { nearestLora, type NearestLora, type SiteBase } from "./nearestLora.ts";
-import { savedKey, type SavedAdapter } from "./training.ts";
+import { savedKey, type SavedAdapter } from "./method.ts";
 
 export interface ExportedSite {
   /** "blocks.0.attn.qkv"; the module path when no base is open. */
@@ -38,7 +38,7 @@ export async function exportLora(
   { model, rank, engine, signal, onSite }: ExportOptions,
 ): Promise<SavedAdapter & { readonly sites: readonly ExportedSite[] }> {
   const { config, method } = adapter;
-  const keys = parseAdapterKeys(openAdapterCheckpoint(adapter.path).entries.values(), config, undefined, method.ownTensors ?? []);
+  const keys = parseAdapterKeys(openAdapterCheckpoint(adapter.path).entries.values(), config, undefined, method.tensors);
   const embeddings = new Set(keys.filter(({ role }) => role === "embeddingA").map(({ modulePath }) => modulePath));
   const bases = new Map(
     model

@@ -3,12 +3,12 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import { patternValue } from "../formats/targetMatcher.ts";
+import type { Weight } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { HebbianLearner, IncrementalPca, keptShare, MovingAverageLearner, orthonormalRows, type DirectionLearner } from "./incrementalPca.ts";
-import { checkRank, lowRankProduct, rankOption } from "./lora.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
-import { defineTraining, savedKey, type InputsContext, type RandomSource, type SiteState, type TrainingSite } from "./training.ts";
+import { checkRank, lowRankProduct, rankOption } from "./trainedFactors.ts";
+import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
+import { defineMethod, defineTraining, savedKey, type InputsContext, type RandomSource, type SiteState, type TrainingSite } from "./method.ts";
 
 const modes = ["pre_ipca", "pre_gha", "moving_avg", "rand_ortho"] as const;
 
@@ -33,6 +33,13 @@ const options = z.strictObject({
 });
 type IpaOptions = z.infer<typeof options>;
 
+/** P `[rank, dIn]` is among the trained or the frozen tensors; `kept` is the share of the inputs' variance that it keeps. */
+interface IpaTensors {
+  readonly trained: { ipaB: FloatTensor; ipaP?: FloatTensor };
+  readonly frozen: { ipaP?: Weight };
+  readonly memory: { kept: FloatTensor };
+}
+
 /** Orthonormal rows `[rank, dIn]`, uniformly random. */
 function randomRows({ name, dIn }: TrainingSite, rank: number, random: RandomSource): Float64Array {
   const stream = random("ipaP", name);
@@ -56,12 +63,17 @@ function learnerOf(start: Float64Array, { mode, rank, ghaRate, orthonormalise, a
   }
 }
 
-const projectionOf = ({ trained, frozen }: SiteState): Float32Array => trained["ipaP"]?.data ?? frozen["ipaP"]!.data();
+const projectionOf = ({ trained, frozen }: SiteState<IpaTensors>): Float32Array => trained.ipaP?.data ?? held(frozen.ipaP).data();
+
+function held<T>(projection: T | undefined): T {
+  if (projection === undefined) throw new WorkbenchError("internal", "an IPA site holds no projection");
+  return projection;
+}
 
 /** Sites that read one tensor (q, k and v of a layer) learn once: those whose first batches are equal, each with its learner. */
 function learners(
   first: ReadonlyMap<string, FloatTensor>,
-  sites: readonly SiteState[],
+  sites: readonly SiteState<IpaTensors>[],
   chosen: IpaOptions,
 ): Map<string, { leader: string; learner: DirectionLearner }> {
   const found = new Map<string, { leader: string; learner: DirectionLearner }>();
@@ -78,7 +90,7 @@ function sameNumbers(a: FloatTensor, b: FloatTensor): boolean {
   return a.data.length === b.data.length && a.shape[1] === b.shape[1] && a.data.every((value, i) => value === b.data[i]);
 }
 
-async function learnProjections(context: InputsContext<IpaOptions>): Promise<void> {
+async function learnProjections(context: InputsContext<IpaOptions, IpaTensors>): Promise<void> {
   const { sites, options: chosen, runKey } = context;
   if (chosen.mode === "rand_ortho") return;
   let bySite: ReturnType<typeof learners> | null = null;
@@ -93,9 +105,9 @@ async function learnProjections(context: InputsContext<IpaOptions>): Promise<voi
     if (!found) continue;
     const { trained, frozen, memory, site } = state;
     const p = Float32Array.from(found.learner.directions());
-    if (trained["ipaP"]) trained["ipaP"].data.set(p);
-    else frozen["ipaP"] = { key: `${runKey}:ipa:${site.name}`, shape: [chosen.rank, site.dIn], data: () => p };
-    memory["kept"] = float32(Float32Array.of(keptShare(last.get(found.leader)!, p, chosen.rank)), [1]);
+    if (trained.ipaP) trained.ipaP.data.set(p);
+    else frozen.ipaP = { key: `${runKey}:ipa:${site.name}`, shape: [chosen.rank, site.dIn], data: () => p };
+    memory.kept = float32(Float32Array.of(keptShare(last.get(found.leader)!, p, chosen.rank)), [1]);
   }
 }
 
@@ -109,7 +121,7 @@ function updateNamed(site: string, learner: DirectionLearner, x: FloatTensor): v
   }
 }
 
-export const ipaTraining = defineTraining<IpaOptions>({
+export const ipaTraining = defineTraining<IpaOptions, IpaTensors>({
   title: "IPA",
   summary: "Learns the input projection from the inputs before training and freezes it: half of LoRA's parameters, and no input information lost by chance.",
   source,
@@ -132,9 +144,9 @@ export const ipaTraining = defineTraining<IpaOptions>({
   },
   learnInputs: learnProjections,
   rules: () => ({ ipaB: { decays: true }, ipaP: { decays: true } }),
-  delta: ({ x, trained, frozen, options: { scaling } }) => lowRankProduct(x, trained["ipaP"] ?? frozen["ipaP"]!, trained["ipaB"]!, scaling),
+  delta: ({ x, trained, frozen, options: { scaling } }) => lowRankProduct(x, held(trained.ipaP ?? frozen.ipaP), trained.ipaB, scaling),
   deltaWeight: (state, { rank, scaling }) => ({
-    left: state.trained["ipaB"]!.data,
+    left: state.trained.ipaB.data,
     right: projectionOf(state),
     dOut: state.site.dOut,
     dIn: state.site.dIn,
@@ -147,7 +159,7 @@ export const ipaTraining = defineTraining<IpaOptions>({
       label: "Share of the inputs' variance that P keeps (last batch it learned from)",
       unit: "",
       length: 1,
-      values: ({ memory }) => memory["kept"]!.data,
+      values: ({ memory }) => memory.kept.data,
     },
   ],
   save: (sites, { rank, scaling, mode, trainProjection }) => ({
@@ -155,40 +167,37 @@ export const ipaTraining = defineTraining<IpaOptions>({
     tensors: new Map(
       sites.flatMap((state) => [
         [savedKey(state.site, "ipa_P.basis"), float32(projectionOf(state), [rank, state.site.dIn])] as const,
-        [savedKey(state.site, "ipa_B.weight"), state.trained["ipaB"]!] as const,
+        [savedKey(state.site, "ipa_B.weight"), state.trained.ipaB] as const,
       ]),
     ),
   }),
 });
 
-/** What the authors' code saves beside the projection: the learner's state, of no use once it is learned. */
-const bookkeeping = ["n_samples_seen", "running_mean", "running_var", "is_first_run", "P", "singular_values"].map((name) => `ipa_P.${name}`);
+/** What the authors' code saves beside the projection, in its releases and in its first commits: the learner's state, of no use once it is learned. */
+const bookkeeping = ["components", "n_samples_seen", "running_mean", "running_var", "is_first_run", "P", "singular_values"].map((name) => `ipa_P.${name}`);
 
-const savedScaling = z.looseObject({ scaling: z.number().default(0.25) });
+const fields = z.object({ scaling: z.number().default(0.25) });
 
-export const ipa: AdapterMethod = {
+export const ipa = defineMethod({
   title: "IPA",
   peftType: "IPA",
   source,
   exactness,
-  ownFields: ["scaling", "ipa_mode", "ipa_dropout"],
-  ownTensors: ["ipa_P.basis", "ipa_B", ...bookkeeping],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { modulePath, own, site } = parsed;
-    const read = savedScaling.safeParse(config.raw);
-    if (!read.success) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: ${z.prettifyError(read.error)}`);
+  fields,
+  idleFields: ["ipa_mode", "ipa_dropout"],
+  tensors: ["ipa_P.basis", "ipa_B", ...bookkeeping],
+  open(config, { scaling }, parsed) {
+    const { modulePath } = parsed;
     if (config.useDora)
       throw new WorkbenchError("adapter.unsupported", `${config.dir}/adapter_config.json: "use_dora" is true; expected an IPA adapter without magnitudes`);
     const rank = patternValue(config.rankPattern, modulePath) ?? config.r;
-    const [p, b] = [own["ipa_P.basis"]?.entry, own["ipa_B"]?.entry];
-    if (!p || !b)
-      throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has ${p ? "ipa_P.basis" : "ipa_B"} but no ${p ? "ipa_B" : "ipa_P.basis"}`);
-    const [dIn, dOut] = [site?.dIn ?? p.shape[1]!, site?.dOut ?? b.shape[0]!];
+    const take = tensorsOf(parsed, "IPA");
+    const [p, b] = [take("ipa_P.basis"), take("ipa_B")];
+    const { dIn, dOut } = sizesOf(parsed, p, b);
     expectShape(`ipa_P.basis of "${modulePath}"`, p.shape, [rank, dIn], "rank × dIn");
     expectShape(`ipa_B of "${modulePath}"`, b.shape, [dOut, rank], "dOut × rank");
-    const { scaling } = read.data;
     return lowRankSite(parsed, { left: floatValues(b), right: floatValues(p), dOut, dIn, rank, scale: scaling }, { key: p.id, alpha: scaling * rank });
   },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
+  delta: lowRankDelta,
+  trainings: { ipa: ipaTraining },
+});

@@ -25,7 +25,7 @@ export interface Reallocation {
  * 2. The freed ranks go one at a time, in turn, to the sites in falling order of the smallest gate they had before step 1.
  * The sum of ranks stays the same while any site may take one.
  *
- * @param gates by site, `[rank]` each
+ * @param gates by site, `[rank]` each, before they are clipped to [0, 1]: many that would tie at 1 are in order here, as in the reference
  * @see Singh et al. 2025, arXiv 2509.04884; raul-singh/L1RA, src/l1ra/tuner/model.py, update_ranks
  */
 export function reallocation(gates: readonly Float32Array[], { pruneThreshold, reassign, excludePruned }: ReallocationRule): Reallocation {

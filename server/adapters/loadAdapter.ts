@@ -10,9 +10,8 @@ import { floatValues } from "../formats/tensorValues.ts";
 import { matchesTarget } from "../formats/targetMatcher.ts";
 import { didYouMean } from "../nearNames.ts";
 import { namedShort, quoted } from "../quoted.ts";
-import type { Stage } from "../models/family.ts";
 import { entryWeight, type LoadedModel } from "../models/loadModel.ts";
-import { bareModulePath, layersOf, modelSites, type ModelSite } from "../models/modelSites.ts";
+import { bareModulePath, modelSites, modulePath as pathOf, type ModelSite } from "../models/modelSites.ts";
 import { sameShape } from "../tensors/signature.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
@@ -22,8 +21,8 @@ import { methodOf, ownFields } from "./registry.ts";
 
 /** A base parameter that the adapter replaces whole (modules_to_save, trained biases). */
 export interface SavedParam {
-  readonly stage: Stage;
-  readonly layer: number;
+  /** Id of the segment that it is in. */
+  readonly segment: string;
   readonly param: string;
   readonly key: string;
   readonly weight: Weight;
@@ -57,7 +56,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   const where = `${dir}/adapter_config.json`;
   const method = methodOf(config, where);
   const checkpoint = openAdapterCheckpoint(dir);
-  const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.ownTensors ?? []);
+  const keys = parseAdapterKeys(checkpoint.entries.values(), config, undefined, method.tensors);
   const known = model ? new Map(modelSites(model.family, model.config).map((site) => [site.modulePath, site])) : null;
   const warnings: string[] = [...config.notes, ...baseChangeWarnings(config, model), ...wrapperWarnings(keys), ...nonFiniteWarnings(keys)];
 
@@ -94,13 +93,13 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
     const site = known && model ? siteOf(known, model, modulePath, path, config) : null;
     const isEmbedding = group.keys.embeddingA !== undefined;
     const loaded = withModule(path, () =>
-      method.loadSite(config, {
+      method.open(config, {
         modulePath,
         ...group,
         shared,
         isEmbedding,
         largest,
-        site: site && model ? { ...site, baseWeight: baseWeight(model, site) } : null,
+        site: site && model ? { ...site, layer: site.layer ?? 0, baseWeight: baseWeight(model, site) } : null,
       }),
     );
     loadedSites.push(loaded);
@@ -137,7 +136,7 @@ function hookSafeName(folder: string): string {
 }
 
 export function baseWeight(model: LoadedModel, site: ModelSite): Weight {
-  return model.weights(site.stage, site.layer)[site.weight]!;
+  return model.weights(site.segment)[site.weight]!;
 }
 
 function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modulePath: string, path: string, config: AdapterConfig): ModelSite {
@@ -179,22 +178,16 @@ function refuseEmpty({ entry, role }: AdapterKey): void {
 function isTargeted(config: AdapterConfig, model: LoadedModel | null, known: ReadonlyMap<string, ModelSite> | null, key: AdapterKey): boolean {
   if (config.targetModules === null) return true;
   const site = model && known ? known.get(bareModulePath(model.family, key.modulePath)) : undefined;
-  const prefix = model?.family.prefixes[0] ?? "";
   // Files of the bare model (AutoModel) have paths without the family's prefix; PEFT matches names by their ends.
-  const bare = site?.modulePath;
-  const path = bare === undefined ? key.modulePath : bare.startsWith("/") ? bare.slice(1) : prefix + bare;
-  const kind = { isOutputHead: site?.stage === "unembed", isLinear: site?.stage !== "embed" && key.role !== "embeddingA" && key.role !== "embeddingB" };
+  const path = model && site ? pathOf(model.family, site.modulePath) : key.modulePath;
+  const kind = { isOutputHead: site?.kind === "head", isLinear: site?.kind !== "embedding" && key.role !== "embeddingA" && key.role !== "embeddingB" };
   return matchesTarget(config, path, kind) || matchesTarget(config, key.modulePath, kind);
 }
 
 /** What the key replaces: a parameter with a weight of its own, or, where it is a copy of one that the base shares between its ends, both ends; nothing when it is equal. */
 function savedParams(model: LoadedModel, key: AdapterKey, config: AdapterConfig, path: string): readonly SavedParam[] | null {
   const bareKey = `${bareModulePath(model.family, key.modulePath)}.${key.param ?? "weight"}`;
-  const places = (["embed", "block", "unembed"] as const).flatMap((stage) =>
-    layersOf(model.config, stage).flatMap((layer) =>
-      model.family.params(model.config, stage, layer).map(({ name, key: own }) => ({ stage, layer, param: name, key: own })),
-    ),
-  );
+  const places = model.plan.flatMap(({ id: segment, params }) => params.map(({ name, key: own }) => ({ segment, param: name, key: own })));
   const isHead = bareKey === "/lm_head.weight" && model.config.tiedHead;
   const own = places.find((place) => (isHead ? place.param === "W_U" : place.key === bareKey));
   if (!own) return null;
@@ -213,9 +206,9 @@ function savedParams(model: LoadedModel, key: AdapterKey, config: AdapterConfig,
   return all.map((place) => ({ ...place, weight }));
 }
 
-function weightAt(model: LoadedModel, { stage, layer, param }: Pick<SavedParam, "stage" | "layer" | "param">): Weight {
-  const found = model.weights(stage, layer)[param];
-  if (!found) throw new WorkbenchError("internal", `internal: no parameter "${param}" in ${stage} ${layer}`);
+function weightAt(model: LoadedModel, { segment, param }: Pick<SavedParam, "segment" | "param">): Weight {
+  const found = model.weights(segment)[param];
+  if (!found) throw new WorkbenchError("internal", `internal: no parameter "${param}" in ${segment}`);
   return found;
 }
 
@@ -279,10 +272,8 @@ function namesShort(names: readonly string[]): string {
 }
 
 function targetsOf(config: AdapterConfig, known: ReadonlyMap<string, ModelSite>, model: LoadedModel): ModelSite[] {
-  const prefix = model.family.prefixes[0] ?? "";
-  const pathOf = (bare: string) => (bare.startsWith("/") ? bare.slice(1) : prefix + bare);
   return [...known.values()].filter((site) =>
-    matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: site.stage !== "embed" }),
+    matchesTarget(config, pathOf(model.family, site.modulePath), { isOutputHead: site.kind === "head", isLinear: site.kind !== "embedding" }),
   );
 }
 

@@ -2,8 +2,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
+import type { TensorEntry } from "../formats/safetensors.ts";
 import { factoredSvd, type FactoredMatrix } from "../linalg/factored.ts";
-import type { ParsedSite, SiteAdapter } from "./method.ts";
+import type { DeltaInputs, ParsedSite, SiteAdapter } from "./method.ts";
 
 /**
  * @param key identifies the numbers: the file and the place of a tensor in it
@@ -25,7 +26,13 @@ export function lowRankSite(parsed: ParsedSite, factors: FactoredMatrix, { key, 
     loraA: weight(key, [factors.rank, factors.dIn], factors.right),
     beyondLowRank: null,
     weights() {
-      cached ??= singularFactors(`${key}:${factors.scale}`, factors);
+      if (cached) return cached;
+      if (![factors.left, factors.right].every((values) => values.every(Number.isFinite)))
+        throw new WorkbenchError(
+          "adapter.malformed",
+          `the adapter's "${modulePath}" holds NaN or infinity, so nothing can be computed with it; its weight-only views show the other sites`,
+        );
+      cached = singularFactors(`${key}:${factors.scale}`, factors);
       return cached;
     },
   };
@@ -44,6 +51,25 @@ function singularFactors(key: string, factors: FactoredMatrix): Record<string, W
     for (let k = 0; k < found; k++) write[row * rank + k] = u[row * found + k]! * s[k]!;
   }
   return { read: weight(`${key}:read`, [rank, factors.dIn], read), write: weight(`${key}:write`, [factors.dOut, rank], write) };
+}
+
+/** A module's tensors by their names in the file, LoRA's own included. @throws "adapter.malformed" naming the one that is missing */
+export function tensorsOf({ modulePath, keys, own }: ParsedSite, method: string): (name: string) => TensorEntry {
+  const held = { lora_A: keys.loraA, lora_B: keys.loraB, ...own };
+  return (name) => {
+    const found = Object.entries(held).find(([key]) => key === name)?.[1];
+    if (found) return found.entry;
+    const names = Object.entries(held).flatMap(([key, value]) => (value ? [key] : []));
+    throw new WorkbenchError(
+      "adapter.malformed",
+      `adapter: ${method} module "${modulePath}" has no ${name}; it has ${names.join(", ") || "none of the method's tensors"}`,
+    );
+  };
+}
+
+/** Sizes of the base's weight; without a base those that A and B have. */
+export function sizesOf({ site }: ParsedSite, a: TensorEntry, b: TensorEntry): { dIn: number; dOut: number } {
+  return { dIn: site?.dIn ?? a.shape[1] ?? 0, dOut: site?.dOut ?? b.shape[0] ?? 0 };
 }
 
 export function weight(key: string, shape: readonly number[], values: Float32Array): Weight {
@@ -74,7 +100,7 @@ export function expectShape(what: string, found: readonly number[], expected: re
 }
 
 /** gated · (U Σ)ᵀ, plus B's bias where there is one. */
-export function lowRankDelta(gated: tf.Tensor, strength: tf.Tensor, weights: Record<string, tf.Tensor>): tf.Tensor {
+export function lowRankDelta({ gated, strength, weights }: Pick<DeltaInputs, "gated" | "strength" | "weights">): tf.Tensor {
   const [batch, positions, rank] = gated.shape;
   const write = weights["write"]!;
   const product = tf.reshape(tf.matMul(tf.reshape(gated, [batch * positions!, rank!]), write, false, true), [batch, positions!, write.shape[0]]);

@@ -7,21 +7,36 @@ import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import { sameShape } from "../tensors/signature.ts";
 import { orders, type Order } from "./olieraTerms.ts";
-import { savedKey, type TrainingSite } from "./training.ts";
+import { savedKey, type TrainingSite } from "./method.ts";
 
-const ownConfig = z.object({
+/** OLieRA's own fields of adapter_config.json. */
+export const olieraFields = z.object({
   oliera_order: z.enum(orders).default("exact"),
   /** Ranks of the tasks whose factors lie side by side in the file, oldest first. */
   oliera_ranks: z.array(z.int().min(1)).min(1).nullish(),
 });
 
-export const olieraFields = [...Object.keys(ownConfig.shape), "oliera_orthogonality", "oliera_lambda"];
+export const olieraIdleFields = ["oliera_orthogonality", "oliera_lambda"];
+
+type OlieraFields = z.infer<typeof olieraFields>;
 
 /** @throws "adapter.malformed" naming the field */
-export function olieraConfig(raw: unknown, folder: string): z.infer<typeof ownConfig> {
-  const parsed = ownConfig.safeParse(raw);
+function fieldsOf(raw: unknown, folder: string): OlieraFields {
+  const parsed = olieraFields.safeParse(raw);
   if (!parsed.success) throw new WorkbenchError("adapter.malformed", `${folder}/adapter_config.json: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
+}
+
+/** The earlier tasks' factors among a site's frozen tensors, oldest first. */
+export type EarlierTensors<Value> = Record<`earlierA${number}` | `earlierB${number}`, Value>;
+
+export function earlierFactors<Value>(frozen: Readonly<EarlierTensors<Value>>): { a: Value; b: Value }[] {
+  const found: { a: Value; b: Value }[] = [];
+  for (let task = 0; ; task++) {
+    const [a, b] = [frozen[`earlierA${task}`], frozen[`earlierB${task}`]];
+    if (a === undefined || b === undefined) return found;
+    found.push({ a, b });
+  }
 }
 
 /** Factors of one task at one site; Δ = scale · b · a with the scale that was asked for. */
@@ -43,8 +58,8 @@ export function earlierTasks(
   { scale, order, runKey }: { scale: number; order: Order; runKey: string },
 ): EarlierTask[] {
   return folders.flatMap((folder) => {
-    const config = readAdapterConfig(folder, { OLIERA: olieraFields });
-    const { oliera_order: found, oliera_ranks: ranks } = olieraConfig(config.raw, folder);
+    const config = readAdapterConfig(folder, { OLIERA: [...Object.keys(olieraFields.shape), ...olieraIdleFields] });
+    const { oliera_order: found, oliera_ranks: ranks } = fieldsOf(config.raw, folder);
     if (found !== order)
       throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
     const { entries } = openAdapterCheckpoint(folder);

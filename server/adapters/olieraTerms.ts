@@ -6,7 +6,7 @@ import type { FactoredMatrix } from "../linalg/factored.ts";
 export const orders = ["exact", "first", "second", "third"] as const;
 export type Order = (typeof orders)[number];
 
-export const orthogonalities = ["none", "faithful", "centred", "lie"] as const;
+export const orthogonalities = ["none", "faithful", "centred", "lie", "l1"] as const;
 export type Orthogonality = (typeof orthogonalities)[number];
 
 /** exp(δ) − 1, or δ + δ²/2 + … up to the order, entry by entry: what multiplies W to give ΔW. */
@@ -55,6 +55,13 @@ export function multiplicativeDelta(exponent: FactoredMatrix, base: Float32Array
   return delta;
 }
 
+/** A dense ΔW as a product with the identity on its smaller side, so that its rank is min(dOut, dIn). */
+export function asFactors(delta: Float32Array, dOut: number, dIn: number): FactoredMatrix {
+  const rank = Math.min(dOut, dIn);
+  const eye = Float32Array.from({ length: rank * rank }, (_, at) => (at % (rank + 1) === 0 ? 1 : 0));
+  return { left: dIn <= dOut ? delta : eye, right: dIn <= dOut ? eye : delta, dOut, dIn, rank, scale: 1 };
+}
+
 /** Smallest factor exp(Δ) of all entries; at or below 0 the update has left the group of matrices without zeros. */
 export function smallestFactor(exponent: FactoredMatrix, order: Order): number {
   let least = Infinity;
@@ -77,6 +84,41 @@ function forEachRow({ left, right, dOut, dIn, rank, scale }: FactoredMatrix, vis
   }
 }
 
+/** s·B·A `[dOut, dIn]`, or its transpose for weights that are stored so. */
+export function exponentTensor(a: tf.Tensor, b: tf.Tensor, scale: number, stored: "outIn" | "inOut"): tf.Tensor {
+  const scaled = tf.mul(b, scale);
+  return stored === "outIn" ? tf.matMul(scaled, a) : tf.matMul(a, scaled, true, true);
+}
+
+export interface MultiplicativeTensors extends Pick<FactoredMatrix, "scale"> {
+  readonly x: Tensor;
+  readonly weight: Tensor;
+  readonly stored: "outIn" | "inOut";
+  readonly a: Tensor;
+  readonly b: Tensor;
+  readonly order: Order;
+}
+
+/**
+ * x (W ⊙ (exp(Δ) − 1))ᵀ with Δ = scale · B·A. To first order also Σ_k b_k ⊙ W(a_k ⊙ x), which needs no `[dOut, dIn]` matrix:
+ * rank · rows instead of rank + rows products of the weight's size, so it is taken where that is less.
+ * @param x `[rows, dIn]` @param weight W as `stored` says @param a `[rank, dIn]` @param b `[dOut, rank]`
+ */
+export function multiplicativeProduct({ x, weight, stored, a, b, scale, order }: MultiplicativeTensors): Tensor {
+  const dIn = x.shape.at(-1) ?? 1;
+  const [rank, rows] = [a.size / dIn, x.size / dIn];
+  if (order === "first" && rank * rows < rank + rows) {
+    const terms = Array.from({ length: rank }, (_, k) => {
+      const inputs = tf.mul(x, tf.slice(a, [k, 0], [1, -1]));
+      const column = tf.reshape(tf.slice(b, [0, k], [-1, 1]), [1, -1]);
+      return tf.mul(tf.matMul(inputs, weight, false, stored === "outIn"), tf.mul(column, scale));
+    });
+    return tf.addN(terms);
+  }
+  const change = tf.mul(weight, relativeChange(exponentTensor(a, b, scale, stored), order));
+  return tf.matMul(x, change, false, stored === "outIn");
+}
+
 /** Inside the root of the centred norm, whose slope at 0 would be infinite. */
 const rootFloor = 1e-12;
 
@@ -84,7 +126,8 @@ const rootFloor = 1e-12;
  * How much two tasks' updates at one site overlap, a scalar.
  * - faithful: ‖exp(Δ_i) exp(Δ)ᵀ‖_F, as the paper has it: never 0, as all entries are positive; dOut · dIn where both Δ are 0
  * - centred: ‖(exp(Δ_i) − 1)(exp(Δ) − 1)ᵀ‖_F
- * - lie: ‖A_i Aᵀ‖_F²
+ * - lie: ‖A_i Aᵀ‖_F², as O-LoRA's paper has it
+ * - l1: Σ |A_i Aᵀ|, as O-LoRA's code has it (cmnfriend/O-LoRA, src/uie_trainer_lora.py)
  *
  * @param earlier A_i `[r_i, dIn]` and the exponent Δ_i `[dOut, dIn]`; @param current the same of the task in training
  */
@@ -92,6 +135,8 @@ export function overlap(form: Exclude<Orthogonality, "none">, order: Order, earl
   switch (form) {
     case "lie":
       return tf.sum(tf.square(tf.matMul(earlier.a, current.a, false, true)));
+    case "l1":
+      return tf.sum(tf.abs(tf.matMul(earlier.a, current.a, false, true)));
     case "centred":
       return tf.sqrt(tf.add(productEnergy(relativeChange(earlier.exponent(), order), relativeChange(current.exponent(), order)), rootFloor));
     case "faithful":

@@ -1,11 +1,12 @@
 /** PiSSA: LoRA that starts at the leading singular directions of W. W itself stays, and what the start held is taken off again. */
 import * as tf from "@tensorflow/tfjs-core";
+import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { alphaOption, checkRank, lowRankProduct, rankOption } from "./lora.ts";
+import { alphaOption, checkRank, loraRules, lowRankProduct, rankOption, type Factors } from "./trainedFactors.ts";
 import { principalFactors } from "./baseChange.ts";
 import { weight } from "./lowRankSite.ts";
-import { defineTraining, savedKey, type SiteState } from "./training.ts";
+import { defineTraining, savedKey, type None, type SiteState } from "./method.ts";
 import * as z from "zod";
 
 const options = z.strictObject({
@@ -14,13 +15,21 @@ const options = z.strictObject({
 });
 type PissaOptions = z.infer<typeof options>;
 
+interface PissaTensors {
+  readonly trained: Factors<FloatTensor>;
+  readonly frozen: { startA: Weight; startB: Weight };
+  readonly memory: None;
+}
+
+const startAccuracy = 1e-6;
+
 const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
 
 /** [A; A₀] `[2·rank, dIn]` and [B, −B₀] `[dOut, 2·rank]`: B·A − B₀·A₀ as one product. */
-function converted({ site: { dIn, dOut }, trained, frozen }: SiteState): { a: FloatTensor; b: FloatTensor } {
-  const [a, b] = [trained["loraA"]!, trained["loraB"]!];
-  const [a0, b0] = [frozen["startA"]!.data(), frozen["startB"]!.data()];
-  const rank = a.shape[0]!;
+function converted({ site: { dIn, dOut }, trained, frozen }: SiteState<PissaTensors>): { a: FloatTensor; b: FloatTensor } {
+  const [a, b] = [trained.loraA, trained.loraB];
+  const [a0, b0] = [frozen.startA.data(), frozen.startB.data()];
+  const rank = a.data.length / dIn;
   const tall = new Float32Array(2 * rank * dIn);
   tall.set(a.data);
   tall.set(a0, rank * dIn);
@@ -34,7 +43,7 @@ function converted({ site: { dIn, dOut }, trained, frozen }: SiteState): { a: Fl
   return { a: float32(tall, [2 * rank, dIn]), b: float32(wide, [dOut, 2 * rank]) };
 }
 
-export const pissaTraining = defineTraining<PissaOptions>({
+export const pissaTraining = defineTraining<PissaOptions, PissaTensors>({
   title: "PiSSA",
   summary: "LoRA that starts at the leading singular directions of each weight, so that the first steps already move what matters most in it.",
   source: "Meng, Wang & Zhang 2024, arXiv 2404.02948",
@@ -48,7 +57,8 @@ export const pissaTraining = defineTraining<PissaOptions>({
   },
   start(site, { options: chosen, runKey }) {
     const { rank } = chosen;
-    const { a, b } = principalFactors(site, rank, scalingOf(chosen));
+    // The start belongs to no result: any directions near the leading ones do, and of a large flat spectrum these are found in seconds.
+    const { a, b } = principalFactors(site, rank, scalingOf(chosen), startAccuracy);
     const [shapeA, shapeB] = [
       [rank, site.dIn],
       [site.dOut, rank],
@@ -56,15 +66,13 @@ export const pissaTraining = defineTraining<PissaOptions>({
     return {
       trained: { loraA: float32(a, shapeA), loraB: float32(b, shapeB) },
       frozen: { startA: weight(`${runKey}:${site.name}:startA`, shapeA, a.slice()), startB: weight(`${runKey}:${site.name}:startB`, shapeB, b.slice()) },
+      memory: {},
     };
   },
-  rules: () => ({ loraA: { decays: true }, loraB: { decays: true } }),
+  rules: () => loraRules,
   // What the start held belongs to the base, so it sees the inputs without dropout.
   delta: ({ x, xClean, trained, frozen, options: chosen }) =>
-    tf.sub(
-      lowRankProduct(x, trained["loraA"]!, trained["loraB"]!, scalingOf(chosen)),
-      lowRankProduct(xClean, frozen["startA"]!, frozen["startB"]!, scalingOf(chosen)),
-    ),
+    tf.sub(lowRankProduct(x, trained.loraA, trained.loraB, scalingOf(chosen)), lowRankProduct(xClean, frozen.startA, frozen.startB, scalingOf(chosen))),
   deltaWeight(state, chosen): FactoredMatrix {
     const { dIn, dOut } = state.site;
     const { a, b } = converted(state);

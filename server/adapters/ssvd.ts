@@ -3,16 +3,14 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
-import type { AdapterConfig } from "../formats/adapterConfig.ts";
-import type { AdapterKey } from "../formats/adapterKeys.ts";
 import { floatValues } from "../formats/tensorValues.ts";
+import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
 import { cayley, cayleyDifference, identity, skew, skewOf } from "./cayley.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
-import { defineTraining, savedKey, type SiteState, type TrainingSite } from "./training.ts";
+import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
+import { defineMethod, defineTraining, savedKey, type None, type SiteState, type TrainingSite } from "./method.ts";
 
 const maps = ["firstOrder", "strict", "free"] as const;
 type RotationMap = (typeof maps)[number];
@@ -40,6 +38,12 @@ interface Parametrisation {
   readonly map: RotationMap;
   /** U [Gᵀ(Σ + dΣ) − Σ] Vᵀ instead of U [(Σ + dΣ) G − Σ] Vᵀ */
   readonly rotatesOutput: boolean;
+}
+
+interface SsvdTensors {
+  readonly trained: { rotation: FloatTensor; shift: FloatTensor; gate?: FloatTensor };
+  readonly frozen: { u: Weight; v: Weight; sigma: Weight };
+  readonly memory: None;
 }
 
 interface SsvdNumbers {
@@ -128,8 +132,8 @@ function bases({ baseWeight, stored, dIn, dOut }: TrainingSite, k: number): () =
   };
 }
 
-function numbersOf({ trained, frozen }: SiteState): SsvdNumbers {
-  return { rotation: trained["rotation"]!.data, shift: trained["shift"]!.data, gate: trained["gate"]?.data[0] ?? null, sigma: frozen["sigma"]!.data() };
+function numbersOf({ trained, frozen }: SiteState<SsvdTensors>): SsvdNumbers {
+  return { rotation: trained.rotation.data, shift: trained.shift.data, gate: trained.gate?.data[0] ?? null, sigma: frozen.sigma.data() };
 }
 
 function rms(values: Float32Array | Float64Array): number {
@@ -138,7 +142,7 @@ function rms(values: Float32Array | Float64Array): number {
   return Math.sqrt(squares / values.length);
 }
 
-export const ssvdTraining = defineTraining<SsvdOptions>({
+export const ssvdTraining = defineTraining<SsvdOptions, SsvdTensors>({
   title: "SSVD",
   summary: "Rotates the leading input directions of each weight and moves their singular values; the output directions stay.",
   source,
@@ -165,21 +169,22 @@ export const ssvdTraining = defineTraining<SsvdOptions>({
         v: { key: `${key}:v`, shape: [k, site.dIn], data: () => found().v },
         sigma: { key: `${key}:sigma`, shape: [k], data: () => found().sigma },
       },
+      memory: {},
     };
   },
   rules: () => ({ rotation: { decays: true }, shift: { decays: true }, gate: { decays: false } }),
   // With z = Vᵀx: U [(σ + dσ) ⊙ (G − I) z + dσ ⊙ z], exactly 0 at the start; no difference of large numbers.
   delta({ x, site, options: chosen, trained, frozen }) {
-    const k = frozen["sigma"]!.shape[0];
-    const gate = trained["gate"];
-    const shift = gate ? tf.mul(trained["shift"]!, tf.sigmoid(gate)) : trained["shift"]!;
-    const values = tf.add(frozen["sigma"]!, shift);
-    const difference = rotationDelta(trained["rotation"]!, k, chosen.map);
-    const z0 = tf.matMul(x, frozen["v"]!, false, true);
+    const k = directions(site, chosen);
+    const gate = trained.gate;
+    const shift = gate ? tf.mul(trained.shift, tf.sigmoid(gate)) : trained.shift;
+    const values = tf.add(frozen.sigma, shift);
+    const difference = rotationDelta(trained.rotation, k, chosen.map);
+    const z0 = tf.matMul(x, frozen.v, false, true);
     const turned = rotatesOutput(site, chosen) ? tf.matMul(tf.mul(z0, values), difference) : tf.mul(tf.matMul(z0, difference, false, true), values);
-    return tf.matMul(tf.add(turned, tf.mul(z0, shift)), frozen["u"]!, false, true);
+    return tf.matMul(tf.add(turned, tf.mul(z0, shift)), frozen.u, false, true);
   },
-  deltaWeight: (state, chosen) => factorsOf(numbersOf(state), parametrisation(state.site, chosen), state.frozen["u"]!.data(), state.frozen["v"]!.data()),
+  deltaWeight: (state, chosen) => factorsOf(numbersOf(state), parametrisation(state.site, chosen), state.frozen.u.data(), state.frozen.v.data()),
   gauges: ({ map }) => [
     {
       id: "rotation",
@@ -187,7 +192,7 @@ export const ssvdTraining = defineTraining<SsvdOptions>({
       unit: "",
       length: 1,
       values: ({ trained }) =>
-        Float32Array.of(rms(rotationDifference(trained["rotation"]!.data, trained["shift"]!.data.length, map)) * Math.sqrt(trained["shift"]!.data.length)),
+        Float32Array.of(rms(rotationDifference(trained.rotation.data, trained.shift.data.length, map)) * Math.sqrt(trained.shift.data.length)),
     },
     {
       id: "shift",
@@ -220,31 +225,19 @@ function rotationDelta(rotation: Tensor, k: number, map: RotationMap): Tensor {
   }
 }
 
-const savedConfig = z.looseObject({ ssvd_map: z.enum(maps), ssvd_espnet_compat: z.boolean().default(false) });
-
-export const ssvd: AdapterMethod = {
+export const ssvd = defineMethod({
   title: "SSVD",
   peftType: "SSVD",
   source,
   exactness,
-  ownFields: ["ssvd_map", "ssvd_espnet_compat"],
-  ownTensors: ["ssvd_rotation", "ssvd_shift", "ssvd_gate", "ssvd_u", "ssvd_v", "ssvd_sigma"],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { map, espnetCompat } = readConfig(config);
+  fields: z.object({ ssvd_map: z.enum(maps), ssvd_espnet_compat: z.boolean().default(false) }),
+  tensors: ["ssvd_rotation", "ssvd_shift", "ssvd_gate", "ssvd_u", "ssvd_v", "ssvd_sigma"],
+  open(_, { ssvd_map: map, ssvd_espnet_compat: espnetCompat }, parsed) {
     const { modulePath, own, site } = parsed;
-    const take = (name: string): AdapterKey["entry"] => {
-      const found = own[name];
-      if (!found)
-        throw new WorkbenchError(
-          "adapter.malformed",
-          `adapter: SSVD module "${modulePath}" has no ${name}; it has ${Object.keys(own).join(", ") || "none of SSVD's tensors"}`,
-        );
-      return found.entry;
-    };
+    const take = tensorsOf(parsed, "SSVD");
     const [rotation, shift, sigma, u, v] = [take("ssvd_rotation"), take("ssvd_shift"), take("ssvd_sigma"), take("ssvd_u"), take("ssvd_v")];
-    const k = shift.shape[0]!;
-    const [dOut, dIn] = [site?.dOut ?? u.shape[0]!, site?.dIn ?? v.shape[1]!];
+    const k = shift.shape[0] ?? 0;
+    const [dOut, dIn] = [site?.dOut ?? u.shape[0] ?? 0, site?.dIn ?? v.shape[1] ?? 0];
     const named = (name: string) => `${name} of "${modulePath}"`;
     expectShape(named("ssvd_shift"), shift.shape, [k], "k");
     expectShape(named("ssvd_sigma"), sigma.shape, [k], "k");
@@ -253,15 +246,10 @@ export const ssvd: AdapterMethod = {
     expectShape(named("ssvd_rotation"), rotation.shape, map === "free" ? [k, k] : [rotationSize(k, map)], map === "free" ? "k × k" : "k (k − 1)/2");
     const gate = own["ssvd_gate"]?.entry;
     if (gate) expectShape(named("ssvd_gate"), gate.shape, [1], "1");
-    const numbers = { rotation: floatValues(rotation), shift: floatValues(shift), sigma: floatValues(sigma), gate: gate ? floatValues(gate)[0]! : null };
+    const numbers = { rotation: floatValues(rotation), shift: floatValues(shift), sigma: floatValues(sigma), gate: gate ? (floatValues(gate)[0] ?? 0) : null };
     const factors = factorsOf(numbers, { map, rotatesOutput: espnetCompat && dOut < dIn }, floatValues(u), floatValues(v));
     return lowRankSite(parsed, factors, { key: `${rotation.id}:ssvd`, alpha: k });
   },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
-
-function readConfig({ raw, dir }: AdapterConfig): { map: RotationMap; espnetCompat: boolean } {
-  const parsed = savedConfig.safeParse(raw);
-  if (!parsed.success) throw new WorkbenchError("adapter.malformed", `${dir}/adapter_config.json: ${z.prettifyError(parsed.error)}`);
-  return { map: parsed.data.ssvd_map, espnetCompat: parsed.data.ssvd_espnet_compat };
-}
+  delta: lowRankDelta,
+  trainings: { ssvd: ssvdTraining },
+});

@@ -6,11 +6,10 @@ import { floatValues } from "../formats/tensorValues.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { uniforms } from "../linalg/random.ts";
-import { alphaOption, checkRank, loraTensors, rankOption } from "./lora.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
+import { alphaOption, checkRank, loraRules, loraTensors, rankOption, type Factors } from "./trainedFactors.ts";
+import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
 import { closed, gateOf, gatePenalty, gateValues, mixValues, regularisers, type Regulariser } from "./structureGates.ts";
-import { defineTraining, savedKey, type DeltaContext, type Gauge, type SiteState, type StepChange, type StepContext } from "./training.ts";
+import { defineMethod, defineTraining, savedKey, type DeltaContext, type Gauge, type None, type StepChange, type StepContext } from "./method.ts";
 
 const about = {
   title: "Structure-learnable adapter",
@@ -42,49 +41,11 @@ const ownConfig = z.object({
   structure_regulariser: z.enum(regularisers).default("mean"),
 });
 
-export const structure: AdapterMethod = {
-  ...about,
-  peftType: "STRUCTURE",
-  ownFields: [...Object.keys(ownConfig.shape), "structure_lambda"],
-  ownTensors: ["structure_alpha", "structure_beta"],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { modulePath, keys, own, site } = parsed;
-    const fields = ownConfig.safeParse(config.raw);
-    if (!fields.success) throw new WorkbenchError("adapter.malformed", `${config.dir}/adapter_config.json: ${z.prettifyError(fields.error)}`);
-    const { structure_modules: modules, structure_tasks: tasks, structure_active_task: active, structure_regulariser: regulariser } = fields.data;
-    const task = active === null || active === undefined ? 0 : tasks.indexOf(active);
-    if (task < 0)
-      throw new WorkbenchError(
-        "adapter.malformed",
-        `${config.dir}/adapter_config.json: structure_active_task is "${active}"; expected one of ${tasks.join(", ")}`,
-      );
-    const [a, b, alpha, beta] = [keys.loraA?.entry, keys.loraB?.entry, own["structure_alpha"]?.entry, own["structure_beta"]?.entry];
-    if (!a || !b || !alpha || (modules > 1 && !beta))
-      throw new WorkbenchError(
-        "adapter.malformed",
-        `adapter: module "${modulePath}" lacks ${!a ? "lora_A" : !b ? "lora_B" : !alpha ? "structure_alpha" : "structure_beta"}`,
-      );
-    const columns = modules * config.r;
-    const dIn = site?.dIn ?? a.shape[1]!;
-    const dOut = site?.dOut ?? b.shape[0]!;
-    expectShape(`lora_A of "${modulePath}"`, a.shape, [columns, dIn], "modules · rank × dIn");
-    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, columns], "dOut × modules · rank");
-    expectShape(`structure_alpha of "${modulePath}"`, alpha.shape, [tasks.length], "tasks");
-    if (beta) expectShape(`structure_beta of "${modulePath}"`, beta.shape, [tasks.length, modules], "tasks × modules");
-    const shares = columnShares(floatValues(alpha), beta && floatValues(beta), task, regulariser, columns);
-    const factors: FactoredMatrix = {
-      left: sharedLeft(floatValues(b), shares, dOut),
-      right: floatValues(a),
-      dOut,
-      dIn,
-      rank: columns,
-      scale: config.loraAlpha / config.r,
-    };
-    return lowRankSite(parsed, factors, { key: `${a.id}:task${task}`, alpha: config.loraAlpha });
-  },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
+interface StructureTensors {
+  readonly trained: Factors<FloatTensor> & { gate: FloatTensor; mix?: FloatTensor };
+  readonly frozen: None;
+  readonly memory: None;
+}
 
 const options = z.strictObject({
   rank: rankOption.default(8).describe("Rank of each module of the pool"),
@@ -100,7 +61,7 @@ const options = z.strictObject({
 });
 type StructureOptions = z.infer<typeof options>;
 
-export const structureTraining = defineTraining<StructureOptions>({
+const structureTraining = defineTraining<StructureOptions, StructureTensors>({
   ...about,
   summary: "LoRA with a learnt gate per site and task, drawn to zero, so that training finds which sites each task needs.",
   isReconstructed: true,
@@ -112,17 +73,20 @@ export const structureTraining = defineTraining<StructureOptions>({
   /** A ~ U(±1/√dIn) for every module, B = 0, α = 0, so that σ(α) = ½, and β = 0: all modules alike. */
   start({ name, dIn, dOut }, { options: { rank, modules }, random, tasks }) {
     const columns = modules * rank;
-    const trained: Record<string, FloatTensor> = {
-      loraA: float32(uniforms(columns * dIn, 1 / Math.sqrt(dIn), random("loraA", name)), [columns, dIn]),
-      loraB: float32(new Float32Array(dOut * columns), [dOut, columns]),
-      gate: float32(new Float32Array(tasks.length), [tasks.length]),
+    const ofTask = (length: number) => new Float32Array(tasks.length * length);
+    return {
+      trained: {
+        loraA: float32(uniforms(columns * dIn, 1 / Math.sqrt(dIn), random("loraA", name)), [columns, dIn]),
+        loraB: float32(new Float32Array(dOut * columns), [dOut, columns]),
+        gate: float32(ofTask(1), [tasks.length]),
+        ...(modules > 1 ? { mix: float32(ofTask(modules), [tasks.length, modules]) } : {}),
+      },
+      frozen: {},
+      memory: {},
     };
-    if (modules > 1) trained["mix"] = float32(new Float32Array(tasks.length * modules), [tasks.length, modules]);
-    return { trained, frozen: {} };
   },
   rules: ({ gateRate }) => ({
-    loraA: { decays: true },
-    loraB: { decays: true },
+    ...loraRules,
     gate: { decays: false, learningRate: gateRate },
     mix: { decays: false, learningRate: gateRate },
   }),
@@ -130,7 +94,7 @@ export const structureTraining = defineTraining<StructureOptions>({
   penalty: (sites, { lambda, regulariser }) =>
     tf.mul(
       gatePenalty(
-        sites.map(({ trained }) => trained["gate"]!),
+        sites.map(({ trained }) => trained.gate),
         regulariser,
       ),
       lambda,
@@ -142,10 +106,10 @@ export const structureTraining = defineTraining<StructureOptions>({
       trained,
     } = state;
     const columns = chosen.modules * chosen.rank;
-    const shares = columnShares(trained["gate"]!.data, trained["mix"]?.data, task, chosen.regulariser, columns);
+    const shares = columnShares(trained.gate.data, trained.mix?.data, task, chosen.regulariser, columns);
     return {
-      left: sharedLeft(trained["loraB"]!.data, shares, dOut),
-      right: trained["loraA"]!.data,
+      left: sharedLeft(trained.loraB.data, shares, dOut),
+      right: trained.loraA.data,
       dOut,
       dIn,
       rank: columns,
@@ -165,31 +129,31 @@ export const structureTraining = defineTraining<StructureOptions>({
       structure_lambda: chosen.lambda,
     };
     const own = sites.flatMap(({ site, trained }): [string, FloatTensor][] => [
-      [savedKey(site, "structure_alpha"), trained["gate"]!],
-      ...(trained["mix"] ? [[savedKey(site, "structure_beta"), trained["mix"]] satisfies [string, FloatTensor]] : []),
+      [savedKey(site, "structure_alpha"), trained.gate],
+      ...(trained.mix ? [[savedKey(site, "structure_beta"), trained.mix] satisfies [string, FloatTensor]] : []),
     ]);
     return { config, tensors: new Map([...loraTensors(sites), ...own]) };
   },
 });
 
 /** s · Σ_k σ(α_t) π_tk (x A_kᵀ) B_kᵀ, t the task of the row and π = softmax(β) over the modules. */
-function delta({ x, trained, tasks, options: { rank, alpha, modules, regulariser } }: DeltaContext<StructureOptions>): tf.Tensor {
-  const inner = tf.matMul(x, trained["loraA"]!, false, true);
-  const gate = tf.reshape(tf.mul(gateOf(trained["gate"]!, regulariser), alpha / rank), [-1, 1]); // [tasks, 1]
-  const shares = modules > 1 ? tf.mul(tf.softmax(trained["mix"]!, -1), gate) : gate; // [tasks, modules]
+function delta({ x, trained, tasks, options: { rank, alpha, modules, regulariser } }: DeltaContext<StructureOptions, StructureTensors>): tf.Tensor {
+  const inner = tf.matMul(x, trained.loraA, false, true);
+  const gate = tf.reshape(tf.mul(gateOf(trained.gate, regulariser), alpha / rank), [-1, 1]); // [tasks, 1]
+  const shares = trained.mix ? tf.mul(tf.softmax(trained.mix, -1), gate) : gate; // [tasks, modules]
   const ofRows = tasks ? tf.matMul(tasks, shares) : shares; // [rows or 1, modules]
   const rows = x.shape[0];
   const mixed =
     modules > 1 ? tf.reshape(tf.mul(tf.reshape(inner, [rows, modules, rank]), tf.expandDims(ofRows, 2)), [rows, modules * rank]) : tf.mul(inner, ofRows);
-  return tf.matMul(mixed, trained["loraB"]!, false, true);
+  return tf.matMul(mixed, trained.loraB, false, true);
 }
 
 /** At the end of the search: gates of one half or less become exactly 0 and stay; the others keep their value and go on training. */
-function closeGates({ options: { searchShare, regulariser }, step, totalSteps, sites }: StepContext<StructureOptions>): StepChange {
+function closeGates({ options: { searchShare, regulariser }, step, totalSteps, sites }: StepContext<StructureOptions, StructureTensors>): StepChange {
   if (searchShare === 1 || step !== Math.max(1, Math.round(searchShare * totalSteps))) return { reshaped: [], note: null };
   let [shut, all] = [0, 0];
   for (const { trained } of sites) {
-    const alpha = trained["gate"]!.data;
+    const alpha = trained.gate.data;
     gateValues(alpha, regulariser).forEach((value, task) => {
       all++;
       if (value > 0.5) return;
@@ -201,21 +165,61 @@ function closeGates({ options: { searchShare, regulariser }, step, totalSteps, s
   return { reshaped: [], resetsMoments: true, note: `search ended: ${shut} of ${all} gates closed` };
 }
 
-function gauges({ modules, regulariser }: StructureOptions, tasks: readonly string[]): readonly Gauge[] {
-  const gates: Gauge = {
+function gauges({ modules, regulariser }: StructureOptions, tasks: readonly string[]): readonly Gauge<StructureTensors>[] {
+  const gates: Gauge<StructureTensors> = {
     id: "gates",
     label: tasks.length > 1 ? `Gate by task (${tasks.join(", ")})` : "Gate",
     unit: "",
     length: tasks.length,
-    values: ({ trained }: SiteState) => gateValues(trained["gate"]!.data, regulariser),
+    values: ({ trained }) => gateValues(trained.gate.data, regulariser),
   };
   if (modules === 1) return [gates];
-  const mix: Gauge = {
+  const mix: Gauge<StructureTensors> = {
     id: "mix",
     label: tasks.length > 1 ? `Mix of modules by task (${tasks.join(", ")})` : "Mix of modules",
     unit: "",
     length: tasks.length * modules,
-    values: ({ trained }) => Float32Array.from(tasks.flatMap((_, task) => [...mixValues(trained["mix"]!.data.subarray(task * modules, (task + 1) * modules))])),
+    values: ({ trained }) =>
+      Float32Array.from(tasks.flatMap((_, task) => [...mixValues(trained.mix?.data.subarray(task * modules, (task + 1) * modules) ?? Float32Array.of())])),
   };
   return [gates, mix];
 }
+
+export const structure = defineMethod({
+  ...about,
+  peftType: "STRUCTURE",
+  fields: ownConfig,
+  idleFields: ["structure_lambda"],
+  tensors: ["structure_alpha", "structure_beta"],
+  open(config, fields, parsed) {
+    const { modulePath, own } = parsed;
+    const { structure_modules: modules, structure_tasks: tasks, structure_active_task: active, structure_regulariser: regulariser } = fields;
+    const task = active === null || active === undefined ? 0 : tasks.indexOf(active);
+    if (task < 0)
+      throw new WorkbenchError(
+        "adapter.malformed",
+        `${config.dir}/adapter_config.json: structure_active_task is "${active}"; expected one of ${tasks.join(", ")}`,
+      );
+    const take = tensorsOf(parsed, "structure-learnable");
+    const [a, b, alpha] = [take("lora_A"), take("lora_B"), take("structure_alpha")];
+    const beta = modules > 1 ? take("structure_beta") : own["structure_beta"]?.entry;
+    const columns = modules * config.r;
+    const { dIn, dOut } = sizesOf(parsed, a, b);
+    expectShape(`lora_A of "${modulePath}"`, a.shape, [columns, dIn], "modules · rank × dIn");
+    expectShape(`lora_B of "${modulePath}"`, b.shape, [dOut, columns], "dOut × modules · rank");
+    expectShape(`structure_alpha of "${modulePath}"`, alpha.shape, [tasks.length], "tasks");
+    if (beta) expectShape(`structure_beta of "${modulePath}"`, beta.shape, [tasks.length, modules], "tasks × modules");
+    const shares = columnShares(floatValues(alpha), beta && floatValues(beta), task, regulariser, columns);
+    const factors: FactoredMatrix = {
+      left: sharedLeft(floatValues(b), shares, dOut),
+      right: floatValues(a),
+      dOut,
+      dIn,
+      rank: columns,
+      scale: config.loraAlpha / config.r,
+    };
+    return lowRankSite(parsed, factors, { key: `${a.id}:task${task}`, alpha: config.loraAlpha });
+  },
+  delta: lowRankDelta,
+  trainings: { structure: structureTraining },
+});

@@ -7,10 +7,20 @@ import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod } from "./method.ts";
-import { expandModes, expandRows, modesOf, networkWeights, outerProduct, projectModes, readings, type Network } from "./teraNetwork.ts";
-import { defineTraining, savedKey, type SiteState, type TrainingSite } from "./training.ts";
+import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
+import {
+  expandModes,
+  expandRows,
+  factorsOfSide,
+  modesOf,
+  networkWeights,
+  outerProduct,
+  projectModes,
+  readings,
+  type Network,
+  type NetworkTensors,
+} from "./teraNetwork.ts";
+import { defineMethod, defineTraining, savedKey, type SiteState, type TrainingSite } from "./method.ts";
 
 const source = "Gu, Zhou, Iacovides & Mandic 2025, arXiv 2509.03234 (ACL 2026)";
 const exactness =
@@ -40,7 +50,15 @@ const options = z.strictObject({
 });
 type TeraOptions = z.infer<typeof options>;
 
-const vectorNames = Array.from({ length: 2 * mostModes }, (_, i) => `d${i + 1}`);
+type VectorName = `d${number}`;
+const vectorNames = Array.from({ length: 2 * mostModes }, (_, i): VectorName => `d${i + 1}`);
+
+interface TeraTensors {
+  /** d₁ … d_N, output modes first. */
+  readonly trained: Record<VectorName, FloatTensor>;
+  readonly frozen: NetworkTensors<Weight>;
+  readonly memory: { seed: FloatTensor };
+}
 
 /** @throws "training.badOptions" naming the site when modes do not multiply to its sizes or the core is above the cap */
 function networkOf(
@@ -74,13 +92,13 @@ function vectorSizes({ reading, outModes, inModes, outRanks, inRanks }: Network)
 }
 
 /** d₁ … d_N of a state, output modes first. */
-function vectorsOf<T>(network: Network, held: Readonly<Record<string, T>>): { out: T[]; in: T[] } {
-  const all = vectorSizes(network).map((_, i) => held[vectorNames[i]!]!);
+function vectorsOf<T>(network: Network, held: Readonly<Record<VectorName, T>>): { out: T[]; in: T[] } {
+  const all = vectorSizes(network).flatMap((_, i) => held[`d${i + 1}`] ?? []);
   return { out: all.slice(0, network.outModes.length), in: all.slice(network.outModes.length) };
 }
 
 /** The seed of the frozen part is state, not an option: it comes from the run's seed and travels with checkpoints and files. */
-const seedOf = (memory: Readonly<Record<string, FloatTensor>>): number => memory["seed"]!.data[0]!;
+const seedOf = ({ seed }: TeraTensors["memory"]): number => seed.data[0] ?? 0;
 
 /**
  * ΔW = s · K_out diag(d_out) G diag(d_in) K_inᵀ, K the Kronecker products of the factors and d those of the vectors;
@@ -88,24 +106,24 @@ const seedOf = (memory: Readonly<Record<string, FloatTensor>>): number => memory
  */
 function factorsOf(
   network: Network,
-  weights: Readonly<Record<string, Weight>>,
+  weights: NetworkTensors<Weight>,
   vectors: { out: readonly Float32Array[]; in: readonly Float32Array[] },
   scale: number,
 ): FactoredMatrix {
   const { reading, dOut, dIn } = network;
   const isOuter = reading === "modeDiagonals";
   const [gainOut, gainIn] = [outerProduct(vectors.out), outerProduct(vectors.in)];
-  const sideOf = (name: string, size: number, modes: readonly number[], ranks: readonly number[], gain: Float64Array): Side => ({
+  const sideOf = (name: "out" | "in", size: number, modes: readonly number[], ranks: readonly number[], gain: Float64Array): Side => ({
     size,
     modes,
     ranks,
     rank: sizeOf(ranks),
     outerGain: isOuter ? gain : null,
-    factors: reading === "gains" ? null : modes.map((_, i) => weights[`${name}${i + 1}`]!.data()),
+    factors: reading === "gains" ? null : factorsOfSide(weights, name).map((factor) => factor.data()),
   });
   const out = sideOf("out", dOut, network.outModes, network.outRanks, gainOut);
   const inner = sideOf("in", dIn, network.inModes, network.inRanks, gainIn);
-  const core = Float64Array.from(weights["core"]!.data());
+  const core = Float64Array.from(weights.core.data());
   if (!isOuter) for (let i = 0; i < out.rank; i++) for (let j = 0; j < inner.rank; j++) core[i * inner.rank + j]! *= gainOut[i]! * gainIn[j]!;
   if (out.rank <= inner.rank) {
     return {
@@ -153,7 +171,7 @@ function transposed(a: Float64Array, rows: number, cols: number): Float32Array {
   return turned;
 }
 
-export const teraTraining = defineTraining<TeraOptions>({
+export const teraTraining = defineTraining<TeraOptions, TeraTensors>({
   title: "TeRA",
   summary: "Trains the diagonals of a frozen random tensor network: as few numbers as a vector method, and an update of high rank.",
   source,
@@ -167,24 +185,23 @@ export const teraTraining = defineTraining<TeraOptions>({
     const memory = { seed: float32(Float32Array.of(random("tera").below(2 ** 24)), [1]) };
     // Two vectors at 0 would leave every gradient 0, for ΔW is linear in each.
     const trained = Object.fromEntries(
-      vectorSizes(network).map((size, i) => [vectorNames[i]!, float32(new Float32Array(size).fill(i === 0 ? 0 : chosen.initial), [size])]),
+      vectorSizes(network).map((size, i) => [`d${i + 1}`, float32(new Float32Array(size).fill(i === 0 ? 0 : chosen.initial), [size])]),
     );
     return { trained, memory, frozen: networkWeights(network, () => seedOf(memory)) };
   },
   rules: () => Object.fromEntries(vectorNames.map((name) => [name, { decays: true }])),
   delta({ x, site, options: chosen, trained, frozen }) {
     const network = networkOf(site, chosen);
-    const { reading, outModes, inModes } = network;
+    const { reading, inModes } = network;
     const vectors = vectorsOf(network, trained);
     const [gainOut, gainIn] = [kroneckerVector(vectors.out), kroneckerVector(vectors.in)];
-    const factors = (name: string, modes: readonly number[]) => modes.map((_, i) => frozen[`${name}${i + 1}`]!);
     const isOuter = reading === "modeDiagonals";
     let y: Tensor = isOuter ? tf.mul(x, gainIn) : x;
-    if (reading !== "gains") y = projectModes(y, inModes, factors("in", inModes));
+    if (reading !== "gains") y = projectModes(y, inModes, factorsOfSide(frozen, "in"));
     if (!isOuter) y = tf.mul(y, gainIn);
-    y = tf.matMul(y, frozen["core"]!, false, true);
+    y = tf.matMul(y, frozen.core, false, true);
     if (!isOuter) y = tf.mul(y, gainOut);
-    if (reading !== "gains") y = expandModes(y, network.outRanks, factors("out", outModes));
+    if (reading !== "gains") y = expandModes(y, network.outRanks, factorsOfSide(frozen, "out"));
     return tf.mul(isOuter ? tf.mul(y, gainOut) : y, chosen.scale);
   },
   deltaWeight(state, chosen) {
@@ -225,14 +242,14 @@ function kroneckerVector(vectors: readonly Tensor[]): Tensor {
   );
 }
 
-function vectorSizesNow({ trained }: SiteState): Float32Array {
+function vectorSizesNow({ trained }: SiteState<TeraTensors>): Float32Array {
   return Float32Array.from(vectorNames, (name) => {
     const values = trained[name]?.data;
     return values ? Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length) : NaN;
   });
 }
 
-const savedConfig = z.looseObject({
+const fields = z.object({
   tera_seed: z
     .int()
     .min(0)
@@ -243,19 +260,25 @@ const savedConfig = z.looseObject({
   tera_scale: z.number(),
 });
 
-export const tera: AdapterMethod = {
+/** A side that the file has no modes for: the sign of another base. */
+function withSize<T>(modulePath: string, build: () => T): T {
+  try {
+    return build();
+  } catch (error) {
+    throw new WorkbenchError("adapter.shapeMismatch", `"${modulePath}": ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
+
+export const tera = defineMethod({
   title: "TeRA",
   peftType: "TERA",
   source,
   exactness,
-  ownFields: ["tera_seed", "tera_reading", "tera_factorisations", "tera_mode_rank", "tera_scale"],
-  ownTensors: vectorNames.map((name) => `tera_${name}`),
-  accepts: () => true,
-  loadSite({ raw, dir }, parsed) {
-    const found = savedConfig.safeParse(raw);
-    if (!found.success) throw new WorkbenchError("adapter.malformed", `${dir}/adapter_config.json: ${z.prettifyError(found.error)}`);
-    const { tera_seed: seed, tera_reading: reading, tera_factorisations: factorisations, tera_mode_rank: modeRank, tera_scale: scale } = found.data;
-    const { modulePath, own, site } = parsed;
+  fields,
+  tensors: vectorNames.map((name) => `tera_${name}`),
+  open(_, own, parsed) {
+    const { tera_seed: seed, tera_reading: reading, tera_factorisations: factorisations, tera_mode_rank: modeRank, tera_scale: scale } = own;
+    const { modulePath, site } = parsed;
     if (!site)
       throw new WorkbenchError(
         "adapter.wrongBase",
@@ -267,14 +290,10 @@ export const tera: AdapterMethod = {
         options.parse({ reading, factorisations, modeRank, largestCore: Number.MAX_SAFE_INTEGER }),
       ),
     );
+    const take = tensorsOf(parsed, "TeRA");
     const vectors = vectorSizes(network).map((size, i) => {
-      const entry = own[`tera_${vectorNames[i]!}`]?.entry;
-      if (!entry)
-        throw new WorkbenchError(
-          "adapter.malformed",
-          `adapter: TeRA module "${modulePath}" has no tera_${vectorNames[i]!}; expected ${vectorSizes(network).length} vectors`,
-        );
-      expectShape(`tera_${vectorNames[i]!} of "${modulePath}"`, entry.shape, [size], "rank of the mode");
+      const entry = take(`tera_d${i + 1}`);
+      expectShape(`tera_d${i + 1} of "${modulePath}"`, entry.shape, [size], "rank of the mode");
       return entry;
     });
     const values = vectors.map((entry) => floatValues(entry));
@@ -284,16 +303,8 @@ export const tera: AdapterMethod = {
       { out: values.slice(0, network.outModes.length), in: values.slice(network.outModes.length) },
       scale,
     );
-    return lowRankSite(parsed, factors, { key: `${vectors[0]!.id}:tera`, alpha: scale });
+    return lowRankSite(parsed, factors, { key: `${vectors.map(({ id }) => id).join(" ")}:tera`, alpha: scale });
   },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
-
-/** A side that the file has no modes for: the sign of another base. */
-function withSize<T>(modulePath: string, build: () => T): T {
-  try {
-    return build();
-  } catch (error) {
-    throw new WorkbenchError("adapter.shapeMismatch", `"${modulePath}": ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-  }
-}
+  delta: lowRankDelta,
+  trainings: { tera: teraTraining },
+});

@@ -21,6 +21,19 @@ export interface Network {
   readonly inRanks: readonly number[];
 }
 
+/** The frozen part: core and factors, output modes first. */
+export type NetworkTensors<Value> = { core: Value } & Record<`out${number}` | `in${number}`, Value>;
+
+/** Those of a side's factors that there are, in the order of its modes. */
+export function factorsOfSide<Value>(held: NetworkTensors<Value>, side: "out" | "in"): Value[] {
+  const found: Value[] = [];
+  for (let at = 1; ; at++) {
+    const factor = held[`${side}${at}`];
+    if (factor === undefined) return found;
+    found.push(factor);
+  }
+}
+
 /** Factors of `size`, ascending, at most `most` of them, none 1 unless size is: those with the smallest sum, and the more of them at a tie. */
 export function modesOf(size: number, most: number): readonly number[] {
   const sum = (modes: readonly number[]) => modes.reduce((total, mode) => total + mode, 0);
@@ -46,7 +59,7 @@ const drawn = new LruCache<Float32Array>(64, 512 * 2 ** 20, () => undefined);
  * Functions of seed, reading and sizes alone: weights of one shape share them, and a file needs only the seed.
  * @param seed read when numbers are asked for, not before: a restored run brings its own
  */
-export function networkWeights({ reading, dIn, outModes, outRanks, inModes, inRanks }: Network, seed: () => number): Record<string, Weight> {
+export function networkWeights({ reading, dIn, outModes, outRanks, inModes, inRanks }: Network, seed: () => number): NetworkTensors<Weight> {
   const about = `${outModes.join("x")}:${outRanks.join("x")}|${inModes.join("x")}:${inRanks.join("x")}`;
   const weight = (name: string, shape: readonly number[], std: number): Weight => {
     const keyNow = () => `tera:${seed()}:${about}:${name}`;
@@ -64,13 +77,15 @@ export function networkWeights({ reading, dIn, outModes, outRanks, inModes, inRa
       },
     };
   };
-  const factors = (side: string, modes: readonly number[], ranks: readonly number[]): [string, Weight][] =>
-    reading === "gains" ? [] : modes.map((mode, i) => [`${side}${i + 1}`, weight(`${side}${i + 1}`, [mode, ranks[i]!], 1 / Math.sqrt(ranks[i]!))]);
-  return Object.fromEntries([
+  const factors = (side: "out" | "in", modes: readonly number[], ranks: readonly number[]): Record<`${typeof side}${number}`, Weight> =>
+    reading === "gains"
+      ? {}
+      : Object.fromEntries(modes.map((mode, i) => [`${side}${i + 1}`, weight(`${side}${i + 1}`, [mode, ranks[i] ?? mode], 1 / Math.sqrt(ranks[i] ?? mode))]));
+  return {
     ...factors("out", outModes, outRanks),
     ...factors("in", inModes, inRanks),
-    ["core", weight("core", [sizeOf(outRanks), sizeOf(inRanks)], 1 / Math.sqrt(dIn))],
-  ]);
+    core: weight("core", [sizeOf(outRanks), sizeOf(inRanks)], 1 / Math.sqrt(dIn)),
+  };
 }
 
 /** x `[rows, ∏ I]` → x (A₁ ⊗ … ⊗ A_N) `[rows, ∏ r]`, one small product a mode: from the last mode on, each result goes to the front. */
@@ -89,7 +104,7 @@ function contract(x: Tensor, sizes: readonly number[], factors: readonly Tensor[
   for (let i = sizes.length - 1; i >= 0; i--) {
     const others = y.size / rows / sizes[i]!;
     const product = tf.matMul(tf.reshape(y, [rows * others, sizes[i]!]), factors[i]!, false, isTransposed);
-    const made = product.shape[1]!;
+    const made = product.size / (rows * others);
     y = tf.reshape(tf.transpose(tf.reshape(product, [rows, others, made]), [0, 2, 1]), [rows, made * others]);
   }
   return y;

@@ -6,18 +6,23 @@ import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
-import { float32 } from "../tensors/hostTensor.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { mersenneTwister, torchUniforms } from "../linalg/torchRandom.ts";
-import { rankOption } from "./lora.ts";
-import { expectShape, lowRankDelta, lowRankSite } from "./lowRankSite.ts";
-import type { AdapterMethod, ParsedSite } from "./method.ts";
-import { defineTraining, savedKey, type TrainingSite } from "./training.ts";
+import { rankOption } from "./trainedFactors.ts";
+import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
+import { defineMethod, defineTraining, savedKey, type None, type ParsedSite, type TrainingSite } from "./method.ts";
 
 const about = {
   title: "VeRA",
   source: "Kopiczko, Blankevoort & Asano 2023, arXiv 2310.11454",
   exactness: "as in PEFT, with its random projections",
 };
+
+interface VeraTensors {
+  readonly trained: { lambdaB: FloatTensor; lambdaD: FloatTensor };
+  readonly frozen: { veraA: Weight; veraB: Weight };
+  readonly memory: None;
+}
 
 interface Pair {
   /** `[rank, dIn]` */
@@ -92,25 +97,80 @@ function projections(
   return { pair: madeOnce(config, () => veraProjections(key, r, largest.dIn, largest.dOut)), widest: largest.dIn, tallest: largest.dOut };
 }
 
-export const vera: AdapterMethod = {
+const options = z.strictObject({
+  rank: rankOption.default(256).describe("Rank of the shared random projections; only vectors are trained, so it is larger than LoRA's"),
+  dInitial: z.number().default(0.1).describe("Where the vector on the rank starts; the one on the outputs starts at zero"),
+  projectionKey: z.int().min(0).default(0).describe("Seed of the shared random projections, as PEFT's projection_prng_key"),
+  saveProjection: z.boolean().default(true).describe("Store the projections in the file; otherwise a reader makes them anew from the key"),
+});
+type VeraOptions = z.infer<typeof options>;
+
+function frozenPair({ projectionKey, rank }: VeraOptions, allSites: readonly TrainingSite[]): VeraTensors["frozen"] {
+  const [dIn, dOut] = [Math.max(...allSites.map((site) => site.dIn)), Math.max(...allSites.map((site) => site.dOut))];
+  const pair = () => madeOnce(allSites, () => veraProjections(projectionKey, rank, dIn, dOut));
+  const key = `vera:${projectionKey}:${rank}:${dIn}:${dOut}`;
+  return { veraA: { key: `${key}:A`, shape: [rank, dIn], data: () => pair().a }, veraB: { key: `${key}:B`, shape: [dOut, rank], data: () => pair().b } };
+}
+
+const veraTraining = defineTraining<VeraOptions, VeraTensors>({
+  ...about,
+  summary: "One vector per rank and one per output at each site, on random projections that all sites share: the fewest parameters of all.",
+  isReconstructed: false,
+  options,
+  parameterCount: ({ dOut }, { rank }) => dOut + rank,
+  start({ dOut }, { options: chosen, allSites }) {
+    return {
+      trained: { lambdaB: float32(new Float32Array(dOut), [dOut]), lambdaD: float32(new Float32Array(chosen.rank).fill(chosen.dInitial), [chosen.rank]) },
+      frozen: frozenPair(chosen, allSites),
+      memory: {},
+    };
+  },
+  rules: () => ({ lambdaB: { decays: true }, lambdaD: { decays: true } }),
+  /** b ⊙ B (d ⊙ A x) */
+  delta({ site: { dIn, dOut }, x, trained, frozen, options: { rank } }) {
+    const a = tf.slice(frozen.veraA, [0, 0], [rank, dIn]);
+    const b = tf.slice(frozen.veraB, [0, 0], [dOut, rank]);
+    const inner = tf.mul(tf.matMul(x, a, false, true), trained.lambdaD);
+    return tf.mul(tf.matMul(inner, b, false, true), trained.lambdaB);
+  },
+  deltaWeight({ site: { dIn }, trained, frozen: { veraA, veraB } }) {
+    return factorsOf({ a: veraA.data(), b: veraB.data() }, veraA.shape[1] ?? 0, trained.lambdaB.data, trained.lambdaD.data, dIn);
+  },
+  save(sites, { rank, dInitial, projectionKey, saveProjection }) {
+    const vectors = sites.flatMap(
+      ({ site, trained }) =>
+        [
+          [savedKey(site, "vera_lambda_b"), trained.lambdaB],
+          [savedKey(site, "vera_lambda_d"), trained.lambdaD],
+        ] as const,
+    );
+    const shared = sites.slice(0, saveProjection ? 1 : 0).flatMap(({ frozen: { veraA, veraB } }): [string, FloatTensor][] => [
+      ["base_model.vera_A", float32(veraA.data(), veraA.shape)],
+      ["base_model.vera_B", float32(veraB.data(), veraB.shape)],
+    ]);
+    return {
+      config: { peft_type: "VERA", r: rank, projection_prng_key: projectionKey, save_projection: saveProjection, d_initial: dInitial },
+      tensors: new Map([...vectors, ...shared]),
+    };
+  },
+});
+
+export const vera = defineMethod({
   ...about,
   peftType: "VERA",
-  ownFields: ["r", "projection_prng_key", "save_projection", "vera_dropout", "d_initial", "init_weights", "bias"],
-  ownTensors: ["vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B"],
-  accepts: () => true,
-  loadSite(config, parsed) {
-    const { modulePath, own, site } = parsed;
-    const found = fields.safeParse(config.raw);
-    if (!found.success) throw new WorkbenchError("adapter.malformed", `${config.dir}: ${z.prettifyError(found.error)}; expected a VeRA config that PEFT saved`);
-    const { r, bias } = found.data;
+  fields,
+  idleFields: ["vera_dropout", "d_initial", "init_weights"],
+  tensors: ["vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B"],
+  open(config, own, parsed) {
+    const { modulePath, site } = parsed;
+    const { r, bias } = own;
     if (bias !== "none")
       throw new WorkbenchError("adapter.unsupported", `${config.dir}: "bias" is "${bias}", which trains biases of the base; expected "none"`);
-    const [b, d] = [own["vera_lambda_b"]?.entry, own["vera_lambda_d"]?.entry];
-    if (!b || !d)
-      throw new WorkbenchError("adapter.malformed", `adapter: module "${modulePath}" has no ${b ? "vera_lambda_d" : "vera_lambda_b"}; expected both vectors`);
+    const take = tensorsOf(parsed, "VeRA");
+    const [b, d] = [take("vera_lambda_b"), take("vera_lambda_d")];
     if (!site)
       throw new WorkbenchError("adapter.wrongBase", `${config.dir}: VeRA module "${modulePath}" needs its base, whose width says how much of vera_A it uses`);
-    const { pair, widest, tallest } = projections(config, parsed, found.data);
+    const { pair, widest, tallest } = projections(config, parsed, own);
     const { dIn, dOut } = site;
     expectShape(`vera_lambda_b of "${modulePath}"`, b.shape, [dOut], "dOut");
     expectShape(`vera_lambda_d of "${modulePath}"`, d.shape, [r], "rank");
@@ -121,66 +181,6 @@ export const vera: AdapterMethod = {
       );
     return lowRankSite(parsed, factorsOf(pair, widest, floatValues(b), floatValues(d), dIn), { key: b.id, alpha: r });
   },
-  delta: ({ gated, strength, weights }) => lowRankDelta(gated, strength, weights),
-};
-
-const options = z.strictObject({
-  rank: rankOption.default(256).describe("Rank of the shared random projections; only vectors are trained, so it is larger than LoRA's"),
-  dInitial: z.number().default(0.1).describe("Where the vector on the rank starts; the one on the outputs starts at zero"),
-  projectionKey: z.int().min(0).default(0).describe("Seed of the shared random projections, as PEFT's projection_prng_key"),
-  saveProjection: z.boolean().default(true).describe("Store the projections in the file; otherwise a reader makes them anew from the key"),
-});
-type VeraOptions = z.infer<typeof options>;
-
-function frozenPair({ projectionKey, rank }: VeraOptions, allSites: readonly TrainingSite[]): { veraA: Weight; veraB: Weight } {
-  const [dIn, dOut] = [Math.max(...allSites.map((site) => site.dIn)), Math.max(...allSites.map((site) => site.dOut))];
-  const pair = () => madeOnce(allSites, () => veraProjections(projectionKey, rank, dIn, dOut));
-  const key = `vera:${projectionKey}:${rank}:${dIn}:${dOut}`;
-  return { veraA: { key: `${key}:A`, shape: [rank, dIn], data: () => pair().a }, veraB: { key: `${key}:B`, shape: [dOut, rank], data: () => pair().b } };
-}
-
-export const veraTraining = defineTraining<VeraOptions>({
-  ...about,
-  summary: "One vector per rank and one per output at each site, on random projections that all sites share: the fewest parameters of all.",
-  isReconstructed: false,
-  options,
-  parameterCount: ({ dOut }, { rank }) => dOut + rank,
-  start({ dOut }, { options: chosen, allSites }) {
-    return {
-      trained: { lambdaB: float32(new Float32Array(dOut), [dOut]), lambdaD: float32(new Float32Array(chosen.rank).fill(chosen.dInitial), [chosen.rank]) },
-      frozen: frozenPair(chosen, allSites),
-    };
-  },
-  rules: () => ({ lambdaB: { decays: true }, lambdaD: { decays: true } }),
-  /** b ⊙ B (d ⊙ A x) */
-  delta({ site: { dIn, dOut }, x, trained, frozen, options: { rank } }) {
-    const a = tf.slice(frozen["veraA"]!, [0, 0], [rank, dIn]);
-    const b = tf.slice(frozen["veraB"]!, [0, 0], [dOut, rank]);
-    const inner = tf.mul(tf.matMul(x, a, false, true), trained["lambdaD"]!);
-    return tf.mul(tf.matMul(inner, b, false, true), trained["lambdaB"]!);
-  },
-  deltaWeight({ site: { dIn }, trained, frozen }) {
-    const { veraA, veraB } = frozen;
-    return factorsOf({ a: veraA!.data(), b: veraB!.data() }, veraA!.shape[1]!, trained["lambdaB"]!.data, trained["lambdaD"]!.data, dIn);
-  },
-  save(sites, { rank, dInitial, projectionKey, saveProjection }) {
-    const vectors = sites.flatMap(
-      ({ site, trained }) =>
-        [
-          [savedKey(site, "vera_lambda_b"), trained["lambdaB"]!],
-          [savedKey(site, "vera_lambda_d"), trained["lambdaD"]!],
-        ] as const,
-    );
-    const { veraA, veraB } = sites[0]!.frozen;
-    const shared = saveProjection
-      ? ([
-          ["base_model.vera_A", float32(veraA!.data(), veraA!.shape)],
-          ["base_model.vera_B", float32(veraB!.data(), veraB!.shape)],
-        ] as const)
-      : [];
-    return {
-      config: { peft_type: "VERA", r: rank, projection_prng_key: projectionKey, save_projection: saveProjection, d_initial: dInitial },
-      tensors: new Map([...vectors, ...shared]),
-    };
-  },
+  delta: lowRankDelta,
+  trainings: { vera: veraTraining },
 });

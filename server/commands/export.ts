@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync }
 import { dirname, join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import type { ExportedSite } from "../adapters/exportLora.ts";
-import type { SavedAdapter } from "../adapters/training.ts";
+import type { SavedAdapter } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
 import { interruptSignal } from "./interrupt.ts";

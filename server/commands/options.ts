@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import { adapterRequest, subjectRequest, type AdapterRequest, type SubjectRequest } from "../wire.ts";
 import { engineNames, type EngineName } from "../tensors/engine.ts";
+import { adapterFromText, adapterText } from "../commandText.ts";
 import { WorkbenchError } from "../errors.ts";
 
 export interface SubjectFlags {
@@ -37,11 +38,18 @@ export function portNumber(text: string): number {
   return value;
 }
 
-/** `NAME=FOLDER@STRENGTH`, name and strength optional; a folder that exists as written is taken as written. */
+/** `NAME=FOLDER@STRENGTH`, name and strength optional; a folder that exists as written is taken as written, unless it could be meant either way. */
 export function adapterFlag(text: string): AdapterRequest {
-  if (existsSync(text)) return { path: resolve(text), strength: 1 };
-  const { name, path = text, strength = "1" } = /^(?:(?<name>[\w-]+)=)?(?<path>.+?)(?:@(?<strength>[\d.]+))?$/.exec(text)?.groups ?? {};
-  const parsed = adapterRequest.safeParse({ path: resolve(path), strength: Number(strength), ...(name === undefined ? {} : { name }) });
+  const { path, name, strength } = adapterFromText(text) ?? { path: text, name: null, strength: 1 };
+  if (path !== text && existsSync(text)) {
+    if (existsSync(path))
+      throw new WorkbenchError(
+        "usage.badFlag",
+        `--adapter ${text} is a folder, and so is ${path}, at strength ${strength}; write ${adapterText({ path: text, name: null, strength: 1 })} or rename one`,
+      );
+    return { path: resolve(text), strength: 1 };
+  }
+  const parsed = adapterRequest.safeParse({ path: resolve(path), strength, ...(name === null ? {} : { name }) });
   if (!parsed.success) throw new WorkbenchError("usage.badFlag", `--adapter ${text}: ${parsed.error.issues.map((issue) => issue.message).join("; ")}`);
   return parsed.data;
 }

@@ -1,13 +1,17 @@
 /** `deltascope probe NAME`: one probe from the command line, its result as files. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { mkdirSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { Command } from "commander";
-import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
+import { jobKindOf, jobKinds } from "../jobKinds.ts";
+import { executeRun } from "../jobs/executeRun.ts";
+import { LiveResult, type ResultOutline } from "../jobs/liveResult.ts";
+import { Pause } from "../jobs/pause.ts";
 import { provenance } from "../jobs/provenance.ts";
-import { provenanceHashes } from "../jobs/provenanceHashes.ts";
-import { probeNamed, runProbe } from "../jobs/runProbe.ts";
-import { encodeArrays, storedResult } from "../jobs/runStore.ts";
+import { writeResult } from "../jobs/resultFolder.ts";
+import { probeNamed } from "../jobs/runProbe.ts";
+import { SubjectCache } from "../jobs/subjectCache.ts";
 import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -42,44 +46,45 @@ Examples:
 async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   // Loaded here, so that --help does not wait for the engines.
   const [{ probes }, { openSubject }] = await Promise.all([import("../../probes/registry.ts"), import("../runs/subject.ts")]);
-  const probe = probeNamed(probes, name);
-  if (probe.needs === "training")
+  const kind = jobKindOf(probeNamed(probes, name));
+  if (jobKinds[kind].isResumable)
     throw new WorkbenchError("usage.badFlag", `${name} makes checkpoints and can be paused: use deltascope train --config FILE --out FOLDER`);
-  const params = paramsFlag(flags.params);
-  const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params };
+  const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params: paramsFlag(flags.params) };
+  const folder = resolve(flags.out);
   const signal = interruptSignal();
-  const createdAt = new Date();
-  const subject = await openSubject(request.subject, engineChoice(flags));
+  const createdAt = new Date().toISOString();
   const started = performance.now();
+  const subjects = new SubjectCache((asked) => openSubject(asked, engineChoice(flags)));
   const progress = progressLine(name);
-  let result = emptyResult;
+  const result = new LiveResult();
+  const sink = (event: ProbeEvent): void => {
+    result.apply(event);
+    if (event.type === "progress") progress.update(event.done, event.total, event.unit);
+  };
   try {
-    await runProbe(probe, subject, params, signal, (event) => {
-      result = applyEvent(result, event);
-      if (event.type === "progress") progress.update(event.done, event.total, event.unit);
-    });
+    const outcome = await executeRun(request, { probes, openSubject: (asked) => subjects.get(asked) }, sink, signal, { folder, pause: new Pause() });
+    const record: RunRecord = {
+      id: name,
+      kind,
+      request,
+      state: "done",
+      createdAt,
+      startedAt: createdAt,
+      endedAt: new Date().toISOString(),
+      progress: result.outline.progress,
+      error: null,
+      provenance: provenance(packageVersion, { kind, request }, outcome, performance.now() - started),
+      resumable: false,
+      checkpoints: [],
+    };
+    progress.stop();
+    mkdirSync(folder, { recursive: true });
+    await writeResult(folder, record, result, await figureFiles(record, result));
   } finally {
     progress.stop();
-    await subject.dispose();
+    await subjects.clear();
   }
-  const outcome = { engine: subject.runner?.engine.name ?? "none (weights only)", hashes: provenanceHashes(request.subject), isPaused: false };
-  const about = provenance(packageVersion, request, outcome, performance.now() - started);
-  const record: RunRecord = {
-    id: name,
-    request,
-    state: "done",
-    createdAt: createdAt.toISOString(),
-    startedAt: createdAt.toISOString(),
-    endedAt: new Date().toISOString(),
-    progress: result.progress,
-    error: null,
-    provenance: about,
-    resumable: false,
-    checkpoints: [],
-  };
-  const folder = resolve(flags.out);
-  await writeResult(folder, record, result);
-  report(folder, result);
+  report(folder, result.outline);
 }
 
 function paramsFlag(text: string): Record<string, unknown> {
@@ -101,24 +106,21 @@ function readParamsFile(path: string): string {
   }
 }
 
-async function writeResult(folder: string, record: RunRecord, result: ProbeResult): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  const write = (name: string, content: string | Uint8Array): void => {
-    writeFileSync(join(folder, `${name}.tmp`), content);
-    renameSync(join(folder, `${name}.tmp`), join(folder, name));
-  };
-  write("arrays.safetensors", encodeArrays(result.arrays));
-  if (result.figures.length > 0) {
-    const { renderFigureFile } = await import("../reports/figureFile.ts");
-    for (const [index, figure] of result.figures.entries()) {
-      const { body } = renderFigureFile({ figure, arrays: result.arrays, format: "svg", theme: "light", metadata: record.provenance?.command ?? "" });
-      write(index === 0 ? "figure.svg" : `figure-${figure.id}.svg`, body);
-    }
-  }
-  write("result.json", `${JSON.stringify(storedResult(record, result), null, 1)}\n`);
+/** The figures as SVG, by file name. */
+async function figureFiles(record: RunRecord, result: LiveResult): Promise<Record<string, string | Uint8Array[]>> {
+  const { figures, arrays } = await result.whole();
+  if (figures.length === 0) return {};
+  const { renderFigureFile } = await import("../reports/figureFile.ts");
+  const metadata = record.provenance?.command ?? "";
+  return Object.fromEntries(
+    figures.map((figure, index) => {
+      const { body } = renderFigureFile({ figure, arrays, format: "svg", theme: "light", metadata });
+      return [index === 0 ? "figure.svg" : `figure-${figure.id}.svg`, typeof body === "string" ? body : [body]];
+    }),
+  );
 }
 
-function report(folder: string, { finding, checks }: ProbeResult): void {
+function report(folder: string, { finding, checks }: ResultOutline): void {
   if (finding !== null) process.stdout.write(`${finding}\n`);
   for (const { name, ok, value, expected } of checks) {
     process.stdout.write(`${ok ? "ok    " : "FAILED"} ${name}: ${Number(value.toPrecision(4))} (expected ${expected})\n`);

@@ -8,8 +8,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { probes } from "../../probes/registry.ts";
 import { attachApp } from "../app.ts";
+import { adapterText } from "../commandText.ts";
 import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
+import { jobKindOf, type JobKind } from "../jobKinds.ts";
 import { Jobs } from "../jobs/jobs.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
@@ -42,22 +44,23 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
 
   const log = pino({ level: process.env["DELTASCOPE_LOG"] ?? "warn" }, pino.destination({ dest: 2, sync: true }));
   const token = flags.token ?? (isLoopback(flags.host) ? null : randomBytes(16).toString("hex"));
-  // The port first: it is the likeliest refusal, and the client may take a while to build.
+  // Folder and port first: they are the likeliest refusals, and the client may take a while to build.
+  const lease = await folderLease(resolve(flags.logdir), say);
   const server = createServer();
   const port = await listen(server, flags.host, flags.port);
   const clientFolder = await ensureClientBuilt(say);
   const choice = engineChoice(flags);
   const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
-  const lease = await folderLease(resolve(flags.logdir), say);
-  const { store, records } = await RunStore.open(resolve(flags.logdir));
-  roots.allow(store.folder);
   const table: ProbeTable = probes;
+  const kindOf = (name: string): JobKind => jobKindOf(table[name] ?? { needs: "weights" });
+  const { store, records } = await RunStore.open(resolve(flags.logdir), { kindOf });
+  roots.allow(store.folder);
   const board = new RunBoard({
     jobs,
     store,
     records,
     version: packageVersion,
-    trains: (name) => table[name]?.needs === "training",
+    kindOf,
     logError: (error, about) => {
       const requestId = randomBytes(4).toString("hex");
       log.info({ requestId, ...about, err: error });
@@ -132,7 +135,7 @@ function address(host: string, port: number, token: string | null, opened: Subje
   if (token !== null) query.set("token", token);
   if (opened?.model) query.set("model", opened.model);
   for (const { path, name: adapterName, strength } of opened?.adapters ?? [])
-    query.append("adapter", `${adapterName === undefined ? "" : `${adapterName}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+    query.append("adapter", adapterText({ path, strength, name: adapterName ?? null }));
   const text = query.toString();
   return `http://${name}:${port}/${text === "" ? "" : `?${text}`}`;
 }

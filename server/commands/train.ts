@@ -2,16 +2,18 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
+import { executeRun } from "../jobs/executeRun.ts";
+import { LiveResult } from "../jobs/liveResult.ts";
+import type { RunOutcome } from "../jobs/messages.ts";
 import { Pause } from "../jobs/pause.ts";
 import { provenance } from "../jobs/provenance.ts";
-import { provenanceHashes } from "../jobs/provenanceHashes.ts";
 import { RunLock } from "../jobs/runLock.ts";
-import { runProbe } from "../jobs/runProbe.ts";
+import { SubjectCache } from "../jobs/subjectCache.ts";
 import { taskError } from "../jobs/taskError.ts";
 import { packageVersion } from "../packageFolder.ts";
-import type { RunRecord } from "../wire.ts";
+import type { RunRecord, SubjectRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { engineChoice, engineOption, threadsOption, type EngineFlags } from "./options.ts";
 import { progressLine } from "./progressLine.ts";
@@ -66,7 +68,7 @@ async function run(flags: Flags): Promise<void> {
     throw new WorkbenchError("usage.badFlag", `--resume: ${folder} is not there; expected the folder of a run that was started before`);
   const lock = await RunLock.take(folder, lockPatienceMs);
   try {
-    await trainIn(folder, openTrainFolder(folder, given, flags.resume === true), flags);
+    await trainIn(folder, await openTrainFolder(folder, given, flags.resume === true), flags);
   } finally {
     lock.release();
   }
@@ -86,34 +88,37 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
   const pause = pauseOnInterrupt();
   const follower = new Follower();
   const ending = (state: RunRecord["state"], error: RunRecord["error"], about: RunRecord["provenance"]) => ({
+    kind: "train" as const,
     request,
     state,
     error,
     createdAt: earlier.createdAt,
     startedAt,
     endedAt: new Date().toISOString(),
-    progress: follower.result.progress,
+    progress: follower.result.outline.progress,
     provenance: about,
   });
-  const subject = await openSubject(request.subject, engineChoice(flags));
-  let isPaused = false;
+  const subjects = new SubjectCache((asked) => openSubject(asked, engineChoice(flags)));
+  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => subjects.get(asked) };
+  let outcome: RunOutcome;
   try {
-    await runProbe(train, subject, request.params, new AbortController().signal, (event) => follower.take(event), pause.workspace(folder));
-    isPaused = pause.isHeeded;
+    outcome = await executeRun(request, tools, (event) => follower.take(event), new AbortController().signal, { folder, pause });
   } catch (thrown) {
     const { code, message } = taskError(thrown);
     follower.stop();
-    saveWhatThereIs(() => writeTrainResult(folder, ending("failed", { code, message, requestId: "" }, null), follower.result));
+    await writeTrainResult(folder, ending("failed", { code, message, requestId: "" }, null), follower.result).catch((error: unknown) => {
+      // The run's own error is the one to tell, whatever goes wrong with writing down where it got to.
+      process.stderr.write(`deltascope: the result so far could not be written: ${error instanceof Error ? error.message : String(error)}\n`);
+    });
     throw thrown;
   } finally {
     follower.stop();
-    await subject.dispose();
+    await subjects.clear();
   }
-  const outcome = { engine: subject.runner?.engine.name ?? "none", hashes: provenanceHashes(request.subject), isPaused };
-  const about = provenance(packageVersion, request, outcome, performance.now() - started + earlier.durationMs);
-  const adapter = writeTrainResult(folder, ending(isPaused ? "paused" : "done", null, about), follower.result);
-  const { progress, finding, checks } = follower.result;
-  if (isPaused)
+  const about = provenance(packageVersion, { kind: "train", request }, outcome, performance.now() - started + earlier.durationMs);
+  const adapter = await writeTrainResult(folder, ending(outcome.isPaused ? "paused" : "done", null, about), follower.result);
+  const { progress, finding, checks } = follower.result.outline;
+  if (outcome.isPaused)
     throw new WorkbenchError(
       "job.cancelled",
       `paused at step ${progress?.done ?? 0} of ${progress?.total ?? 0}; go on with: deltascope train --resume --out ${flags.out}`,
@@ -122,15 +127,6 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
   for (const check of checks)
     process.stdout.write(`${check.ok ? "ok    " : "FAILED"} ${check.name}: ${Number(check.value.toPrecision(4))} (expected ${check.expected})\n`);
   if (adapter) process.stdout.write(`${adapter.folder} (step ${adapter.step}, ${adapter.why === "best" ? "the best held-out loss" : "the last"})\n`);
-}
-
-/** The run's own error is the one to tell, whatever goes wrong with writing down where it got to. */
-function saveWhatThereIs(write: () => unknown): void {
-  try {
-    write();
-  } catch (error) {
-    process.stderr.write(`deltascope: the result so far could not be written: ${error instanceof Error ? error.message : String(error)}\n`);
-  }
 }
 
 function pauseOnInterrupt(): Pause {
@@ -148,12 +144,12 @@ function pauseOnInterrupt(): Pause {
 
 /** Folds the events into the result, and shows how far it is. */
 class Follower {
-  result: ProbeResult = emptyResult;
+  readonly result = new LiveResult();
   readonly #line = progressLine("train");
   #loss = NaN;
 
   take(event: ProbeEvent): void {
-    this.result = applyEvent(this.result, event);
+    this.result.apply(event);
     if (event.type === "tile" && event.array === "loss") this.#loss = event.data.findLast((value) => !Number.isNaN(value)) ?? this.#loss;
     if (event.type === "progress")
       this.#line.update(event.done, event.total, Number.isNaN(this.#loss) ? event.unit : `${event.unit}, loss ${this.#loss.toFixed(3)}`);

@@ -1,10 +1,10 @@
 /** The folder of `deltascope train`: run.json, checkpoints/ while it trains, and the result with the adapter when it stops. */
-import { cpSync, existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
+import type { LiveResult } from "../jobs/liveResult.ts";
+import { replaceFile, writeResult } from "../jobs/resultFolder.ts";
 import { runScalars, scalarsJsonl } from "../jobs/scalars.ts";
-import { encodeArrays, storedResult } from "../jobs/runStore.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps, readState } from "../training/checkpoint.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { readTrainConfig, type TrainConfig } from "./trainConfig.ts";
@@ -16,7 +16,7 @@ const runFile = "run.json";
  * @param given null when only --resume was given
  * @throws "usage.badFlag" when the folder has a run already, has none to resume, or has one with other settings
  */
-export function openTrainFolder(folder: string, given: TrainConfig | null, isResumed: boolean): TrainConfig {
+export async function openTrainFolder(folder: string, given: TrainConfig | null, isResumed: boolean): Promise<TrainConfig> {
   const file = join(folder, runFile);
   const hasRun = existsSync(file);
   if (isResumed && !hasRun)
@@ -35,7 +35,7 @@ export function openTrainFolder(folder: string, given: TrainConfig | null, isRes
     return stored;
   }
   if (!given) throw new WorkbenchError("usage.badFlag", "train needs --config FILE (deltascope train --print-config shows one)");
-  writeWhole(file, `${JSON.stringify({ model: given.model, ...given.params }, null, 2)}\n`);
+  await replaceFile(folder, runFile, `${JSON.stringify({ model: given.model, ...given.params }, null, 2)}\n`);
   return given;
 }
 
@@ -69,17 +69,15 @@ export interface Written {
 }
 
 /** Writes what there is; the adapter once the run is done. */
-export function writeTrainResult(
+export async function writeTrainResult(
   folder: string,
   ending: Omit<RunRecord, "id" | "checkpoints" | "resumable">,
-  result: ProbeResult = emptyResult,
-): Written | null {
+  result: LiveResult,
+): Promise<Written | null> {
   const checkpoints = checkpointSteps(folder);
   const record: RunRecord = { id: basename(folder), ...ending, checkpoints, resumable: ending.state !== "done" && checkpoints.length > 0 };
   const adapter = record.state === "done" ? writeAdapter(folder) : null;
-  writeWhole(join(folder, "arrays.safetensors"), encodeArrays(result.arrays));
-  writeWhole(join(folder, "scalars.jsonl"), scalarsJsonl(runScalars(result)));
-  writeWhole(join(folder, "result.json"), `${JSON.stringify(storedResult(record, result), null, 1)}\n`);
+  await writeResult(folder, record, result, { "scalars.jsonl": scalarsJsonl(runScalars(await result.whole())) });
   return adapter;
 }
 
@@ -96,9 +94,4 @@ function writeAdapter(folder: string): Written {
   rmSync(target, { recursive: true, force: true });
   renameSync(`${target}.tmp`, target);
   return { folder: target, step, why: step === best ? "best" : "last" };
-}
-
-function writeWhole(path: string, content: string | Uint8Array): void {
-  writeFileSync(`${path}.tmp`, content);
-  renameSync(`${path}.tmp`, path);
 }

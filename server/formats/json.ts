@@ -41,6 +41,9 @@ export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode, opt
     value = JSON.parse(text);
   } catch (cause) {
     const fault = jsonFault(text);
+    const constant = /[:[,]\s*(-?Infinity|NaN)\b/.exec(text)?.[1];
+    if (constant !== undefined)
+      throw new WorkbenchError(code, `${where} holds ${constant}, which Python writes and JSON does not have; expected a finite number`, { cause });
     const place = fault ? ` (${fault.what} at line ${fault.line}, column ${fault.column})` : "";
     throw new WorkbenchError(code, `${where} is not JSON${place}; expected a JSON object`, { cause });
   }

@@ -1,4 +1,5 @@
 /** Python's `re` patterns as JavaScript ones, for the patterns that PEFT configs hold. What cannot be said exactly is refused. */
+import { createContext, Script } from "node:vm";
 import { WorkbenchError } from "../errors.ts";
 import { quoted } from "../quoted.ts";
 
@@ -11,7 +12,7 @@ const textEnd = "(?![\\s\\S])";
  * @throws "adapter.unsupported" for a pattern that JavaScript cannot express or that is no pattern
  */
 export function pythonFullmatch(pattern: string, text: string): boolean {
-  return compiled(pattern, true).test(text);
+  return matched(pattern, true, text) !== null;
 }
 
 /**
@@ -20,7 +21,24 @@ export function pythonFullmatch(pattern: string, text: string): boolean {
  * @throws as `pythonFullmatch`
  */
 export function pythonMatch(pattern: string, text: string): RegExpExecArray | null {
-  return compiled(pattern, false).exec(text);
+  return matched(pattern, false, text);
+}
+
+/** Module paths are matched in microseconds; a pattern that takes this long backtracks without end. */
+const limitMs = 500;
+const bounded: { regex: RegExp; text: string } = { regex: /^/, text: "" };
+const realm = createContext(bounded);
+const execution = new Script("regex.exec(text)");
+
+/** Matching that is broken off: a stranger's pattern can take longer than the age of the universe. */
+function matched(pattern: string, isFull: boolean, text: string): RegExpExecArray | null {
+  bounded.regex = compiled(pattern, isFull);
+  bounded.text = text;
+  try {
+    return execution.runInContext(realm, { timeout: limitMs }) as RegExpExecArray | null;
+  } catch (cause) {
+    throw refused(pattern, `matching "${text.slice(0, 120)}" takes more than ${limitMs} ms, as when repeats are nested: it`, cause);
+  }
 }
 
 const cache = new Map<string, RegExp>();

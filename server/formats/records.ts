@@ -56,7 +56,8 @@ const readers: Record<RecordFormat, Reader> = {
     let header: readonly string[] | null = null;
     for (const { line, fields } of csvRecords(textLines(file), file)) {
       if (header === null) {
-        const twice = fields.find((name, i) => fields.indexOf(name) !== i);
+        const names = new Set<string>();
+        const twice = fields.find((name) => names.has(name) || names.add(name).size === 0);
         if (twice !== undefined) throw malformedLine(file, line, `found column ${quoted(twice)} twice; expected names that differ`);
         checkColumns(columns, fields, line, file);
         header = fields;
@@ -77,7 +78,7 @@ const readers: Record<RecordFormat, Reader> = {
         `${file}: found plain text, which has no column ${quoted(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
       );
     if (!hasBlankLine(file)) {
-      for (const { number, text } of textLines(file)) yield { line: number, fields: { text } };
+      for (const { number, text } of textLines(file)) if (!isBlank(text)) yield { line: number, fields: { text } };
       return;
     }
     let block: { readonly line: number; readonly lines: string[] } | null = null;

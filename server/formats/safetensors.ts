@@ -12,7 +12,7 @@ import { fileIdentity, openForReading } from "./openFile.ts";
 import { quoted } from "../quoted.ts";
 
 export type { SafetensorsDtype } from "./dtypeDecoding.ts";
-export { encodeSafetensors, writeSafetensors, type WritableTensor } from "./safetensorsWriter.ts";
+export { encodeSafetensors, float32Header, writeSafetensors, type WritableTensor } from "./safetensorsWriter.ts";
 
 /** Where one tensor lies: `begin` and `end` are byte offsets from the start of the file. */
 export interface TensorEntry {

@@ -28,6 +28,17 @@ export function encodeSafetensors(tensors: Iterable<WritableTensor>, metadata?: 
   return bytes;
 }
 
+/** All of a file that comes before its numbers, which follow in the order given, as little-endian float32. */
+export function float32Header(tensors: Iterable<Pick<WritableTensor, "name" | "shape">>): Uint8Array {
+  const none = (): never => {
+    throw new WorkbenchError("internal", "internal: a header has no numbers");
+  };
+  return layout(
+    Array.from(tensors, ({ name, shape }) => ({ name, shape, dtype: "F32", data: none })),
+    undefined,
+  ).header;
+}
+
 /** Writes tensor by tensor to a temporary name beside `file`, then renames: a reader sees the old file or the whole new one. */
 export function writeSafetensors(file: string, tensors: Iterable<WritableTensor>, metadata?: Readonly<Record<string, string>>): void {
   const { header, inOrder } = layout(tensors, metadata);

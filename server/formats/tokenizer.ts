@@ -5,7 +5,9 @@ import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { readJson } from "./json.ts";
-import { withUnicodeSpaces } from "./unicodeSpaces.ts";
+import { strippingUnicodeSpaces, withUnicodeSpaces } from "./unicodeSpaces.ts";
+import { withSettings } from "./tokenizerSettings.ts";
+import { tokenizerJson, type TokenizerJson } from "./tokenizerJson.ts";
 import { pieceReader, type PieceReader } from "./tokenText.ts";
 import { quoted } from "../quoted.ts";
 
@@ -30,19 +32,8 @@ export interface Tokenizer {
 /** Gemma's, the largest in wide use, has 34 MB. */
 const maxTokenizerBytes = 256 * 2 ** 20;
 
-/** Lists are made as long as the largest id; no released vocabulary comes near this. */
-const tokenId = z.int().min(0).max(20_000_000);
-
-const tokenizerJson = z.looseObject({
-  model: z.looseObject({
-    type: z.enum(["BPE", "Unigram", "WordPiece", "WordLevel"]).nullish(),
-    vocab: z.union([z.record(z.string(), tokenId), z.array(z.tuple([z.string(), z.number()]))]),
-    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])).optional(),
-  }),
-  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).nullish(),
-  pre_tokenizer: z.unknown(),
-  decoder: z.unknown(),
-});
+/** Ids that no token has, at most; lists are made as long as the largest id. */
+const mostHoles = 1_000_000;
 
 export function hasTokenizer(dir: string): boolean {
   return existsSync(join(dir, "tokenizer.json"));
@@ -57,12 +48,13 @@ export function openTokenizer(dir: string): Tokenizer {
     throw new WorkbenchError("tokenizer.malformed", `${file}: ${z.prettifyError(parsed.error)}; expected a tokenizer.json of the tokenizers library`);
   checkMerges(file, parsed.data.model);
   const settings = optionalJson(join(dir, "tokenizer_config.json"));
-
   const type = modelType(file, parsed.data.model);
-  const heeded = withSettings(parsed.data, settings);
+  const heeded = withSettings(parsed.data, settings, join(dir, "tokenizer_config.json"));
+  checkIds(file, heeded);
   let inner: HuggingFaceTokenizer;
   try {
-    inner = new HuggingFaceTokenizer({ ...heeded, pre_tokenizer: withUnicodeSpaces(heeded.pre_tokenizer), model: { ...parsed.data.model, type } }, settings);
+    const spaces = { normalizer: strippingUnicodeSpaces(heeded.normalizer ?? null), pre_tokenizer: withUnicodeSpaces(heeded.pre_tokenizer ?? null) };
+    inner = new HuggingFaceTokenizer({ ...heeded, ...spaces, model: { ...parsed.data.model, type } }, settings);
   } catch (cause) {
     throw new WorkbenchError(
       "tokenizer.malformed",
@@ -70,6 +62,9 @@ export function openTokenizer(dir: string): Tokenizer {
       { cause },
     );
   }
+  const { model } = inner;
+  // The library's own hands every token to one call as an argument, which a word of some hundred thousand letters overflows.
+  if (model !== null && isUnigram(model)) model.encode = (words) => words.flatMap((word) => model.tokenize(word));
   let vocabSize = 0;
   for (const id of inner.get_vocab(true).values()) vocabSize = Math.max(vocabSize, id + 1);
   const readPiece: PieceReader = pieceReader(parsed.data.decoder);
@@ -98,7 +93,14 @@ export function openTokenizer(dir: string): Tokenizer {
   };
   return {
     encode(text, { addSpecial = true } = {}) {
-      const ids = text === "" && !addSpecial ? [] : [...inner.encode(text, { add_special_tokens: addSpecial }).ids];
+      // The library has no id for a piece outside a vocabulary without an unknown token.
+      const found: readonly (number | undefined)[] = text === "" && !addSpecial ? [] : inner.encode(text, { add_special_tokens: addSpecial }).ids;
+      const ids = found.filter((id) => id !== undefined);
+      if (ids.length < found.length)
+        throw new WorkbenchError(
+          "prompt.unknownToken",
+          `${quoted(text)} has ${found.length - ids.length} pieces that ${file} has no token for, and no token for unknown ones; expected text of its vocabulary`,
+        );
       return { ids, tokens: ids.map(tokenText) };
     },
     decode(ids) {
@@ -114,32 +116,23 @@ export function openTokenizer(dir: string): Tokenizer {
   };
 }
 
-/** Tokens of tokenizer_config.json, by id. */
-const addedTokensDecoder = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string() }));
-
-/** What tokenizer_config.json changes in tokenizer.json, as transformers applies it: a space before the first word, tokens added later. */
-function withSettings<T extends TokenizerJson>(json: T, settings: Readonly<Record<string, unknown>>): T {
-  const prefix = settings["add_prefix_space"];
-  const spaced = typeof prefix === "boolean" ? withPrefixSpace(json.pre_tokenizer, prefix) : json.pre_tokenizer;
-  const known = json.added_tokens ?? [];
-  const listed = addedTokensDecoder.safeParse(settings["added_tokens_decoder"]);
-  const later = Object.entries(listed.data ?? {}).flatMap(([id, token]) =>
-    known.some(({ content }) => content === token.content)
-      ? []
-      : [{ special: false, single_word: false, lstrip: false, rstrip: false, normalized: false, ...token, id: Number(id) }],
-  );
-  return { ...json, pre_tokenizer: spaced, added_tokens: [...known, ...later] };
+/** The library does not export its type. */
+function isUnigram(model: object): model is { tokenize(word: string): string[]; encode(words: string[]): string[] } {
+  return "tokenize" in model && "trie" in model;
 }
 
-function withPrefixSpace(preTokenizer: unknown, isAdded: boolean): unknown {
-  const steps = z.looseObject({ pretokenizers: z.array(z.unknown()) }).safeParse(preTokenizer);
-  if (steps.success) return { ...steps.data, pretokenizers: steps.data.pretokenizers.map((step) => withPrefixSpace(step, isAdded)) };
-  const bytes = z.looseObject({ type: z.literal("ByteLevel") }).safeParse(preTokenizer);
-  return bytes.success ? { ...bytes.data, add_prefix_space: isAdded } : preTokenizer;
+function checkIds(file: string, { model: { vocab }, added_tokens: added }: TokenizerJson): void {
+  const words: [string, number][] = Array.isArray(vocab) ? vocab.map(([word], id) => [word, id]) : Object.entries(vocab);
+  const ids: [string, number][] = [...words, ...(added ?? []).map(({ content, id }): [string, number] => [content, id])];
+  const most = ids.length + mostHoles;
+  const far = ids.find(([, id]) => !(id < most));
+  if (far)
+    throw new WorkbenchError(
+      "tokenizer.malformed",
+      `${file}: token ${quoted(far[0])} has id ${far[1]}; expected an id under ${most}, as there are ${ids.length} tokens`,
+    );
 }
-
-type TokenizerJson = z.output<typeof tokenizerJson>;
-type ModelJson = z.output<typeof tokenizerJson>["model"];
+type ModelJson = TokenizerJson["model"];
 
 /** Files from before 2020 have no type, and the library would take the words themselves for tokens. */
 function modelType(file: string, { type, vocab, merges }: ModelJson): string {

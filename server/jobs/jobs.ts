@@ -1,5 +1,6 @@
 /** All work that is not serving: lanes for training, for other runs and for short questions, so that neither a card nor a probe waits for a run of hours. */
 import type { ChildProcess } from "node:child_process";
+import { jobKinds, type JobKind, type Lane } from "../jobKinds.ts";
 import { WorkerLane } from "./workerLane.ts";
 import type { TaskHooks } from "./workerLane.ts";
 import type { Task, TaskKind, TaskOf, TaskTable } from "./messages.ts";
@@ -17,30 +18,29 @@ const maxWaitingRuns = 64;
 const maxWaitingQuestions = 256;
 
 export class Jobs {
-  readonly #training: WorkerLane;
-  readonly #runs: WorkerLane;
+  readonly #runs: Readonly<Record<Lane, WorkerLane>>;
   readonly #questions: WorkerLane;
 
   constructor({ startWorker, cancelGraceMs = 10_000, questionLimitMs: limitMs = questionLimitMs }: JobsOptions) {
-    this.#training = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
-    this.#runs = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
+    const lane = (): WorkerLane => new WorkerLane({ start: startWorker, maxWaiting: maxWaitingRuns, cancelGraceMs });
+    this.#runs = { probes: lane(), training: lane() };
     this.#questions = new WorkerLane({ start: startWorker, maxWaiting: maxWaitingQuestions, cancelGraceMs: Math.min(cancelGraceMs, questionGraceMs), limitMs });
   }
 
   get counts(): { queued: number; running: number } {
-    const lanes = [this.#training, this.#runs];
-    return { queued: lanes.reduce((sum, { queued }) => sum + queued, 0), running: lanes.filter(({ isRunning }) => isRunning).length };
+    const all = Object.values(this.#runs);
+    return { queued: all.reduce((sum, { queued }) => sum + queued, 0), running: all.filter(({ isRunning }) => isRunning).length };
   }
 
   /** Starts the workers that the first look needs; the one for training comes with the first training. */
   warm(): void {
-    this.#runs.warm();
+    this.#runs.probes.warm();
     this.#questions.warm();
   }
 
-  /** @throws "job.queueFull" when a run of this kind would find no place */
-  checkRoom(trains: boolean): void {
-    (trains ? this.#training : this.#runs).checkRoom();
+  /** Keeps a place for a run of this kind, until the function that it returns is called. @throws "job.queueFull" */
+  reserve(kind: JobKind): () => void {
+    return this.#runs[jobKinds[kind].lane].reserve();
   }
 
   execute<K extends TaskKind>(task: TaskOf<K>, hooks: TaskHooks = {}): Promise<TaskTable[K]["output"]> {
@@ -48,13 +48,10 @@ export class Jobs {
   }
 
   #laneOf(task: Task): WorkerLane {
-    if (task.kind !== "run") return this.#questions;
-    return task.input.folder === null ? this.#runs : this.#training;
+    return task.kind === "run" ? this.#runs[jobKinds[task.input.kind].lane] : this.#questions;
   }
 
   close(): void {
-    this.#training.close();
-    this.#runs.close();
-    this.#questions.close();
+    for (const lane of [...Object.values(this.#runs), this.#questions]) lane.close();
   }
 }

@@ -3,6 +3,7 @@ import type { ProbeEvent } from "../../probes/result.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { EngineName } from "../tensors/engine.ts";
 import type { ErrorCode } from "../errors.ts";
+import type { JobKind } from "../jobKinds.ts";
 import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText, TrainingPreview } from "../wire.ts";
 
 export interface EngineChoice {
@@ -11,9 +12,10 @@ export interface EngineChoice {
 }
 
 export interface RunTask {
+  readonly kind: JobKind;
   readonly request: RunRequest;
-  /** The run's own folder, when it keeps state there and can be paused: training. */
-  readonly folder: string | null;
+  /** The run's own; kinds that can go on keep their state there. */
+  readonly folder: string;
 }
 /** What a run leaves beside its events. */
 export interface RunOutcome {
@@ -38,6 +40,7 @@ export type Task = { [K in TaskKind]: TaskOf<K> }[TaskKind];
 export interface TaskError {
   readonly code: ErrorCode;
   readonly message: string;
+  readonly field: string | undefined;
   /** Only for the log. */
   readonly stack: string | undefined;
 }

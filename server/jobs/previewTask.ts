@@ -5,13 +5,15 @@ import type { Subject } from "../runs/subject.ts";
 import { trainingParams } from "../training/trainingParams.ts";
 import { trainingPreview, type TrainingPreview } from "../training/trainingPreview.ts";
 
-/** What the parameter a mistake lies in is called, by the error's code; the message of the rest names it. */
+/** What the parameter a mistake lies in is called, by the error's code, where the error itself does not say. */
 const parameterOfCode: Readonly<Record<string, string>> = {
   "data.empty": "data.path",
   "data.malformed": "data.path",
   "data.unsupported": "data.path",
   "file.notFound": "data.path",
   "training.unknownMethod": "method",
+  "training.badOptions": "options",
+  "adapter.matchedNothing": "sites.targetModules",
 };
 
 /** @throws "probe.badParams", and what `trainingPreview` throws with the parameter's name before it */
@@ -23,8 +25,8 @@ export function previewTask({ model, tokenizer, card }: Subject, raw: unknown): 
   try {
     return trainingPreview(model, tokenizer, parsed.data);
   } catch (error) {
-    const parameter = error instanceof WorkbenchError ? parameterOfCode[error.code] : undefined;
-    if (!(error instanceof WorkbenchError) || parameter === undefined || error.message.startsWith(`${parameter}:`)) throw error;
-    throw new WorkbenchError(error.code, `${parameter}: ${error.message}`, { cause: error });
+    if (!(error instanceof WorkbenchError) || error.field !== undefined) throw error;
+    const field = parameterOfCode[error.code];
+    throw field === undefined ? error : new WorkbenchError(error.code, `${field}: ${error.message}`, { cause: error, field });
   }
 }

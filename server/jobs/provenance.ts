@@ -1,16 +1,17 @@
 /** What a result needs beside it to be recomputed, and the command that recomputes it. */
 import { availableParallelism, cpus, totalmem } from "node:os";
-import type { Provenance, RunRequest } from "../wire.ts";
+import { adapterText, shellQuoted } from "../commandText.ts";
+import type { Provenance, RunRecord } from "../wire.ts";
 import type { RunOutcome } from "./messages.ts";
 
-export function provenance(version: string, request: RunRequest, outcome: RunOutcome, durationMs: number): Provenance {
+export function provenance(version: string, run: Pick<RunRecord, "kind" | "request">, outcome: RunOutcome, durationMs: number): Provenance {
   return {
     version,
     engine: outcome.engine,
     platform: `${process.platform} ${process.arch}`,
     node: process.version,
     hashes: outcome.hashes,
-    command: recomputeCommand(request),
+    command: recomputeCommand(run),
     durationMs: Math.round(durationMs),
   };
 }
@@ -20,20 +21,16 @@ export function environment(about: Provenance | null): object {
   return { ...about, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), memoryBytes: totalmem() };
 }
 
-export function recomputeCommand({ subject, probe, params }: RunRequest): string {
-  if (probe === "train") {
+export function recomputeCommand({ kind, request: { subject, probe, params } }: Pick<RunRecord, "kind" | "request">): string {
+  if (kind === "train") {
     // Its configuration is the request itself.
     return ["deltascope", "train", "--config", JSON.stringify({ model: subject.model, ...params }), "--out", "train-result"].map(shellQuoted).join(" ");
   }
   const words = ["deltascope", "probe", probe];
   if (subject.model !== null) words.push("--model", subject.model);
   for (const { path, name, strength } of subject.adapters) {
-    words.push("--adapter", `${name === undefined ? "" : `${name}=`}${path}${strength === 1 ? "" : `@${strength}`}`);
+    words.push("--adapter", adapterText({ path, strength, name: name ?? null }));
   }
   words.push("--params", JSON.stringify(params), "--out", `${probe}-result`);
   return words.map(shellQuoted).join(" ");
-}
-
-function shellQuoted(word: string): string {
-  return /^[\w./:=@-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

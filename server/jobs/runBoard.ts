@@ -1,13 +1,16 @@
 /** Every run there is, live ones and stored ones: accepts, cancels, pauses, resumes, removes, and tells who listens. */
 import { randomBytes } from "node:crypto";
-import type { ProbeResult } from "../../probes/result.ts";
+import type { ProbeEvent, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { RunRecord, RunRequest, StoredResult, WireError } from "../wire.ts";
+import { jobKinds, type JobKind } from "../jobKinds.ts";
 import type { Jobs } from "./jobs.ts";
 import type { RunOutcome } from "./messages.ts";
 import { environment, provenance } from "./provenance.ts";
+import { LiveResult, snapshotEvents } from "./liveResult.ts";
 import { RunFeed, type FeedListener } from "./runFeed.ts";
-import { encodeArrays, storedResult, unknownRun, type RunStore } from "./runStore.ts";
+import { arrayBytes, storedResult, unknownRun } from "./resultFolder.ts";
+import type { RunStore } from "./runStore.ts";
 import { taskError } from "./taskError.ts";
 import { checkpointSteps } from "../training/checkpoint.ts";
 
@@ -23,10 +26,10 @@ export interface BoardListener {
 export interface BoardOptions {
   readonly jobs: Jobs;
   readonly store: RunStore;
+  /** Newest first. */
   readonly records: readonly RunRecord[];
   readonly version: string;
-  /** Whether a probe trains: such runs keep checkpoints, and can be paused. */
-  readonly trains: (probe: string) => boolean;
+  readonly kindOf: (probe: string) => JobKind;
   /** Called with what went wrong; its reply is the id under which it was logged. */
   readonly logError: (error: unknown, about: object) => string;
 }
@@ -37,6 +40,10 @@ export class RunBoard {
   readonly #options: BoardOptions;
   readonly #records = new Map<string, RunRecord>();
   readonly #live = new Map<string, LiveRun>();
+  /** Results that the disk did not take. */
+  readonly #unwritten = new Map<string, RunFeed>();
+  readonly #readings = new Map<string, Promise<readonly ProbeEvent[]>>();
+  #lastEngine: string | null;
   readonly #ending = new Set<Promise<void>>();
   /** By run; they stay when a run ends, as it may go on. */
   readonly #followers = new Map<string, Set<FeedListener>>();
@@ -44,7 +51,8 @@ export class RunBoard {
 
   constructor(options: BoardOptions) {
     this.#options = options;
-    for (const record of options.records) this.#records.set(record.id, record);
+    for (const record of options.records.toReversed()) this.#records.set(record.id, record);
+    this.#lastEngine = options.records.find(({ provenance: about }) => about !== null)?.provenance?.engine ?? null;
   }
 
   listen(listener: BoardListener): () => void {
@@ -52,9 +60,15 @@ export class RunBoard {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Newest first. */
-  list(): RunRecord[] {
-    return [...this.#records.values()].toSorted((a, b) => b.createdAt.localeCompare(a.createdAt));
+  /**
+   * Newest first, as many as asked for.
+   * @param before a run: those that are older than it
+   * @throws "run.unknown" when there is no such run
+   */
+  list(limit = Infinity, before?: string): RunRecord[] {
+    const all = [...this.#records.values()].toReversed();
+    const begin = before === undefined ? 0 : all.indexOf(this.record(before)) + 1;
+    return all.slice(begin, begin + limit);
   }
 
   /** @throws "run.unknown" */
@@ -64,13 +78,15 @@ export class RunBoard {
     return record;
   }
 
-  /** @throws "job.queueFull" before anything is made */
+  /** @throws "job.queueFull" before anything is made, "run.unwritable" */
   async submit(request: RunRequest): Promise<RunRecord> {
-    this.#options.jobs.checkRoom(this.#options.trains(request.probe));
+    const kind = this.#options.kindOf(request.probe);
+    const giveUpPlace = this.#options.jobs.reserve(kind);
     const createdAt = new Date().toISOString();
     const id = `${createdAt.replaceAll(/[-:]/g, "").replace("T", "-").slice(0, 15)}-${request.probe}-${randomBytes(3).toString("hex")}`;
     const record: RunRecord = {
       id,
+      kind,
       request,
       state: "queued",
       createdAt,
@@ -82,7 +98,11 @@ export class RunBoard {
       resumable: false,
       checkpoints: [],
     };
-    await this.#options.store.create(record);
+    try {
+      await this.#options.store.create(record);
+    } finally {
+      giveUpPlace();
+    }
     this.#hold(record, new RunFeed())();
     return record;
   }
@@ -102,7 +122,7 @@ export class RunBoard {
 
   /**
    * Queues a training run again, to go on from its last checkpoint; its results so far stay.
-   * @throws "run.unknown", "run.notTraining"; "run.notFinished" while it is queued or running; "training.noCheckpoint"
+   * @throws "run.unknown", "run.notTraining"; "run.notFinished" while it is queued or running; "training.noCheckpoint", "job.queueFull", "run.unwritable"
    */
   async resume(id: string): Promise<RunRecord> {
     const record = this.record(id);
@@ -110,12 +130,28 @@ export class RunBoard {
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" is ${record.state}; expected one that was paused or stopped`);
     if (record.state === "done") throw new WorkbenchError("run.isDone", `run "${id}" has reached its end; branch from one of its checkpoints instead`);
     if (!record.resumable) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has no checkpoint to go on from; start it again`);
-    const result = await this.#options.store.probeResult(id);
+    const giveUpPlace = this.#options.jobs.reserve(record.kind);
+    try {
+      return await this.#holdAgain(record);
+    } finally {
+      giveUpPlace();
+    }
+  }
+
+  async #holdAgain(record: RunRecord): Promise<RunRecord> {
+    const { id } = record;
+    const result = new LiveResult(await this.probeResult(id));
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" was resumed by another request`);
     const queued: RunRecord = { ...record, state: "queued", endedAt: null, error: null, resumable: false };
     const feed = new RunFeed(result);
     const start = this.#hold(queued, feed);
-    await this.#options.store.reopen(id);
+    try {
+      await this.#options.store.reopen(id);
+    } catch (error) {
+      this.#live.delete(id);
+      this.#change(record);
+      throw error;
+    }
     start();
     return queued;
   }
@@ -127,34 +163,60 @@ export class RunBoard {
     return record;
   }
 
-  /** @throws "run.unknown"; "run.notFinished" while it is queued or running */
+  /** @throws "run.unknown"; "run.notFinished" while it is queued or running; "run.unwritable" */
   async remove(id: string): Promise<void> {
-    this.record(id);
+    const record = this.record(id);
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" has not ended; cancel it first`);
     // At once, so that a second request finds no run.
     this.#records.delete(id);
+    try {
+      await this.#options.store.remove(id);
+    } catch (error) {
+      this.#records.set(id, record);
+      throw error;
+    }
     this.#followers.delete(id);
-    await this.#options.store.remove(id);
+    this.#unwritten.delete(id);
     for (const listener of this.#listeners) listener.onRemoved(id);
   }
 
   /** What is known of it so far. @throws "run.unknown" */
   async result(id: string): Promise<StoredResult> {
     const record = this.record(id);
-    const live = this.#live.get(id);
-    return live ? storedResult(record, live.feed.result) : this.#options.store.result(id);
+    const feed = this.#inMemory(id);
+    return feed ? storedResult(record, feed.result.outline) : this.#options.store.result(id);
   }
 
-  async arrays(id: string): Promise<Uint8Array> {
+  /** The bytes of its arrays.safetensors, in pieces. @throws "run.unknown", "file.unreadable" */
+  async arrays(id: string): Promise<Iterable<Uint8Array>> {
     this.record(id);
-    const live = this.#live.get(id);
-    return live ? encodeArrays(live.feed.result.arrays) : this.#options.store.arrays(id);
+    const feed = this.#inMemory(id);
+    return feed ? arrayBytes(feed.result.arrays) : [await this.#options.store.arrays(id)];
   }
 
+  /** @throws "run.unknown", "file.unreadable" */
   async probeResult(id: string): Promise<ProbeResult> {
     this.record(id);
-    const live = this.#live.get(id);
-    return live ? live.feed.result : this.#options.store.probeResult(id);
+    return (await this.#inMemory(id)?.result.whole()) ?? this.#options.store.probeResult(id);
+  }
+
+  /** The events that build what is known of it so far. Many who ask for one stored run at a time share one reading of it. @throws as `probeResult` */
+  async snapshot(id: string): Promise<readonly ProbeEvent[]> {
+    this.record(id);
+    const feed = this.#inMemory(id);
+    if (feed) return feed.result.snapshot();
+    const reading =
+      this.#readings.get(id) ??
+      this.#options.store
+        .probeResult(id)
+        .then(snapshotEvents)
+        .finally(() => this.#readings.delete(id));
+    this.#readings.set(id, reading);
+    return reading;
+  }
+
+  #inMemory(id: string): RunFeed | undefined {
+    return this.#live.get(id)?.feed ?? this.#unwritten.get(id);
   }
 
   /** Later batches of a run, also of one that ended and goes on. */
@@ -169,7 +231,7 @@ export class RunBoard {
 
   /** Steps that have a checkpoint now. @throws "run.unknown" */
   checkpoints(id: string): readonly number[] {
-    return this.#trains(id) ? checkpointSteps(this.folderOf(id)) : [];
+    return this.#isResumable(this.record(id)) ? checkpointSteps(this.folderOf(id)) : [];
   }
 
   /** Where a run keeps its files. @throws "run.unknown" */
@@ -179,7 +241,7 @@ export class RunBoard {
 
   /** The engine of the newest finished run that used one. */
   get lastEngine(): string | null {
-    return this.list().find((record) => record.provenance !== null)?.provenance?.engine ?? null;
+    return this.#lastEngine;
   }
 
   /** Resolves when no run is queued or running. */
@@ -189,17 +251,17 @@ export class RunBoard {
 
   /** Stops what runs, so that folders are closed before the process ends: training with a checkpoint, the rest at once. */
   stopAll(): void {
-    for (const [id, { controller, pause }] of this.#live) (this.#trains(id) ? pause : controller).abort();
+    for (const [id, { controller, pause }] of this.#live) (this.#isResumable(this.record(id)) ? pause : controller).abort();
   }
 
-  #trains(id: string): boolean {
-    return this.#options.trains(this.record(id).request.probe);
+  #isResumable({ kind }: RunRecord): boolean {
+    return jobKinds[kind].isResumable;
   }
 
   /** @throws "run.notTraining" */
-  checkTrains({ id, request }: RunRecord): void {
-    if (!this.#options.trains(request.probe))
-      throw new WorkbenchError("run.notTraining", `run "${id}" is of the probe ${request.probe}; expected a training run`);
+  checkTrains(record: RunRecord): void {
+    if (!this.#isResumable(record))
+      throw new WorkbenchError("run.notTraining", `run "${record.id}" is of the probe ${record.request.probe}; expected a training run`);
   }
 
   /** Takes the run's place among the live ones. @returns starts it */
@@ -218,14 +280,13 @@ export class RunBoard {
   }
 
   async #run(queued: RunRecord, live: LiveRun): Promise<void> {
-    const { id, request } = queued;
+    const { id, kind, request } = queued;
     let started = performance.now();
     let lastProgress = started;
     let broken: unknown;
     try {
-      const folder = this.#trains(id) ? this.#options.store.folderOf(id) : null;
       const outcome = await this.#options.jobs.execute(
-        { kind: "run", input: { request, folder } },
+        { kind: "run", input: { kind, request, folder: this.#options.store.folderOf(id) } },
         {
           signal: live.controller.signal,
           pause: live.pause.signal,
@@ -243,7 +304,7 @@ export class RunBoard {
               return;
             }
             if (event.type !== "progress") return;
-            this.#records.set(id, { ...this.record(id), progress: live.feed.result.progress });
+            this.#records.set(id, { ...this.record(id), progress: live.feed.result.outline.progress });
             if (performance.now() - lastProgress < progressRecordEveryMs) return;
             lastProgress = performance.now();
             this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
@@ -253,11 +314,11 @@ export class RunBoard {
       if (broken !== undefined) throw broken instanceof Error ? broken : new Error(String(broken));
       await this.#end(id, live, { state: outcome.isPaused ? "paused" : "done", error: null }, outcome, performance.now() - started);
     } catch (thrown) {
-      const { code, message } = taskError(broken ?? thrown);
+      const { code, message, field } = taskError(broken ?? thrown);
       // A server that stops takes a run's worker away: with a checkpoint that is a pause.
       const wasStopped = code === "job.cancelled" && !live.controller.signal.aborted && this.checkpoints(id).length > 0;
       const requestId = this.#options.logError(broken ?? thrown, { run: id });
-      const error: WireError = { code, message, requestId };
+      const error: WireError = { code, message, requestId, ...(field === undefined ? {} : { field }) };
       const ending = code !== "job.cancelled" ? ({ state: "failed", error } as const) : ({ state: wasStopped ? "paused" : "cancelled", error: null } as const);
       await this.#end(id, live, ending, null, performance.now() - started);
     }
@@ -266,13 +327,13 @@ export class RunBoard {
   async #end(id: string, live: LiveRun, ending: Pick<RunRecord, "state" | "error">, outcome: RunOutcome | null, durationMs: number): Promise<void> {
     const before = this.record(id);
     // A resumed run has taken the time of all its parts.
-    const about = outcome && provenance(this.#options.version, before.request, outcome, durationMs + (before.provenance?.durationMs ?? 0));
+    const about = outcome && provenance(this.#options.version, before, outcome, durationMs + (before.provenance?.durationMs ?? 0));
     const checkpoints = this.checkpoints(id);
     let record: RunRecord = {
       ...before,
       ...ending,
       endedAt: new Date().toISOString(),
-      progress: live.feed.result.progress,
+      progress: live.feed.result.outline.progress,
       provenance: about ?? before.provenance,
       checkpoints,
       resumable: ending.state !== "done" && checkpoints.length > 0,
@@ -282,12 +343,18 @@ export class RunBoard {
       await this.#options.store.finish(record, live.feed.result, environment(about));
     } catch (thrown) {
       const requestId = this.#options.logError(thrown, { run: id });
+      this.#unwritten.set(id, live.feed);
       record = {
         ...record,
         state: "failed",
-        error: { code: "internal", message: `the result could not be written to ${this.#options.store.folder}: ${taskError(thrown).message}`, requestId },
+        error: {
+          code: "run.unwritable",
+          message: `${taskError(thrown).message}; the result is kept in memory and can be saved from here until the server stops`,
+          requestId,
+        },
       };
     }
+    this.#lastEngine = about?.engine ?? this.#lastEngine;
     this.#live.delete(id);
     this.#change(record);
   }

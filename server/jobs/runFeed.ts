@@ -1,5 +1,6 @@
 /** The live result of one run: folds events as they come, hands them on in batches of at most 20 a second, the first at once. */
-import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
+import { LiveResult } from "./liveResult.ts";
 
 /** Between two batches at first; a run that goes on is told of more rarely: nobody reads more than five changes a second. */
 const firstBatchEveryMs = 50;
@@ -9,25 +10,20 @@ const ageShare = 0.1;
 export type FeedListener = (events: readonly ProbeEvent[]) => void;
 
 export class RunFeed {
-  #result: ProbeResult;
+  readonly result: LiveResult;
   #pending: ProbeEvent[] = [];
   #lastFlush = -Infinity;
   readonly #started = performance.now();
   #timer: NodeJS.Timeout | null = null;
   readonly #listeners = new Set<FeedListener>();
 
-  /** @param result what it begins with: a run that goes on keeps what it had */
-  constructor(result: ProbeResult = emptyResult) {
-    this.#result = result;
-  }
-
-  get result(): ProbeResult {
-    return this.#result;
+  constructor(result = new LiveResult()) {
+    this.result = result;
   }
 
   /** @throws when an event does not fit what was declared; the run is then broken */
   push(event: ProbeEvent): void {
-    this.#result = applyEvent(this.#result, event);
+    this.result.apply(event);
     this.#pending.push(event);
     const now = performance.now();
     const wait = this.#lastFlush + Math.min(laterBatchEveryMs, Math.max(firstBatchEveryMs, ageShare * (now - this.#started))) - now;
@@ -45,26 +41,12 @@ export class RunFeed {
     for (const listener of this.#listeners) listener(events);
   }
 
-  /** Calls back with every later batch; what came before is in `snapshotEvents(feed.result)`. */
+  /** Calls back with every later batch; what came before is in `result.snapshot()`. */
   listen(listener: FeedListener): () => void {
     this.flush();
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-}
-
-/** A result as the events that build it from nothing. */
-export function snapshotEvents(result: ProbeResult): ProbeEvent[] {
-  const events: ProbeEvent[] = [];
-  for (const [name, { shape, axes, data }] of Object.entries(result.arrays)) {
-    events.push({ type: "array", name, shape, axes }, { type: "tile", array: name, offset: 0, data });
-  }
-  for (const figure of result.figures) events.push({ type: "figure", figure });
-  for (const check of result.checks) events.push({ type: "check", check });
-  if (result.cost) events.push({ type: "cost", ...result.cost });
-  if (result.progress) events.push({ type: "progress", ...result.progress });
-  if (result.finding !== null) events.push({ type: "finding", text: result.finding });
-  return events;
 }
 
 /** Neighbouring tiles of one array become one, and only the last progress stays: fewer, larger packets. Tiles of one array keep their order. */

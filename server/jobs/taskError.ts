@@ -3,9 +3,9 @@ import { WorkbenchError } from "../errors.ts";
 import type { TaskError } from "./messages.ts";
 
 export function taskError(thrown: unknown): TaskError {
-  if (thrown instanceof WorkbenchError) return { code: thrown.code, message: thrown.message, stack: thrown.stack };
-  if (thrown instanceof Error) return { code: "internal", message: `internal: ${thrown.message}`, stack: thrown.stack };
-  return { code: "internal", message: `internal: ${String(thrown)}`, stack: undefined };
+  if (thrown instanceof WorkbenchError) return { code: thrown.code, message: thrown.message, field: thrown.field, stack: thrown.stack };
+  if (thrown instanceof Error) return { code: "internal", message: `internal: ${thrown.message}`, field: undefined, stack: thrown.stack };
+  return { code: "internal", message: `internal: ${String(thrown)}`, field: undefined, stack: undefined };
 }
 
 /** Rejects with this when a task was cancelled. */

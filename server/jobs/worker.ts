@@ -2,11 +2,9 @@
 import { probes } from "../../probes/registry.ts";
 import { openSubject } from "../runs/subject.ts";
 import type { EngineChoice } from "./messages.ts";
-import { endWithParent } from "./orphanWatch.ts";
 import { serveTasks } from "./workerLoop.ts";
 import { workerTools } from "./workerTools.ts";
 
-endWithParent();
 // What startWorker passes, and nobody else.
 const choice = JSON.parse(process.argv[2] ?? "{}") as EngineChoice;
 serveTasks(workerTools(probes, (request) => openSubject(request, choice), choice));

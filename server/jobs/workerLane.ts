@@ -35,6 +35,7 @@ export class WorkerLane {
   #running: Waiting | null = null;
   #worker: ChildProcess | null = null;
   #nextId = 0;
+  #reserved = 0;
   #closed = false;
 
   constructor(options: LaneOptions) {
@@ -53,10 +54,17 @@ export class WorkerLane {
     this.#ensureWorker();
   }
 
-  /** @throws "job.queueFull" when another task would find no place */
-  checkRoom(): void {
-    if (this.#waiting.length < this.#options.maxWaiting) return;
-    throw new WorkbenchError("job.queueFull", `${this.#waiting.length} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`);
+  /**
+   * Keeps a place for a task that is on its way.
+   * @returns gives the place up, for the task to take it
+   * @throws "job.queueFull" when there is none
+   */
+  reserve(): () => void {
+    const taken = this.#waiting.length + this.#reserved;
+    if (taken >= this.#options.maxWaiting)
+      throw new WorkbenchError("job.queueFull", `${taken} jobs are waiting; expected fewer than ${this.#options.maxWaiting}: cancel some or wait`);
+    this.#reserved++;
+    return () => void this.#reserved--;
   }
 
   /** @throws "job.queueFull", "job.cancelled", "job.tookTooLong", "job.workerDied", and whatever the task throws */
@@ -70,7 +78,7 @@ export class WorkerLane {
         reject(new WorkbenchError("job.cancelled", "the server is stopping"));
         return;
       }
-      this.checkRoom();
+      this.reserve()();
       const waiting: Waiting = { ...hooks, taskId: this.#nextId++, task, resolve: resolve as (output: unknown) => void, reject };
       hooks.signal?.addEventListener("abort", () => this.#cancel(waiting), { once: true });
       hooks.pause?.addEventListener("abort", () => this.#pause(waiting), { once: true });
@@ -179,8 +187,8 @@ export class WorkerLane {
         running.resolve(message.output);
         break;
       case "failed": {
-        const { code, message: words, stack } = message.error;
-        const error = new WorkbenchError(code, words);
+        const { code, message: words, field, stack } = message.error;
+        const error = new WorkbenchError(code, words, { field });
         if (stack !== undefined) error.stack = stack;
         running.reject(error);
         break;

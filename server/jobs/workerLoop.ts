@@ -1,21 +1,21 @@
 /** The inside of a worker process: takes tasks, runs them one at a time, answers. What it runs is injected. */
-import type { Check, ProbeEvent } from "../../probes/result.ts";
+import type { ProbeEvent } from "../../probes/result.ts";
 import type { Subject } from "../runs/subject.ts";
-import { changedFiles, subjectIdentity } from "../runs/subjectFiles.ts";
 import type { TokenizedText, TrainingPreview } from "../wire.ts";
-import { provenanceHashes } from "./provenanceHashes.ts";
+import { executeRun } from "./executeRun.ts";
+import { jobKinds } from "../jobKinds.ts";
 import { RunLock } from "./runLock.ts";
-import { probeNamed, runProbe, type ProbeTable } from "./runProbe.ts";
+import type { ProbeTable } from "./runProbe.ts";
 import { SubjectCache, type OpenSubject } from "./subjectCache.ts";
 import { taskError } from "./taskError.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { FromWorker, RunOutcome, RunTask, Task, ToWorker } from "./messages.ts";
+import { endWithParent } from "./orphanWatch.ts";
 import { Pause } from "./pause.ts";
 
 export interface WorkerTools {
   readonly probes: ProbeTable;
   readonly openSubject: OpenSubject;
-  readonly engineName: (subject: Subject) => string;
   readonly tokenize: (subject: Subject, text: string) => TokenizedText;
   readonly preview: (subject: Subject, params: unknown) => Promise<TrainingPreview>;
   readonly renderFigure: (request: FigureRequest) => Promise<FigureFile>;
@@ -29,6 +29,7 @@ interface Control {
 }
 
 export function serveTasks(tools: WorkerTools): void {
+  endWithParent();
   const subjects = new SubjectCache(tools.openSubject);
   const controls = new Map<number, Control>();
   let tail = Promise.resolve();
@@ -37,18 +38,11 @@ export function serveTasks(tools: WorkerTools): void {
     process.send?.(message);
   };
 
-  const runTask = async (taskId: number, { request, folder }: RunTask, { controller, pause }: Control): Promise<RunOutcome> => {
-    const { subject: subjectRequest, probe: name, params } = request;
-    const probe = probeNamed(tools.probes, name);
-    const lock = folder === null ? null : await RunLock.take(folder);
+  const runTask = async (taskId: number, { kind, request, folder }: RunTask, { controller, pause }: Control): Promise<RunOutcome> => {
+    const sink = (event: ProbeEvent): void => post({ type: "event", taskId, event });
+    const lock = jobKinds[kind].isResumable ? await RunLock.take(folder) : null;
     try {
-      const before = subjectIdentity(subjectRequest);
-      const subject = await subjects.get(subjectRequest);
-      const emit = (event: ProbeEvent): void => post({ type: "event", taskId, event });
-      await runProbe(probe, subject, params, controller.signal, emit, folder === null ? undefined : pause.workspace(folder));
-      const changed = changedFiles(before, subjectIdentity(subjectRequest));
-      if (changed.length > 0) emit({ type: "check", check: changedCheck(changed) });
-      return { engine: tools.engineName(subject), hashes: provenanceHashes(subjectRequest), isPaused: pause.isHeeded };
+      return await executeRun(request, { probes: tools.probes, openSubject: (asked) => subjects.get(asked) }, sink, controller.signal, { folder, pause });
     } finally {
       lock?.release();
     }
@@ -98,14 +92,4 @@ export function serveTasks(tools: WorkerTools): void {
       )
       .finally(() => controls.delete(taskId));
   });
-}
-
-/** Numbers of files that were written while they were read may be of neither; the run says so. */
-function changedCheck(changed: readonly string[]): Check {
-  return {
-    name: `files stayed as they were (${changed.slice(0, 3).join(", ")})`,
-    ok: false,
-    value: changed.length,
-    expected: "0 files changed while this ran; run it again",
-  };
 }

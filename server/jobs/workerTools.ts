@@ -8,7 +8,6 @@ export function workerTools(probes: ProbeTable, openSubject: OpenSubject, choice
   return {
     probes,
     openSubject,
-    engineName: (subject) => subject.runner?.engine.name ?? "none (weights only)",
     tokenize(subject, text) {
       const { ids, tokens } = subject.encode(text);
       return { ids, tokens };

@@ -26,18 +26,26 @@ export interface LeadingSvd {
 /** ‖(AᵀA − λ) v‖ below this share of the largest λ: rounding leaves about 1e-15. */
 const settled = 1e-13;
 
+export interface LeadingOptions {
+  /**
+   * A pair counts as found when ‖(AᵀA − σ²) v‖ is below this share of σ₁². Singular values then are right to that share; vectors to it over their gap.
+   * A flat spectrum takes half the steps with 1e-6 that it takes with the default.
+   */
+  readonly accuracy?: number;
+}
+
 /**
  * @param a `[rows, cols]` row-major; not changed
  * @param k at most min(rows, cols)
  * @throws "spectrum.notConverged" when `a` holds NaN or infinity
  */
-export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number): LeadingSvd {
+export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: number, k: number, { accuracy = settled }: LeadingOptions = {}): LeadingSvd {
   for (const value of a)
     if (!Number.isFinite(value))
       throw new WorkbenchError("spectrum.notConverged", `singular vectors of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
   const isTall = rows >= cols;
   const short = Math.min(rows, cols);
-  const near = k * 8 > short ? symmetricEigen(shortGram(a, rows, cols), short, k).vectors : krylovDirections(a, rows, cols, k);
+  const near = k * 8 > short ? symmetricEigen(shortGram(a, rows, cols), short, k).vectors : krylovDirections(a, rows, cols, k, accuracy);
   const far = orthonormalImages(near, a, rows, cols, isTall, k);
   const [ut, vt] = isTall ? [far.vectors, near] : [near, far.vectors];
   for (let j = 0; j < k; j++) {
@@ -56,7 +64,7 @@ function shortGram(a: Float32Array | Float64Array, rows: number, cols: number): 
 }
 
 /** Leading eigenvectors of BᵀB as rows `[k, n]`, by products with B. */
-function krylovDirections(a: Float32Array | Float64Array, rows: number, cols: number, k: number): Float64Array {
+function krylovDirections(a: Float32Array | Float64Array, rows: number, cols: number, k: number, accuracy: number): Float64Array {
   const [isTall, n] = [rows >= cols, Math.min(rows, cols)];
   const random = randomStream(0, "lanczos", n);
   const lanczos = new Lanczos(randomUnit(n, random), n * Number.EPSILON);
@@ -71,18 +79,18 @@ function krylovDirections(a: Float32Array | Float64Array, rows: number, cols: nu
       timesRows(a, rows, cols, between, image);
     }
     lanczos.absorb(image);
-    if (step === n || (step % 16 === 0 && hasSettled(lanczos, k))) return lanczos.ritzVectors(k);
+    if (step === n || (step % 16 === 0 && hasSettled(lanczos, k, accuracy))) return lanczos.ritzVectors(k);
     // An invariant subspace: what is missing lies beside it.
     if (lanczos.isComplete) lanczos.restart(randomUnit(n, random));
   }
 }
 
 /** ‖(BᵀB − λ) v‖ of a Ritz vector is the next length times the last component of its eigenvector. */
-function hasSettled({ diagonal, beside, isComplete }: Lanczos, k: number): boolean {
+function hasSettled({ diagonal, beside, isComplete }: Lanczos, k: number, accuracy: number): boolean {
   const next = beside[diagonal.length - 1];
   if (isComplete || next === undefined || diagonal.length < k) return false;
   const { values, vectors: tails } = tridiagonalEigen(diagonal, beside, k, 1);
-  return tails.every((tail) => next * Math.abs(tail) <= settled * (values[0] ?? 0));
+  return tails.every((tail) => next * Math.abs(tail) <= accuracy * (values[0] ?? 0));
 }
 
 /** B v of each row v, made orthonormal as rows `[k, long]`, and their lengths: the singular values. */

@@ -1,5 +1,8 @@
-/** What a model family is: its parameters, its adapter sites, its hook points and its forward pass, written once in tfjs. */
+/** What a model family is: its config, and its forward pass as a plan of segments, written once in tfjs. */
 import type { Tensor } from "@tensorflow/tfjs-core";
+import type { Tensors } from "../tensors/engine.ts";
+import type { HostTensor } from "../tensors/hostTensor.ts";
+import type { Activation } from "./activations.ts";
 import type { RopeConfig } from "./rope.ts";
 
 /** What the forward pass needs to know; every field is read from `config.json`. */
@@ -15,6 +18,7 @@ export interface ModelConfig {
   readonly nCtx: number;
   readonly normEps: number;
   readonly activation: Activation;
+  /** Whether head and embedding are one matrix in effect: false where the file has a head of its own that differs, whatever config.json says. */
   readonly tiedHead: boolean;
   /** Scale of the attention scores of each layer. */
   readonly attnScale: readonly number[];
@@ -25,22 +29,24 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
 }
 
-export const activations = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu"] as const;
-export type Activation = (typeof activations)[number];
-
 /** A parameter as the checkpoint stores it. */
 export interface ParamSpec {
-  /** Name inside its stage, e.g. "attn.W_qkv". */
+  /** Name inside its segment, e.g. "attn.W_qkv". */
   readonly name: string;
-  /** Key in the checkpoint, without the family's prefix. */
+  /** Key in the checkpoint, without the family's prefix; "/" before it where the reference has it beside the prefixed module. */
   readonly key: string;
   readonly shape: readonly number[];
 }
 
+/** What an adapter may stand on: a linear map inside the model, the embedding table, or the output head. */
+export const siteKinds = ["linear", "embedding", "head"] as const;
+export type SiteKind = (typeof siteKinds)[number];
+
 /** A linear map of the base, where adapters act. */
 export interface SiteSpec {
-  /** Name inside its block ("attn.q"), or "embed" / "unembed". */
+  /** Name inside its segment ("attn.q"), or "embed" / "unembed". */
   readonly name: string;
+  readonly kind: SiteKind;
   readonly dIn: number;
   readonly dOut: number;
   readonly weight: string;
@@ -49,36 +55,78 @@ export interface SiteSpec {
   readonly stored: "outIn" | "inOut";
   /** Path of the module inside the reference implementation, without the family's prefix. */
   readonly modulePath: string;
+  /** Where its inputs lie when that is not the segment's own positions: keys and values of cross-attention are made of the other stack's. */
+  readonly along?: "crossPos";
 }
 
-export const axes = ["batch", "pos", "dModel", "one", "head", "kvHead", "dHead", "dMlp", "destPos", "srcPos"] as const;
+/** Position axes are as long as the segment's stack; "crossPos" as the stack that it `crosses` to. */
+export const positionAxes = ["pos", "destPos", "srcPos", "crossPos"] as const;
+export const axes = ["batch", ...positionAxes, "dModel", "one", "head", "kvHead", "dHead", "dMlp"] as const;
 export type HookAxis = (typeof axes)[number];
 export interface HookSpec {
-  /** Name inside its stage: "hook_resid_pre", "attn.hook_z". */
+  /** Name inside its segment: "hook_resid_pre", "attn.hook_z". */
   readonly name: string;
   readonly axes: readonly HookAxis[];
 }
 
-/** The three stages a forward pass is made of; a block stage is one layer. */
-export const stages = ["embed", "block", "unembed"] as const;
-export type Stage = (typeof stages)[number];
+/** A tensor that goes from segment to segment ("resid", "encoded"), comes from outside ("tokens") or follows from the lengths ("cos"). */
+export type StreamName = string;
 
-/** What a family's forward code sees while a stage is traced. */
+/** What a segment's code sees while it is traced; all it may depend on comes through here. */
 export interface Frame {
+  /** What is read of it is part of the program's key, so that models that differ there never share a program. */
   readonly config: ModelConfig;
-  readonly layer: number;
   readonly batch: number;
+  /** Of the segment's own stack. */
   readonly positions: number;
-  /** A parameter in its stored layout; one row a batch row when an adapter replaces it differently by row. */
-  param(name: string): Tensor;
+  /** This layer's entry of a field with one a layer. */
+  ofLayer<Field extends LayerField>(field: Field): ModelConfig[Field][number];
+  /** A parameter that acts on the last axis of a tensor with batch first; where an adapter replaces it, one row a batch row. */
+  vector(name: string, rank: number): Tensor;
+  /** Rows of a table that every batch row reads alike: ids `[pos]` int32 → `[batch, pos, d]`. */
+  table(name: string, ids: Tensor): Tensor;
   /** y = W x + b plus what the adapters of the site add. `[batch, pos, dIn]` → `[batch, pos, dOut]`. */
   linear(site: string, x: Tensor): Tensor;
   /** Rows of an embedding table, adapters included. `[batch, pos]` int32 → `[batch, pos, dModel]`. */
   lookup(site: string, ids: Tensor): Tensor;
   /** A named place: taps it when asked for, replaces it where an intervention says so. */
   hook(name: string, value: Tensor): Tensor;
-  /** cos and sin of the rotary angles, `[pos, dHead]` each; only for families with rope. */
-  rotary(): { cos: Tensor; sin: Tensor };
+}
+
+/** Fields of the config with one value a layer. */
+export type LayerField = { [Field in keyof ModelConfig]: ModelConfig[Field] extends readonly unknown[] ? Field : never }[keyof ModelConfig];
+
+/** A part of the forward pass that is run as one program: an embedding, one layer, a head. */
+export interface Segment {
+  /** "embed", "blocks.3", "encoder.0", "unembed" */
+  readonly id: string;
+  /** What its hooks and sites have before their names: "blocks.3.", or nothing. */
+  readonly scope: string;
+  /** Null outside the layers of a stack. */
+  readonly layer: number | null;
+  readonly stack: string;
+  /** The other stack that its "crossPos" axes count. */
+  readonly crosses?: string;
+  readonly reads: readonly StreamName[];
+  readonly writes: StreamName;
+  readonly params: readonly ParamSpec[];
+  readonly sites: readonly SiteSpec[];
+  readonly hooks: readonly HookSpec[];
+  /** Whether it acts on each position by itself, so that it can run on those alone whose output is wanted. */
+  readonly isPositionwise?: boolean;
+  /**
+   * Segments with the same function share programs, so it is one function for all layers, and what differs between them it asks of the frame.
+   * Every parameter, site and hook named in it is one of the segment's own.
+   */
+  readonly run: (frame: Frame, streams: Tensors) => Tensor;
+}
+
+/** How long the prompts of a forward pass are. */
+export interface Extent {
+  /** Places of each stack, padding included. */
+  readonly positions: Readonly<Record<string, number>>;
+  /** Tokens without padding, one a row, or one for all rows: what rope with a length of its own goes by. */
+  readonly lengths: readonly number[];
 }
 
 export interface Family {
@@ -90,18 +138,10 @@ export interface Family {
   readonly ignoredKeys: readonly RegExp[];
   /** @throws "config.malformed", "config.unsupported" */
   parseConfig(raw: Readonly<Record<string, unknown>>, where: string): ModelConfig;
-  params(config: ModelConfig, stage: Stage, layer: number): readonly ParamSpec[];
-  sites(config: ModelConfig, stage: Stage, layer: number): readonly SiteSpec[];
-  hooks(config: ModelConfig, stage: Stage): readonly HookSpec[];
-  /** token ids `[batch, pos]` int32 → residual `[batch, pos, dModel]` */
-  embed(frame: Frame, tokens: Tensor, positionIds: Tensor): Tensor;
-  /** residual → residual, `[batch, pos, dModel]` */
-  block(frame: Frame, resid: Tensor): Tensor;
-  /** residual → logits, `[batch, pos, dVocab]` */
-  unembed(frame: Frame, resid: Tensor): Tensor;
-}
-
-/** Whether two layers run the same program: everything a block's trace reads of its layer. */
-export function blockVariant(config: ModelConfig, layer: number): string {
-  return `scale=${config.attnScale[layer]!} window=${config.slidingWindow[layer] ?? "all"}`;
+  /** The forward pass in its order; the last segment writes the logits `[batch, pos, dVocab]`. */
+  plan(config: ModelConfig): readonly Segment[];
+  /** Streams that come from outside and the stack whose length each sets; `{ tokens: "decoder" }` when left out. */
+  readonly inputs?: Readonly<Record<StreamName, string>>;
+  /** Streams that follow from the lengths of the prompts: position ids, rotary angles. */
+  tables(config: ModelConfig, extent: Extent): Readonly<Record<StreamName, HostTensor>>;
 }

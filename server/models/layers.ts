@@ -1,8 +1,10 @@
 /** The pieces that families share, with the hook points TransformerLens has inside them. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { geluTanh, silu } from "../tensors/activations.ts";
-import type { Activation, Frame, HookSpec } from "./family.ts";
+import { WorkbenchError } from "../errors.ts";
+import type { Tensors } from "../tensors/engine.ts";
+import { int32, type HostTensor } from "../tensors/hostTensor.ts";
+import type { Frame, HookSpec, SiteSpec } from "./family.ts";
 
 /** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
 export const blockHooks: readonly HookSpec[] = [
@@ -30,18 +32,43 @@ export const unembedHooks: readonly HookSpec[] = [
   { name: "ln_final.hook_normalized", axes: ["batch", "pos", "dModel"] },
 ];
 
+/** The output head as a site: `[dVocab, dModel]` without bias, beside the prefixed module. */
+export const headSite = (dModel: number, dVocab: number): SiteSpec => ({
+  name: "unembed",
+  kind: "head",
+  dIn: dModel,
+  dOut: dVocab,
+  weight: "W_U",
+  bias: null,
+  stored: "outIn",
+  modulePath: "/lm_head",
+});
+
+/** 0, 1, 2, …: `[pos]` int32 */
+export const positionIds = (positions: number): HostTensor =>
+  int32(
+    Int32Array.from({ length: positions }, (_, place) => place),
+    [positions],
+  );
+
+/** A tensor that the plan, or an operation, promises to be there. @throws "internal" */
+export function present(tensor: Tensor | undefined): Tensor {
+  if (!tensor) throw new WorkbenchError("internal", "a segment reads a tensor that nobody gave");
+  return tensor;
+}
+
 /** (x − mean) / √(var + ε) · w + b; hook_normalized is taken before w and b, as TransformerLens 4 does. */
 export function layerNorm(frame: Frame, name: string, x: Tensor): Tensor {
   const centred = tf.sub(x, tf.mean(x, -1, true));
   const scale = frame.hook(`${name}.hook_scale`, tf.sqrt(tf.add(tf.mean(tf.square(centred), -1, true), frame.config.normEps)));
   const normalized = frame.hook(`${name}.hook_normalized`, tf.div(centred, scale));
-  return tf.add(tf.mul(normalized, frame.param(`${name}.w`)), frame.param(`${name}.b`));
+  return tf.add(tf.mul(normalized, frame.vector(`${name}.w`, x.rank)), frame.vector(`${name}.b`, x.rank));
 }
 
 /** x / √(mean(x²) + ε) · w; hook_normalized is taken before w. */
 export function rmsNorm(frame: Frame, name: string, x: Tensor): Tensor {
   const scale = frame.hook(`${name}.hook_scale`, rms(x, frame.config.normEps));
-  return tf.mul(frame.hook(`${name}.hook_normalized`, tf.div(x, scale)), frame.param(`${name}.w`));
+  return tf.mul(frame.hook(`${name}.hook_normalized`, tf.div(x, scale)), frame.vector(`${name}.w`, x.rank));
 }
 
 /** √(mean(x²) + ε) over the last axis, kept as 1. */
@@ -60,7 +87,7 @@ export function splitHeads(frame: Frame, x: Tensor, heads: number): Tensor {
  * @returns z, heads joined: `[batch, pos, nHeads · dHead]`
  */
 export function attention(frame: Frame, q: Tensor, k: Tensor, v: Tensor): Tensor {
-  const { config, batch, positions, layer } = frame;
+  const { config, batch, positions } = frame;
   const { nHeads, nKvHeads, dHead } = config;
   const heads = (x: Tensor) => tf.transpose(x, [0, 2, 1, 3]); // → [batch, head, pos, dHead]
   const shared = (x: Tensor) => {
@@ -69,8 +96,8 @@ export function attention(frame: Frame, q: Tensor, k: Tensor, v: Tensor): Tensor
     const grouped = tf.tile(tf.expandDims(heads(x), 2), [1, 1, group, 1, 1]);
     return tf.reshape(grouped, [batch, nHeads, positions, dHead]);
   };
-  const raw = tf.mul(tf.matMul(heads(q), shared(k), false, true), config.attnScale[layer]!);
-  const scores = frame.hook("attn.hook_attn_scores", tf.add(raw, causalMask(positions, config.slidingWindow[layer] ?? null)));
+  const raw = tf.mul(tf.matMul(heads(q), shared(k), false, true), frame.ofLayer("attnScale"));
+  const scores = frame.hook("attn.hook_attn_scores", tf.add(raw, causalMask(positions, frame.ofLayer("slidingWindow"))));
   const pattern = frame.hook("attn.hook_pattern", tf.softmax(scores, -1));
   const z = frame.hook("attn.hook_z", tf.transpose(tf.matMul(pattern, shared(v)), [0, 2, 1, 3]));
   return tf.reshape(z, [batch, positions, nHeads * dHead]);
@@ -85,27 +112,19 @@ function causalMask(positions: number, window: number | null): Tensor {
   return tf.where(visible, tf.zeros([positions, positions]), tf.fill([positions, positions], -Infinity));
 }
 
-/** Rotates the pairs (i, i + dHead/2) of each head: x · cos + rotateHalf(x) · sin. `[batch, pos, heads, dHead]` */
-export function rotate(frame: Frame, x: Tensor): Tensor {
-  const { cos, sin } = frame.rotary();
+/**
+ * Rotates the pairs (i, i + dHead/2) of each head: x · cos + rotateHalf(x) · sin. `[batch, pos, heads, dHead]`
+ * @param streams cos and sin, `[pos, dHead]`, or `[batch, pos, dHead]` where the angles of the rows differ
+ */
+export function rotate(frame: Frame, { cos, sin }: Tensors, x: Tensor): Tensor {
   const half = frame.config.dHead / 2;
   const [batch, positions, heads] = [x.shape[0], x.shape[1]!, x.shape[2]!];
   const first = tf.slice(x, [0, 0, 0, 0], [batch, positions, heads, half]);
   const second = tf.slice(x, [0, 0, 0, half], [batch, positions, heads, half]);
   const rotated = tf.concat([tf.neg(second), first], 3);
-  const perPosition = (table: Tensor) => tf.reshape(table, [1, positions, 1, frame.config.dHead]);
-  return tf.add(tf.mul(x, perPosition(cos)), tf.mul(rotated, perPosition(sin)));
+  const perPosition = (table: Tensor) => tf.reshape(table, [table.rank === 3 ? batch : 1, positions, 1, 2 * half]);
+  return tf.add(tf.mul(x, perPosition(present(cos))), tf.mul(rotated, perPosition(present(sin))));
 }
-
-/** The activation functions of `config.json`, each as its reference defines it. */
-export const activationFunctions: Record<Activation, (x: Tensor) => Tensor> = {
-  gelu: (x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
-  gelu_new: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  gelu_fast: geluTanh,
-  relu: (x) => tf.relu(x),
-  silu,
-};
 
 /** Attention scale 1/√dHead in every layer, optionally divided by layer + 1. */
 export function attentionScales(nLayers: number, dHead: number, options: { scaled?: boolean; byInverseLayer?: boolean } = {}): number[] {

@@ -2,11 +2,14 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
+import { activationFunctions } from "./activations.ts";
+import { quoted } from "../quoted.ts";
+import type { Tensors } from "../tensors/engine.ts";
 import { ConfigFields, mostLayers } from "./configFields.ts";
 import type { Family, Frame, HookSpec, ModelConfig, ParamSpec, SiteSpec } from "./family.ts";
-import { activationFunctions, attention, attentionScales, blockHooks, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
-import { parseRope } from "./rope.ts";
-import { quoted } from "../quoted.ts";
+import { attention, attentionScales, blockHooks, headSite, present, rms, rmsNorm, rotate, splitHeads, unembedHooks } from "./layers.ts";
+import { decoderPlan, type SegmentBody } from "./plan.ts";
+import { parseRope, rotaryStreams } from "./rope.ts";
 
 /** Where the relatives differ, as far as the forward pass can tell. */
 const relatives = {
@@ -35,17 +38,13 @@ function family(modelType: Relative): Family {
     prefixes: ["model.", ""],
     ignoredKeys: [/rotary_emb\.inv_freq$/],
     parseConfig: (raw, where) => parseConfig(modelType, raw, where),
-    params,
-    sites,
-    hooks: (config, stage) =>
-      stage === "block"
-        ? [...blockHooks, ...llamaHooks(config)]
-        : stage === "embed"
-          ? [{ name: "hook_embed", axes: ["batch", "pos", "dModel"] }]
-          : unembedHooks,
-    embed: (frame, tokens) => frame.hook("hook_embed", frame.lookup("embed", tokens)),
-    block,
-    unembed: (frame, resid) => frame.linear("unembed", rmsNorm(frame, "ln_final", resid)),
+    plan: (config) =>
+      decoderPlan(
+        config.nLayers,
+        { embed: [], block: ["cos", "sin"] },
+        { embed: embedPart(config), block: (layer) => blockPart(config, layer), unembed: unembedPart(config) },
+      ),
+    tables: ({ rope }, { positions, lengths }) => (rope ? rotaryStreams(rope, positions["decoder"] ?? 0, lengths) : {}),
   };
 }
 
@@ -65,12 +64,12 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
   const dModel = fields.count("hidden_size", 4096);
   const nHeads = fields.count("num_attention_heads", 32);
   // Null asks for one key-value head a head; absent is the class's own number.
-  const nKvHeads = fields.count("num_key_value_heads", fields.has("num_key_value_heads") ? nHeads : (absent.kvHeads ?? nHeads));
+  const nKvHeads = fields.count("num_key_value_heads", absent.kvHeads ?? nHeads, { whenNull: nHeads });
   const nLayers = fields.count("num_hidden_layers", 32, { most: mostLayers });
   if (nHeads % nKvHeads !== 0)
     throw new WorkbenchError("config.malformed", `${where}: num_attention_heads ${nHeads} is not a multiple of num_key_value_heads ${nKvHeads}`);
   const ownHead = Math.floor(dModel / nHeads);
-  const dHead = fields.count("head_dim", modelType === "qwen3" && !fields.has("head_dim") ? 128 : ownHead, { most: 65_536 });
+  const dHead = fields.count("head_dim", modelType === "qwen3" ? 128 : ownHead, { most: 65_536, whenNull: ownHead });
   if (dHead % 2 !== 0) throw new WorkbenchError("config.malformed", `${where}: head_dim is ${dHead}; rotary positions need an even number`);
   const maxPositions = fields.count("max_position_embeddings", absent.positions);
   const rope = parseRope(raw, dHead, maxPositions, where);
@@ -98,68 +97,72 @@ function parseConfig(modelType: Relative, raw: Readonly<Record<string, unknown>>
 
 /** Mistral: every layer unless `sliding_window` is null. Qwen: only with `use_sliding_window`, from `max_window_layers` up, or as `layer_types` says. */
 function slidingWindows(modelType: Relative, fields: ConfigFields, nLayers: number): (number | null)[] {
-  const none = Array.from({ length: nLayers }, () => null);
-  const fallback = defaults[modelType].window;
-  if (fallback === null || (fields.has("sliding_window") && fields.value("sliding_window") === undefined)) return none;
-  const isQwen = modelType !== "mistral";
-  if (isQwen && !fields.flag("use_sliding_window", false)) return none;
-  const window = fields.count("sliding_window", fallback);
-  if (!isQwen) return none.map(() => window);
-  const types = fields.value("layer_types");
-  if (types !== undefined) return layerTypes(types, nLayers, fields.where).map((type) => (type === "sliding_attention" ? window : null));
-  const from = fields.count("max_window_layers", 28, { least: 0 });
-  return none.map((_, layer) => (layer >= from ? window : null));
+  const types = layerTypes(fields, nLayers);
+  const absent = defaults[modelType].window;
+  const everywhere = (window: number | null) => Array.from({ length: nLayers }, () => window);
+  if (absent === null) return everywhere(null);
+  if (modelType === "mistral" && types !== null)
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${fields.where}: layer_types on a mistral; transformers reads such a model as a Ministral, which is not supported; expected no layer_types`,
+    );
+  const isUsed = modelType === "mistral" || fields.flag("use_sliding_window", false);
+  const from = modelType === "mistral" ? 0 : fields.count("max_window_layers", 28, { least: 0 });
+  if (!isUsed || fields.value("sliding_window") === null) return everywhere(null);
+  const window = fields.count("sliding_window", absent);
+  return everywhere(window).map((_, layer) => ((types === null ? layer >= from : types[layer] === "sliding_attention") ? window : null));
 }
 
-function layerTypes(types: unknown, nLayers: number, where: string): readonly string[] {
+function layerTypes(fields: ConfigFields, nLayers: number): readonly string[] | null {
+  const types = fields.value("layer_types") ?? null;
+  if (types === null) return null;
   const known = ["full_attention", "sliding_attention"];
   if (!Array.isArray(types) || types.length !== nLayers || !types.every((type): type is string => known.includes(String(type))))
-    throw new WorkbenchError("config.unsupported", `${where}: layer_types is ${quoted(types)}; expected ${nLayers} of ${known.join(", ")}`);
+    throw new WorkbenchError("config.unsupported", `${fields.where}: layer_types is ${quoted(types)}; expected ${nLayers} of ${known.join(", ")}`);
   return types;
 }
 
-function params(config: ModelConfig, stage: "embed" | "block" | "unembed", layer: number): readonly ParamSpec[] {
-  const { dModel: d, dVocab, dHead } = config;
-  switch (stage) {
-    case "embed":
-      return [{ name: "W_E", key: "embed_tokens.weight", shape: [dVocab, d] }];
-    case "block": {
-      const at = (name: string, key: string, shape: number[]): ParamSpec => ({ name, key: `layers.${layer}.${key}`, shape });
-      const matrices = blockSites(config, layer).flatMap((site) => {
-        const key = site.modulePath.replace(`layers.${layer}.`, "");
-        const weight = at(site.weight, `${key}.weight`, [site.dOut, site.dIn]);
-        return site.bias === null ? [weight] : [weight, at(site.bias, `${key}.bias`, [site.dOut])];
-      });
-      const norms = [at("ln1.w", "input_layernorm.weight", [d]), at("ln2.w", "post_attention_layernorm.weight", [d])];
-      const qkNorms = config.qkNorm ? [at("attn.q_norm.w", "self_attn.q_norm.weight", [dHead]), at("attn.k_norm.w", "self_attn.k_norm.weight", [dHead])] : [];
-      return [...norms, ...matrices, ...qkNorms];
-    }
-    case "unembed":
-      return [
-        { name: "ln_final.w", key: "norm.weight", shape: [d] },
-        { name: "W_U", key: config.tiedHead ? "embed_tokens.weight" : "/lm_head.weight", shape: [dVocab, d] },
-      ];
-  }
+function embedPart({ dModel: d, dVocab }: ModelConfig): SegmentBody {
+  return {
+    params: [{ name: "W_E", key: "embed_tokens.weight", shape: [dVocab, d] }],
+    sites: [{ name: "embed", kind: "embedding", dIn: dVocab, dOut: d, weight: "W_E", bias: null, stored: "inOut", modulePath: "embed_tokens" }],
+    hooks: [{ name: "hook_embed", axes: ["batch", "pos", "dModel"] }],
+    run: embed,
+  };
 }
 
-function sites(config: ModelConfig, stage: "embed" | "block" | "unembed", layer: number): readonly SiteSpec[] {
-  const { dModel: d, dVocab } = config;
-  switch (stage) {
-    case "embed":
-      return [{ name: "embed", dIn: dVocab, dOut: d, weight: "W_E", bias: null, stored: "inOut", modulePath: "embed_tokens" }];
-    case "block":
-      return blockSites(config, layer);
-    case "unembed":
-      return [{ name: "unembed", dIn: d, dOut: dVocab, weight: "W_U", bias: null, stored: "outIn", modulePath: "/lm_head" }];
-  }
+function blockPart(config: ModelConfig, layer: number): SegmentBody {
+  const { dModel: d, dHead, qkNorm } = config;
+  const at = (name: string, key: string, shape: number[]): ParamSpec => ({ name, key: `layers.${layer}.${key}`, shape });
+  const sites = blockSites(config, layer);
+  const matrices = sites.flatMap((site) => {
+    const weight: ParamSpec = { name: site.weight, key: `${site.modulePath}.weight`, shape: [site.dOut, site.dIn] };
+    return site.bias === null ? [weight] : [weight, { name: site.bias, key: `${site.modulePath}.bias`, shape: [site.dOut] }];
+  });
+  const norms = [at("ln1.w", "input_layernorm.weight", [d]), at("ln2.w", "post_attention_layernorm.weight", [d])];
+  const qkNorms = qkNorm ? [at("attn.q_norm.w", "self_attn.q_norm.weight", [dHead]), at("attn.k_norm.w", "self_attn.k_norm.weight", [dHead])] : [];
+  return { params: [...norms, ...matrices, ...qkNorms], sites, hooks: [...blockHooks, ...llamaHooks(config)], run: block };
+}
+
+function unembedPart({ dModel: d, dVocab, tiedHead }: ModelConfig): SegmentBody {
+  return {
+    params: [
+      { name: "ln_final.w", key: "norm.weight", shape: [d] },
+      { name: "W_U", key: tiedHead ? "embed_tokens.weight" : "/lm_head.weight", shape: [dVocab, d] },
+    ],
+    sites: [headSite(d, dVocab)],
+    hooks: unembedHooks,
+    run: unembed,
+  };
 }
 
 function blockSites(config: ModelConfig, layer: number): SiteSpec[] {
   const { dModel: d, dMlp, nHeads, nKvHeads, dHead, bias } = config;
   const site = (name: string, letter: string, dIn: number, dOut: number, hasBias: boolean, path: string): SiteSpec => {
-    const part = name.split(".")[0]!;
+    const part = name.slice(0, name.indexOf("."));
     return {
       name,
+      kind: "linear",
       dIn,
       dOut,
       weight: `${part}.W_${letter}`,
@@ -194,12 +197,15 @@ function llamaHooks(config: ModelConfig): readonly HookSpec[] {
   return hooks;
 }
 
-function block(frame: Frame, residIn: Tensor): Tensor {
+const embed = (frame: Frame, { tokens }: Tensors): Tensor => frame.hook("hook_embed", frame.lookup("embed", present(tokens)));
+const unembed = (frame: Frame, { resid }: Tensors): Tensor => frame.linear("unembed", rmsNorm(frame, "ln_final", present(resid)));
+
+function block(frame: Frame, streams: Tensors): Tensor {
   const { nHeads, nKvHeads, activation } = frame.config;
-  const residPre = frame.hook("hook_resid_pre", residIn);
+  const residPre = frame.hook("hook_resid_pre", present(streams["resid"]));
   const normalized = rmsNorm(frame, "ln1", residPre);
-  const q = queryOrKey(frame, "q", normalized, nHeads);
-  const k = queryOrKey(frame, "k", normalized, nKvHeads);
+  const q = queryOrKey(frame, streams, "q", normalized, nHeads);
+  const k = queryOrKey(frame, streams, "k", normalized, nKvHeads);
   const v = frame.hook("attn.hook_v", splitHeads(frame, frame.linear("attn.v", normalized), nKvHeads));
   const attnOut = frame.hook("hook_attn_out", frame.linear("attn.o", attention(frame, q, k, v)));
   const residMid = frame.hook("hook_resid_mid", tf.add(residPre, attnOut));
@@ -211,14 +217,14 @@ function block(frame: Frame, residIn: Tensor): Tensor {
 }
 
 /** Projection, its hook, the q/k norm where the family has one, then the rotation and its hook. */
-function queryOrKey(frame: Frame, which: "q" | "k", normalized: Tensor, heads: number): Tensor {
+function queryOrKey(frame: Frame, streams: Tensors, which: "q" | "k", normalized: Tensor, heads: number): Tensor {
   let x = frame.hook(`attn.hook_${which}`, splitHeads(frame, frame.linear(`attn.${which}`, normalized), heads));
   if (frame.config.qkNorm) {
-    const normed = tf.mul(tf.div(x, rms(x, frame.config.normEps)), frame.param(`attn.${which}_norm.w`));
+    const normed = tf.mul(tf.div(x, rms(x, frame.config.normEps)), frame.vector(`attn.${which}_norm.w`, x.rank));
     // TransformerLens takes this hook heads first.
     x = tf.transpose(frame.hook(`attn.hook_${which}_normed`, tf.transpose(normed, [0, 2, 1, 3])), [0, 2, 1, 3]);
   }
-  return frame.hook(`attn.hook_rot_${which}`, rotate(frame, x));
+  return frame.hook(`attn.hook_rot_${which}`, rotate(frame, streams, x));
 }
 
 export const llama = family("llama");

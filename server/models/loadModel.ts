@@ -10,77 +10,76 @@ import { namedShort, quoted } from "../quoted.ts";
 import { sameShape } from "../tensors/signature.ts";
 import { halfDtypes, type Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
-import { stages, type Family, type ModelConfig, type ParamSpec, type Stage } from "./family.ts";
-import { layersOf } from "./modelSites.ts";
-import { familyOf } from "./registry.ts";
+import type { Family, ModelConfig, ParamSpec, Segment } from "./family.ts";
+import { configNotes } from "./configNotes.ts";
+import { families, familyOf } from "./registry.ts";
 
 export interface LoadedModel {
   readonly path: string;
   readonly name: string;
   readonly family: Family;
   readonly config: ModelConfig;
+  /** The forward pass in its order. */
+  readonly plan: readonly Segment[];
   readonly checkpoint: Checkpoint;
   readonly dtype: string;
   readonly parameters: number;
   /** What a reader must know: how the files were read where they disagree, and what of them is not used. */
   readonly notes: readonly string[];
-  /** The parameters of a stage, by name. */
-  weights(stage: Stage, layer: number): Readonly<Record<string, Weight>>;
+  /** The parameters of a segment, by name. @throws "internal" when there is no such segment */
+  weights(segment: string): Readonly<Record<string, Weight>>;
 }
 
 /**
+ * @param known the table of families
  * @throws "config.malformed", "config.unsupported", "model.unknownFamily", "checkpoint.missingTensor",
  *   "checkpoint.shapeMismatch", and what opening the files throws
  */
-export function loadModel(path: string): LoadedModel {
+export function loadModel(path: string, known = families): LoadedModel {
   const { raw, modelType } = readModelConfig(path);
-  const family = familyOf(modelType, `${path}/config.json`);
+  const family = familyOf(modelType, `${path}/config.json`, known);
   const asked = family.parseConfig(raw, `${path}/config.json`);
   const checkpoint = openCheckpoint(path);
-  const prefix = findPrefix(family, asked, checkpoint, path);
-  const { config, entries, note } = headAsStored(family, asked, prefix, checkpoint.entries, path);
+  const prefix = findPrefix(family, family.plan(asked), checkpoint, path);
+  const { config, entries, note } = headAsStored(family.plan(asked), asked, prefix, checkpoint.entries, path);
+  const plan = family.plan(config);
   const keyOf = (spec: ParamSpec) => (spec.key.startsWith("/") ? spec.key.slice(1) : prefix + spec.key);
 
   const used = new Map<string, TensorEntry>();
-  for (const stage of stages) {
-    for (const layer of layersOf(config, stage)) {
-      for (const spec of family.params(config, stage, layer)) {
-        const key = keyOf(spec);
-        const entry = entries.get(key);
-        if (!entry) throw missingTensor(key, entries, raw, path);
-        if (!sameShape(entry.shape, spec.shape)) {
-          throw new WorkbenchError("checkpoint.shapeMismatch", `${path}: "${key}" is [${entry.shape.join(", ")}]; config.json says [${spec.shape.join(", ")}]`);
-        }
-        used.set(key, entry);
-      }
+  for (const spec of plan.flatMap(({ params }) => params)) {
+    const key = keyOf(spec);
+    const entry = entries.get(key);
+    if (!entry) throw missingTensor(key, entries, raw, path);
+    if (!sameShape(entry.shape, spec.shape)) {
+      throw new WorkbenchError("checkpoint.shapeMismatch", `${path}: "${key}" is [${entry.shape.join(", ")}]; config.json says [${spec.shape.join(", ")}]`);
     }
+    used.set(key, entry);
   }
   const unused = [...checkpoint.entries.keys()].filter((key) => !used.has(key));
   refuseUnknown(family, config, prefix, unused, path);
   const heads = unused.filter(isTaskHead);
   const notes = [
+    ...configNotes(raw, modelType, `${path}/config.json`),
     ...(note === null ? [] : [note]),
     ...(heads.length === 0 ? [] : [`${heads.map(namedShort).join(", ")}: a head for another task; it is not used, these are the language model's numbers`]),
   ];
 
   const weightOf = (spec: ParamSpec): Weight => entryWeight(used.get(keyOf(spec))!);
-  const cache = new Map<string, Readonly<Record<string, Weight>>>();
+  const weights = new Map(plan.map(({ id, params }) => [id, Object.fromEntries(params.map((spec) => [spec.name, weightOf(spec)]))]));
   return {
     path,
     name: basename(path),
     family,
     config,
+    plan,
     checkpoint,
     dtype: [...new Set([...used.values()].map((entry) => entry.dtype))].join(" + "),
     parameters: [...used.values()].reduce((sum, entry) => sum + sizeOf(entry.shape), 0),
     notes,
-    weights(stage, layer) {
-      const id = `${stage}.${layer}`;
-      const found = cache.get(id);
-      if (found) return found;
-      const made = Object.fromEntries(family.params(config, stage, layer).map((spec) => [spec.name, weightOf(spec)]));
-      cache.set(id, made);
-      return made;
+    weights(segment) {
+      const found = weights.get(segment);
+      if (!found) throw new WorkbenchError("internal", `${family.name} has no segment "${segment}"; ${didYouMean(segment, weights.keys())}`);
+      return found;
     },
   };
 }
@@ -106,14 +105,14 @@ const headKey = "lm_head.weight";
  * one that is there without the embedding is both.
  */
 function headAsStored(
-  family: Family,
+  plan: readonly Segment[],
   config: ModelConfig,
   prefix: string,
   entries: ReadonlyMap<string, TensorEntry>,
   path: string,
 ): { config: ModelConfig; entries: ReadonlyMap<string, TensorEntry>; note: string | null } {
   const head = entries.get(headKey);
-  const spec = family.params(config, "embed", 0)[0];
+  const [spec] = plan[0]?.params ?? [];
   if (!config.tiedHead || !head || !spec) return { config, entries, note: null };
   const embedding = entries.get(prefix + spec.key);
   if (!embedding) return { config, entries: new Map([...entries, [prefix + spec.key, head]]), note: null };
@@ -136,9 +135,9 @@ function missingTensor(key: string, entries: ReadonlyMap<string, TensorEntry>, r
   return new WorkbenchError("checkpoint.missingTensor", `${path}: tensor "${key}" is missing; ${didYouMean(key, entries.keys())}`);
 }
 
-function findPrefix(family: Family, config: ModelConfig, checkpoint: Checkpoint, path: string): string {
+function findPrefix(family: Family, plan: readonly Segment[], checkpoint: Checkpoint, path: string): string {
   // By a block's parameters too: a tied checkpoint may have no embedding but only a head.
-  const keys = [family.params(config, "embed", 0)[0], family.params(config, "block", 0)[0]].flatMap((spec) => (spec ? [spec.key] : []));
+  const keys = plan.slice(0, 2).flatMap(({ params }) => params.slice(0, 1).map(({ key }) => key));
   const prefix = family.prefixes.find((candidate) => keys.some((key) => checkpoint.entries.has(candidate + key)));
   if (prefix === undefined) {
     const first = keys[0] ?? "";

@@ -5,15 +5,15 @@ import type { Family } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
 import { llama, mistral, qwen2, qwen3 } from "./llama.ts";
 
-export const families = { gpt2, llama, mistral, qwen2, qwen3 } satisfies Record<string, Family>;
+export const families: Readonly<Record<string, Family>> = { gpt2, llama, mistral, qwen2, qwen3 };
 
 /** @throws "model.unknownFamily" listing near names */
-export function familyOf(modelType: string, where: string): Family {
-  const found = Object.entries(families).find(([name]) => name === modelType);
+export function familyOf(modelType: string, where: string, known = families): Family {
+  const found = Object.entries(known).find(([name]) => name === modelType);
   if (!found)
     throw new WorkbenchError(
       "model.unknownFamily",
-      `${where}: model_type "${modelType}" is not supported; supported: ${Object.keys(families).join(", ")} (${didYouMean(modelType, Object.keys(families))})`,
+      `${where}: model_type "${modelType}" is not supported; supported: ${Object.keys(known).join(", ")} (${didYouMean(modelType, Object.keys(known))})`,
     );
   return found[1];
 }

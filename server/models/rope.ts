@@ -1,5 +1,6 @@
 /** Rotary position embeddings: the frequencies of each scaling kind, as transformers computes them. */
 import { WorkbenchError } from "../errors.ts";
+import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { didYouMean } from "../nearNames.ts";
 import { quoted } from "../quoted.ts";
 
@@ -38,8 +39,13 @@ export function parseRope(raw: Readonly<Record<string, unknown>>, dHead: number,
     );
   }
   const partial = settings["partial_rotary_factor"] ?? raw["partial_rotary_factor"] ?? 1;
-  if (partial !== 1) throw new WorkbenchError("config.unsupported", `${where}: partial_rotary_factor is ${String(partial)}; only 1 is supported`);
-  const theta = settings["rope_theta"] ?? raw["rope_theta"] ?? 10_000;
+  // Unscaled rope of these families turns whole heads whatever this says; with a scaling, transformers makes tables that do not fit the heads.
+  if (type !== "default" && partial !== 1)
+    throw new WorkbenchError(
+      "config.unsupported",
+      `${where}: partial_rotary_factor is ${quoted(partial)} with rope type "${type}", which transformers cannot run in this family either; expected 1`,
+    );
+  const theta = Object.hasOwn(settings, "rope_theta") ? settings["rope_theta"] : Object.hasOwn(raw, "rope_theta") ? raw["rope_theta"] : 10_000;
   if (typeof theta !== "number" || !(theta > 0 && theta < Infinity))
     throw new WorkbenchError("config.malformed", `${where}: rope_theta is ${quoted(theta)}; expected a positive number`);
   const pretrained = raw["original_max_position_embeddings"] ?? settings["original_max_position_embeddings"] ?? maxPositions;
@@ -105,7 +111,8 @@ export function inverseFrequencies(rope: RopeConfig, sequenceLength: number): { 
 function yarn(rope: RopeConfig, extrapolated: Float64Array): { frequencies: Float64Array; attentionFactor: number } {
   const { dHead: d, theta, scaling } = rope;
   const original = positiveNumber(rope, "original_max_position_embeddings");
-  const s = scaling["factor"] == null ? rope.maxPositions / original : positiveNumber(rope, "factor");
+  // Null asks for the ratio of both lengths; absent is refused there.
+  const s = scaling["factor"] === null ? rope.maxPositions / original : positiveNumber(rope, "factor");
   const mscaleOf = (scale: number, mscale: number) => (scale <= 1 ? 1 : 0.1 * mscale * Math.log(scale) + 1);
   const mscale = optionalNumber(rope, "mscale");
   const mscaleAll = optionalNumber(rope, "mscale_all_dim");
@@ -130,10 +137,11 @@ function yarn(rope: RopeConfig, extrapolated: Float64Array): { frequencies: Floa
 
 /**
  * cos and sin of position × frequency, both halves of a head alike.
+ * @param length tokens of the prompt, which frequencies may depend on; positions beyond it are padding
  * @returns `[positions, dHead]` each
  */
-export function rotaryTables(rope: RopeConfig, positions: number): { cos: Float32Array; sin: Float32Array } {
-  const { frequencies, attentionFactor } = inverseFrequencies(rope, positions);
+export function rotaryTables(rope: RopeConfig, positions: number, length = positions): { cos: Float32Array; sin: Float32Array } {
+  const { frequencies, attentionFactor } = inverseFrequencies(rope, length);
   const half = rope.dHead / 2;
   const cos = new Float32Array(positions * rope.dHead);
   const sin = new Float32Array(positions * rope.dHead);
@@ -147,6 +155,26 @@ export function rotaryTables(rope: RopeConfig, positions: number): { cos: Float3
   }
   return { cos, sin };
 }
+
+/**
+ * The tables as streams of a forward pass.
+ * @param lengths tokens of each row, or of all
+ * @returns cos and sin, `[positions, dHead]` each; `[rows, positions, dHead]` where rows of different lengths have different angles
+ */
+export function rotaryStreams(rope: RopeConfig, positions: number, lengths: readonly number[]): Record<"cos" | "sin", FloatTensor> {
+  const tables = new Map([...new Set(lengths)].map((length) => [length, rotaryTables(rope, positions, length)]));
+  const [first = rotaryTables(rope, positions), ...others] = tables.values();
+  const areAlike = others.every(({ cos, sin }) => equalArrays(cos, first.cos) && equalArrays(sin, first.sin));
+  if (areAlike) return { cos: float32(first.cos, [positions, rope.dHead]), sin: float32(first.sin, [positions, rope.dHead]) };
+  const stacked = (part: "cos" | "sin") => {
+    const data = new Float32Array(lengths.length * first.cos.length);
+    lengths.forEach((length, row) => data.set((tables.get(length) ?? first)[part], row * first.cos.length));
+    return float32(data, [lengths.length, positions, rope.dHead]);
+  };
+  return { cos: stacked("cos"), sin: stacked("sin") };
+}
+
+const equalArrays = (a: Float32Array, b: Float32Array): boolean => a.every((value, i) => value === b[i]);
 
 function isRopeType(value: unknown): value is RopeType {
   return ropeTypes.some((type) => type === value);

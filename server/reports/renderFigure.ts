@@ -49,7 +49,17 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
   const metadata = element("metadata", JSON.stringify({ figure: figure.id, ...options.metadata }));
   const drawn = svg.toString();
   document.documentElement.prepend(element("title", figure.title), metadata, element("style", fontFaceRules(drawn)));
-  return `<?xml version="1.0" encoding="UTF-8"?>\n${svg.toString()}\n`;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${wellFormed(svg.toString())}\n`;
+}
+
+/** What XML has no place for, made visible: byte-level vocabularies have tokens of control characters. */
+function wellFormed(xml: string): string {
+  // eslint-disable-next-line no-control-regex -- these are what is looked for
+  return xml
+    .toWellFormed()
+    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, (letter) =>
+      letter < " " ? String.fromCharCode(0x2400 + letter.charCodeAt(0)) : "\ufffd",
+    );
 }
 
 /** The rasteriser knows the semibold files by a family name of their own, and unsmoothed images by SVG 1.1's word. */

@@ -7,7 +7,10 @@ import type { WireError } from "../wire.ts";
 
 /** What was thrown as a code and words; anything unlisted is "internal", and its own words stay in the log. */
 export function wireError(thrown: unknown, requestId: string): WireError {
-  if (thrown instanceof WorkbenchError) return { code: thrown.code, message: thrown.message, requestId };
+  if (thrown instanceof WorkbenchError) {
+    const { code, message, field } = thrown;
+    return { code, message, requestId, ...(field === undefined ? {} : { field }) };
+  }
   if (thrown instanceof z.ZodError) return { code: "request.malformed", message: z.prettifyError(thrown), requestId };
   const refusal = bodyRefusal(thrown);
   if (refusal) return { ...refusal, requestId };

@@ -1,7 +1,7 @@
 /** The table of training methods as data: what the client draws its form from and `deltascope methods` prints. */
 import * as z from "zod";
-import { trainings } from "../adapters/trainings.ts";
-import type { TrainingMethod } from "../adapters/training.ts";
+import { trainings } from "../adapters/registry.ts";
+import type { TrainingMethod } from "../adapters/method.ts";
 import type { TrainingMethodCard } from "../wire.ts";
 
 /** Training without an adapter has no file of its own: nothing is added to the base. */

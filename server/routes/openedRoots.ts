@@ -1,8 +1,8 @@
 /** The folders this server may read models and adapters from; every path a client names is checked against them. */
 import { realpathSync } from "node:fs";
-import { realpath } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, isAbsolute, relative, resolve } from "node:path";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import { subjectFiles } from "../runs/subjectFiles.ts";
 import type { SubjectRequest } from "../wire.ts";
@@ -49,16 +49,24 @@ export class OpenedRoots {
       model: request.model === null ? null : await this.check(request.model),
       adapters: await Promise.all(request.adapters.map(async (adapter) => ({ ...adapter, path: await this.check(adapter.path) }))),
     };
-    // A folder inside the roots may hold links that lead out of them, as one from a stranger's repository.
-    for (const file of subjectFiles(checked)) {
-      const real = await realpath(file).catch(() => null);
-      if (real !== null && !this.has(real))
-        throw new WorkbenchError(
-          "file.outsideRoots",
-          `${file} is a link that leads out of the opened folders (${this.folders.join(", ")}); to open it, start with --root for the folder it leads to`,
-        );
-    }
+    for (const file of subjectFiles(checked)) await this.#checkLink(file);
     return checked;
+  }
+
+  /** Everything in a folder stays in the roots. @throws "file.outsideRoots" */
+  async checkLinks(folder: string): Promise<void> {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+    for (const entry of entries) if (entry.isSymbolicLink()) await this.#checkLink(join(entry.parentPath, entry.name));
+  }
+
+  /** A folder inside the roots may hold links that lead out of them, as one from a stranger's repository. */
+  async #checkLink(file: string): Promise<void> {
+    const real = await realpath(file).catch(() => null);
+    if (real !== null && !this.has(real))
+      throw new WorkbenchError(
+        "file.outsideRoots",
+        `${file} is a link that leads out of the opened folders (${this.folders.join(", ")}); to open it, start with --root for the folder it leads to`,
+      );
   }
 
   has(realPath: string): boolean {

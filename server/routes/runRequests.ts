@@ -1,6 +1,7 @@
 /** A request for a run as it may be queued: parameters that fit the probe, paths inside the opened folders. */
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
+import { jobKindOf } from "../jobKinds.ts";
 import { probeNamed, type ProbeTable } from "../jobs/runProbe.ts";
 import type { RunRequest } from "../wire.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
@@ -10,11 +11,19 @@ import { checkTrainingPaths } from "./trainingPaths.ts";
 export async function checkedRunRequest(asked: RunRequest, probes: ProbeTable, roots: OpenedRoots): Promise<RunRequest> {
   const probe = probeNamed(probes, asked.probe);
   checkParams(asked.probe, probe.params, asked.params);
-  const params = probe.needs === "training" ? await checkTrainingPaths(asked.params, roots) : asked.params;
+  const params = jobKindOf(probe) === "train" ? await checkTrainingPaths(asked.params, roots) : asked.params;
   return { ...asked, params, subject: await roots.checkSubject(asked.subject) };
 }
 
 export function checkParams(name: string, schema: z.ZodType, params: unknown): void {
   const parsed = schema.safeParse(params);
-  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`, { field: fieldOf(parsed.error) });
+}
+
+/** The first parameter that did not fit; a name that is not known is the parameter itself. */
+function fieldOf({ issues: [first] }: z.ZodError): string | undefined {
+  if (!first) return undefined;
+  const unknown = first.code === "unrecognized_keys" ? first.keys.slice(0, 1) : [];
+  const path = [...first.path, ...unknown].join(".");
+  return path === "" ? undefined : path;
 }

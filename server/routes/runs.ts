@@ -1,4 +1,6 @@
 /** Runs: start, list, read, cancel, remove, and their figures as files. */
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
@@ -11,6 +13,7 @@ import { checkedRunRequest } from "./runRequests.ts";
 import { whileConnected } from "./whileConnected.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
+const listQuery = z.object({ limit: z.coerce.number().int().min(1).max(1000).default(200), before: z.string().optional() });
 const figureQuery = z.object({
   theme: z.enum(["light", "dark"]).default("light"),
   metric: z.string().optional(),
@@ -22,8 +25,9 @@ const figureQuery = z.object({
 
 export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
   const router = Router();
-  router.get("/runs", (_request, response) => {
-    response.json(board.list());
+  router.get("/runs", (request, response) => {
+    const { limit, before } = listQuery.parse(request.query);
+    response.json(board.list(limit, before));
   });
   router.post("/runs", async (request, response) => {
     const asked = runRequest.parse(request.body);
@@ -33,11 +37,9 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
     response.json(await board.result(request.params.id));
   });
   router.get("/runs/:id/arrays.safetensors", async (request, response) => {
-    const bytes = await board.arrays(request.params.id);
-    response
-      .type("application/octet-stream")
-      .attachment("arrays.safetensors")
-      .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    const pieces = await board.arrays(request.params.id);
+    response.type("application/octet-stream").attachment("arrays.safetensors");
+    await pipeline(Readable.from(pieces, { objectMode: false }), response);
   });
   router.post("/runs/:id/cancel", (request, response) => {
     response.json(board.cancel(request.params.id));
@@ -61,7 +63,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
           figures.map((candidate) => candidate.id),
         )}`,
       );
-    const metadata = recomputeCommand(record.request);
+    const metadata = recomputeCommand(record);
     const file = await jobs.execute({ kind: "figure", input: { figure, arrays, format, theme, metadata, ...given(drawing) } }, whileConnected(response));
     response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));

@@ -1,4 +1,5 @@
 /** The files that a training run's parameters name, checked against the opened folders. */
+import { join } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
 
@@ -30,9 +31,13 @@ async function checkedValue(value: unknown, name: string, roots: OpenedRoots): P
   if (Array.isArray(value)) return Promise.all(value.map((one: unknown) => checkedValue(one, name, roots)));
   if (typeof value !== "string") return value;
   try {
-    return await roots.check(value, name.startsWith("data.") ? "file" : "folder");
+    const real = await roots.check(value, name.startsWith("data.") ? "file" : "folder");
+    // What is read of these folders: all checkpoints of a run, and the adapter of an earlier task.
+    if (name === "startFrom.folder") await roots.checkLinks(join(real, "checkpoints"));
+    if (name === "options.earlier") await roots.checkLinks(real);
+    return real;
   } catch (error) {
-    if (error instanceof WorkbenchError) throw new WorkbenchError(error.code, `${name}: ${error.message}`, { cause: error });
+    if (error instanceof WorkbenchError) throw new WorkbenchError(error.code, `${name}: ${error.message}`, { cause: error, field: name });
     throw error;
   }
 }

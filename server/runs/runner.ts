@@ -1,21 +1,31 @@
-/** Runs the forward pass stage by stage over a batch of worlds: from the tokens, or restarted at any layer. */
+/** Runs the forward pass segment by segment over a batch of worlds: from the tokens, or restarted at any segment. */
 import type { LoadedAdapter } from "../adapters/loadAdapter.ts";
 import { WorkbenchError } from "../errors.ts";
-import type { Stage } from "../models/family.ts";
+import type { Segment, StreamName } from "../models/family.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
-import { fullName } from "../models/modelSites.ts";
-import { rotaryTables } from "../models/rope.ts";
+import { inputsOf, segmentIndex, streamsEntering } from "../models/plan.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { Engine } from "../tensors/engine.ts";
 import { float32, int32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
-import { allHooks, hookPlace, hookShape, type HookPlace } from "./hookNames.ts";
-import { activeSites, gateInput, maskInput, savedParams, stageProgram, strengthInput, tapOutput, valueInput } from "./stageProgram.ts";
-import type { AdapterSetting, BatchEdit } from "./worlds.ts";
+import { allHooks, hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
+import { asFloat, runSegment, type SegmentRun } from "./segmentProgram.ts";
+import { strengthOf, type AdapterSetting, type BatchEdit } from "./worlds.ts";
+
+/** Where a run can go on: all that a segment and those after it read of what came before. */
+export interface Entry {
+  readonly segment: string;
+  /** Of each stack. */
+  readonly positions: Readonly<Record<string, number>>;
+  /** One row a world each. */
+  readonly streams: Readonly<Record<StreamName, HostTensor>>;
+}
 
 export interface ForwardRequest {
-  /** Token ids, one row a world, all of one length; or the residual entering `startLayer`. */
+  /** Token ids, one row a world, all of one length; or where to go on. */
   readonly tokens?: readonly (readonly number[])[];
-  readonly resid?: { readonly startLayer: number; readonly value: FloatTensor };
+  /** What else the model reads, `[batch, places, …]`: the tokens or frames of an encoder. */
+  readonly inputs?: Readonly<Record<StreamName, HostTensor>>;
+  readonly start?: Entry;
   /** One a row, or one for all. */
   readonly settings: readonly AdapterSetting[];
   readonly edits?: readonly BatchEdit[];
@@ -23,6 +33,8 @@ export interface ForwardRequest {
   readonly taps?: readonly string[];
   /** Where logits are wanted: every position, one position of each row, or nowhere. */
   readonly logits: "all" | "none" | { readonly position: number };
+  /** Segments that a later run may start at. */
+  readonly keep?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -30,6 +42,14 @@ export interface ForwardResult {
   readonly taps: Readonly<Record<string, FloatTensor>>;
   /** `[batch, pos, dVocab]`; pos is 1 when one position was asked for. */
   readonly logits: FloatTensor | null;
+  /** Of the kept segments. */
+  readonly entering: ReadonlyMap<string, Entry>;
+}
+
+interface Outset {
+  readonly batch: number;
+  readonly positions: Readonly<Record<string, number>>;
+  readonly streams: Readonly<Record<StreamName, HostTensor>>;
 }
 
 export class Runner {
@@ -46,7 +66,7 @@ export class Runner {
   }
 
   /** Bytes the taps of a request will hold, known before it runs. */
-  tapBytes(taps: readonly string[], batch: number, positions: number): number {
+  tapBytes(taps: readonly string[], batch: number, positions: Positions): number {
     return taps.reduce((sum, name) => sum + 4 * sizeOf(hookShape(hookPlace(this.hooks, name), batch, positions)), 0);
   }
 
@@ -55,58 +75,51 @@ export class Runner {
    *   "hook.neverFired", "adapter.unknown", "job.cancelled"
    */
   async forward(request: ForwardRequest): Promise<ForwardResult> {
-    const { config } = this.model;
-    const { batch, positions } = this.extent(request);
-    const settings = this.settings(request.settings, batch);
-    const taps = (request.taps ?? []).map((name) => hookPlace(this.hooks, name));
-    const edits = (request.edits ?? []).map((edit) => ({ edit, place: hookPlace(this.hooks, edit.hook) }));
-    const startLayer = request.resid?.startLayer ?? 0;
-    for (const { name, stage, layer } of [...taps, ...edits.map(({ place }) => place)]) {
-      if (request.resid && (stage === "embed" || (stage === "block" && layer < startLayer))) {
-        throw new WorkbenchError("hook.neverFired", `hook "${name}" lies before layer ${startLayer}, where this run starts`);
-      }
-    }
-    const collected: Record<string, FloatTensor> = {};
-    const stage = async (kind: Stage, layer: number, input: Record<string, HostTensor>, rows: number): Promise<FloatTensor> => {
-      if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const here = (place: HookPlace) => place.stage === kind && place.layer === layer;
-      const stageTaps = taps.filter(here);
-      const stageEdits = edits.filter(({ place }) => here(place));
-      const output = await this.runStage(kind, layer, input, batch, rows, settings, stageTaps, stageEdits);
-      for (const place of stageTaps) collected[place.name] = asFloat(output[tapOutput(place.local)]!);
-      return asFloat(output["out"]!);
-    };
+    const { plan, config, family } = this.model;
+    const { batch, positions, streams } = request.start ? this.#goingOn(request.start) : this.#given(request);
+    const settings = this.#settings(request.settings, batch);
+    const place = (name: string) => hookPlace(this.hooks, name);
+    const taps = (request.taps ?? []).map(place);
+    const edits = (request.edits ?? []).map((edit) => ({ edit, place: place(edit.hook) }));
+    const start = request.start ? segmentIndex(plan, request.start.segment) : 0;
+    const last = plan.length - 1;
+    const placeOf = ({ segment }: HookPlace) => segmentIndex(plan, segment);
+    const early = [...taps, ...edits.map((each) => each.place)].find((each) => placeOf(each) < start);
+    if (early) throw new WorkbenchError("hook.neverFired", `hook "${early.name}" lies before ${request.start?.segment}, where this run starts`);
+    const kept = (request.keep ?? []).map((id) => segmentIndex(plan, id));
+    const end = request.logits !== "none" ? last : Math.max(0, ...taps.map(placeOf), ...kept.map((index) => index - 1));
 
-    let resid: FloatTensor;
-    if (request.resid) {
-      resid = request.resid.value;
-    } else {
-      const ids = request.tokens!.flat();
-      resid = await stage(
-        "embed",
-        0,
-        {
-          tokens: int32(ids, [batch, positions]),
-          positionIds: int32(
-            Array.from({ length: positions }, (_, p) => p),
-            [positions],
-          ),
-        },
-        positions,
-      );
+    // Only the tokens come from outside; what follows from their lengths is not carried over from an earlier run.
+    const all = new Map<StreamName, HostTensor>([
+      ...Object.entries(family.tables(config, { positions, lengths: [Math.max(...Object.values(positions))] })),
+      ...Object.entries(streams),
+    ]);
+    const collected: Record<string, FloatTensor> = {};
+    const entering = new Map<string, Entry>();
+    const wanted = typeof request.logits === "object" ? request.logits.position : null;
+    let logits: FloatTensor | null = null;
+    for (const [index, segment] of plan.entries()) {
+      if (index < start) continue;
+      if (kept.includes(index)) entering.set(segment.id, { segment: segment.id, positions, streams: this.#entering(index, all) });
+      if (index > end) continue;
+      if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
+      const here = (each: HookPlace) => each.segment === segment.id;
+      const [segmentTaps, segmentEdits] = [taps.filter(here), edits.filter((each) => here(each.place))];
+      // Where one position's logits are wanted and nobody looks inside, the head runs there alone.
+      const alone = index === last && segment.isPositionwise === true && segmentTaps.length + segmentEdits.length === 0 ? wanted : null;
+      const { out, taps: values } = await this.#run(segment, {
+        batch,
+        positions: alone === null ? positions : { ...positions, [segment.stack]: 1 },
+        streams: Object.fromEntries(segment.reads.map((name) => [name, alone === null ? all.get(name) : takePosition(asFloat(all.get(name)), alone)])),
+        settings,
+        taps: segmentTaps,
+        edits: segmentEdits,
+      });
+      for (const [name, value] of values) collected[name] = value;
+      all.set(segment.writes, out);
+      if (index === last && request.logits !== "none") logits = wanted === null || alone !== null ? out : takePosition(out, wanted);
     }
-    const rotary = config.rope ? rotaryInputs(rotaryTables(config.rope, positions), positions, config.dHead) : {};
-    const needsUnembed = request.logits !== "none" || taps.some((place) => place.stage === "unembed");
-    const lastLayer = needsUnembed ? config.nLayers - 1 : Math.max(-1, ...taps.map((place) => (place.stage === "block" ? place.layer : -1)));
-    for (let layer = startLayer; layer <= lastLayer; layer++) {
-      resid = await stage("block", layer, { resid, ...rotary }, positions);
-    }
-    if (!needsUnembed) return { taps: collected, logits: null };
-    const atOne = typeof request.logits === "object" && !taps.concat(edits.map(({ place }) => place)).some((place) => place.stage === "unembed");
-    const final = atOne ? takePosition(resid, (request.logits as { position: number }).position) : resid;
-    const logits = await stage("unembed", 0, { resid: final }, atOne ? 1 : positions);
-    if (request.logits === "none") return { taps: collected, logits: null };
-    return { taps: collected, logits: typeof request.logits === "object" && !atOne ? takePosition(logits, request.logits.position) : logits };
+    return { taps: collected, logits, entering };
   }
 
   /**
@@ -115,66 +128,53 @@ export class Runner {
    * @returns `[batch, pos, dVocab]`
    */
   async readOut(resid: FloatTensor, settings: readonly AdapterSetting[]): Promise<FloatTensor> {
-    const [batch, positions] = [resid.shape[0]!, resid.shape[1]!];
-    const output = await this.runStage("unembed", 0, { resid }, batch, positions, this.settings(settings, batch), [], []);
-    return asFloat(output["out"]!);
+    const [batch = 0, positions = 0] = resid.shape;
+    const segment = this.model.plan.at(-1);
+    if (!segment) throw new WorkbenchError("internal", `${this.model.family.name} has no head`);
+    const streams = Object.fromEntries(segment.reads.map((name) => [name, resid]));
+    const given = { batch, positions: { [segment.stack]: positions }, streams, settings: this.#settings(settings, batch), taps: [], edits: [] };
+    return (await this.#run(segment, given)).out;
   }
 
-  private async runStage(
-    stage: Stage,
-    layer: number,
-    input: Record<string, HostTensor>,
-    batch: number,
-    positions: number,
-    settings: readonly AdapterSetting[],
-    taps: readonly HookPlace[],
-    edits: readonly { edit: BatchEdit; place: HookPlace }[],
-  ): Promise<Record<string, HostTensor>> {
-    const forced = new Set(taps.concat(edits.map(({ place }) => place)).flatMap((place) => /\.lora\.([^.]+)\.hook_/.exec(place.local)?.[1] ?? []));
-    const adapters = this.adapters.filter((adapter) => forced.has(adapter.name) || settings.some((setting) => (setting.strengths[adapter.name] ?? 0) !== 0));
-    const plan = {
-      model: this.model,
-      stage,
-      layer,
-      batch,
-      positions,
-      adapters,
-      taps: taps.map((place) => place.local),
-      edits: edits.map(({ edit, place }) => {
-        const shape = hookShape(place, batch, positions);
-        checkEdit(edit, shape);
-        return { hook: place.local, maskShape: [...shape.slice(0, -1), 1], valueShape: edit.value.shape };
+  #run(segment: Segment, given: Omit<SegmentRun, "model" | "segment" | "adapters">): ReturnType<typeof runSegment> {
+    const looked = new Set([...given.taps, ...given.edits.map(({ place }) => place)].map(({ adapter }) => adapter));
+    const adapters = this.adapters.filter(({ name }) => looked.has(name) || given.settings.some((setting) => strengthOf(setting, name) !== 0));
+    return runSegment(this.engine, { ...given, model: this.model, segment, adapters });
+  }
+
+  /** What a segment and those after it read of what came before. */
+  #entering(index: number, all: ReadonlyMap<StreamName, HostTensor>): Record<StreamName, HostTensor> {
+    const { family, plan } = this.model;
+    return Object.fromEntries(
+      streamsEntering(family, plan, index).flatMap((name) => {
+        const value = all.get(name);
+        return value ? [[name, value]] : [];
       }),
-    };
-    const inputs: Record<string, HostTensor> = { ...input };
-    const touching = new Set(savedParams(plan).map(({ adapter }) => adapter.name));
-    for (const [siteName, actives] of activeSites(plan)) {
-      for (const { adapter, site } of actives) {
-        touching.add(adapter.name);
-        inputs[gateInput(adapter.name, siteName)] = gates(settings, adapter.name, fullName(stage, layer, siteName), site.rank);
-      }
-    }
-    for (const name of touching)
-      inputs[strengthInput(name)] = float32(
-        Float32Array.from(settings, (setting) => setting.strengths[name] ?? 0),
-        [batch, 1, 1],
-      );
-    for (const { edit, place } of edits) {
-      inputs[maskInput(place.local)] = edit.mask;
-      inputs[valueInput(place.local)] = edit.value;
-    }
-    const { key, fn, signature, weights } = stageProgram(plan);
-    const program = await this.engine.compile(key, fn, signature);
-    return program.run(inputs, weights);
+    );
   }
 
-  private extent(request: ForwardRequest): { batch: number; positions: number } {
-    const { config, name } = this.model;
-    if (request.resid) {
-      const [batch, positions] = request.resid.value.shape;
-      return { batch: batch!, positions: positions! };
-    }
+  #goingOn({ positions, streams }: Entry): Outset {
+    const batch = Object.values(streams)[0]?.shape[0] ?? 0;
+    return { batch, positions, streams };
+  }
+
+  #given(request: ForwardRequest): Outset {
+    const streams: Record<StreamName, HostTensor> = { ...request.inputs };
     const tokens = request.tokens ?? [];
+    if (request.tokens || !request.inputs) streams["tokens"] = this.#tokenStream(tokens);
+    const positions: Record<string, number> = {};
+    for (const [name, stack] of Object.entries(inputsOf(this.model.family))) {
+      const given = streams[name];
+      if (!given) throw new WorkbenchError("prompt.empty", `${this.model.name} reads "${name}", which was not given`);
+      if (given.shape[0] !== streams["tokens"]?.shape[0])
+        throw new WorkbenchError("prompt.lengthMismatch", `"${name}" has ${given.shape[0]} rows; expected ${streams["tokens"]?.shape[0]}, as the tokens have`);
+      positions[stack] = given.shape[1] ?? 0;
+    }
+    return { batch: tokens.length, positions, streams };
+  }
+
+  #tokenStream(tokens: readonly (readonly number[])[]): HostTensor {
+    const { config, name } = this.model;
     const positions = tokens[0]?.length ?? 0;
     if (tokens.length === 0 || positions === 0) throw new WorkbenchError("prompt.empty", "the prompt has no tokens; at least one is needed");
     if (tokens.some((row) => row.length !== positions))
@@ -187,10 +187,10 @@ export class Runner {
       if (!Number.isInteger(id) || id < 0 || id >= config.dVocab)
         throw new WorkbenchError("prompt.unknownToken", `token id ${id} is outside the vocabulary of ${name} (0 to ${config.dVocab - 1})`);
     }
-    return { batch: tokens.length, positions };
+    return int32(tokens.flat(), [tokens.length, positions]);
   }
 
-  private settings(given: readonly AdapterSetting[], batch: number): readonly AdapterSetting[] {
+  #settings(given: readonly AdapterSetting[], batch: number): readonly AdapterSetting[] {
     if (given.length !== 1 && given.length !== batch) throw new WorkbenchError("internal", `${given.length} adapter settings for ${batch} rows`);
     for (const setting of given) {
       for (const name of [...Object.keys(setting.strengths), ...(setting.components ?? []).map((gate) => gate.adapter)]) {
@@ -205,52 +205,14 @@ export class Runner {
         }
       }
     }
-    return given.length === batch ? given : Array.from({ length: batch }, () => given[0]!);
+    return given.length === batch ? given : Array.from({ length: batch }).flatMap(() => given);
   }
-}
-
-/** Strength × gate of each component, one row a world: `[batch, 1, rank]`. */
-function gates(settings: readonly AdapterSetting[], adapter: string, site: string, rank: number): FloatTensor {
-  const data = new Float32Array(settings.length * rank);
-  settings.forEach((setting, row) => {
-    data.fill(setting.strengths[adapter] ?? 0, row * rank, (row + 1) * rank);
-    for (const gate of setting.components ?? []) {
-      if (gate.adapter !== adapter || gate.site !== site) continue;
-      if (gate.component === null) {
-        for (let k = 0; k < rank; k++) data[row * rank + k]! *= gate.value;
-        continue;
-      }
-      if (gate.component >= rank) throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);
-      data[row * rank + gate.component]! *= gate.value;
-    }
-  });
-  return float32(data, [settings.length, 1, rank]);
-}
-
-function checkEdit(edit: BatchEdit, shape: readonly number[]): void {
-  const mask = [...shape.slice(0, -1), 1];
-  const same = (found: readonly number[], expected: readonly number[], from: number) =>
-    found.length === expected.length && found.slice(from).every((dim, i) => dim === expected[i + from]);
-  if (!same(edit.mask.shape, mask, 0))
-    throw new WorkbenchError("hook.badShape", `mask for "${edit.hook}" is [${edit.mask.shape.join(", ")}]; expected [${mask.join(", ")}]`);
-  if (!same(edit.value.shape, shape, 1) || (edit.value.shape[0] !== 1 && edit.value.shape[0] !== shape[0])) {
-    throw new WorkbenchError("hook.badShape", `value for "${edit.hook}" is [${edit.value.shape.join(", ")}]; expected [${shape.join(", ")}], or 1 row for all`);
-  }
-}
-
-function rotaryInputs(tables: { cos: Float32Array; sin: Float32Array }, positions: number, dHead: number): Record<string, HostTensor> {
-  return { cos: float32(tables.cos, [positions, dHead]), sin: float32(tables.sin, [positions, dHead]) };
 }
 
 /** `[batch, pos, d]` → `[batch, 1, d]` at one position. */
 function takePosition(x: FloatTensor, position: number): FloatTensor {
-  const [batch, positions, d] = [x.shape[0]!, x.shape[1]!, x.shape[2]!];
+  const [batch = 0, positions = 0, d = 0] = x.shape;
   const data = new Float32Array(batch * d);
   for (let row = 0; row < batch; row++) data.set(x.data.subarray((row * positions + position) * d, (row * positions + position + 1) * d), row * d);
   return float32(data, [batch, 1, d]);
-}
-
-export function asFloat(tensor: HostTensor): FloatTensor {
-  if (tensor.dtype !== "float32") throw new WorkbenchError("internal", `expected a float32 tensor, found ${tensor.dtype}`);
-  return tensor;
 }

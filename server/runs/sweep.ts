@@ -1,22 +1,26 @@
 /**
  * The sweep planner. Thousands of worlds become few, full batches:
- *   1. group by the first layer that differs from the run patched into, and restart there from its cached residual;
+ *   1. group by the first segment that differs from the run patched into, and restart there from what entered it;
  *   2. stack the worlds of a group as rows, each with its own mask, value and adapter gates;
  *   3. compute logits at the answer position only;
  *   4. hand out each finished tile at once, top layers (the cheapest) first, and check for cancellation between tiles.
  * `naiveSweep` runs one whole forward pass a world; the law suite holds both to the same numbers.
  */
 import { WorkbenchError } from "../errors.ts";
+import { inputsOf } from "../models/plan.ts";
+import { fullName } from "../models/siteNames.ts";
 import { didYouMean } from "../nearNames.ts";
-import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
-import { hookPlace, hookShape, type HookPlace } from "./hookNames.ts";
+import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
+import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
 import type { Runner } from "./runner.ts";
-import type { AdapterSetting, BatchEdit, ComponentGate, World } from "./worlds.ts";
+import { strengthOf, type AdapterSetting, type BatchEdit, type ComponentGate, type World } from "./worlds.ts";
 
 export interface SweepRequest {
   readonly runner: Runner;
   /** The prompt patched into. */
   readonly tokens: readonly number[];
+  /** What else the model reads, one row. */
+  readonly inputs?: Readonly<Record<string, HostTensor>>;
   /** Its adapters; a world may differ from it. */
   readonly setting: AdapterSetting;
   readonly worlds: readonly World[];
@@ -37,7 +41,8 @@ export interface SweepTile {
 }
 
 interface Tile {
-  readonly startLayer: number;
+  /** Place in the plan of the segment where the run starts. */
+  readonly start: number;
   readonly worlds: readonly number[];
   /** Rows of the batch; the last tile of a group repeats a world to fill it, so that one program serves all. */
   readonly rows: number;
@@ -57,20 +62,21 @@ export function planSweep(request: SweepRequest): SweepPlan {
   const { runner, worlds, tokens, budgetBytes = 4 * 2 ** 30 } = request;
   const { config } = runner.model;
   const maxRows = Math.max(1, Math.floor(tokensPerTile / tokens.length));
-  const groups = new Map<string, { startLayer: number; worlds: number[] }>();
+  const indices = placesInPlan(runner);
+  const groups = new Map<string, { start: number; worlds: number[] }>();
   worlds.forEach((world, index) => {
-    const startLayer = firstLayer(request, world);
-    const key = `${startLayer}|${world.edits.map((edit) => `${edit.hook}@${edit.source}`).join(",")}`;
-    const group = groups.get(key) ?? { startLayer, worlds: [] };
+    const start = firstSegment(request, world, indices);
+    const key = `${start}|${world.edits.map((edit) => `${edit.hook}@${edit.source}`).join(",")}`;
+    const group = groups.get(key) ?? { start, worlds: [] };
     group.worlds.push(index);
     groups.set(key, group);
   });
   const tiles = [...groups.values()]
-    .sort((a, b) => b.startLayer - a.startLayer)
-    .flatMap(({ startLayer, worlds: members }) => {
+    .sort((a, b) => b.start - a.start)
+    .flatMap(({ start, worlds: members }) => {
       const count = Math.ceil(members.length / maxRows);
       const rows = Math.ceil(members.length / count);
-      return Array.from({ length: count }, (_, i): Tile => ({ startLayer, worlds: members.slice(i * rows, (i + 1) * rows), rows }));
+      return Array.from({ length: count }, (_, i): Tile => ({ start, worlds: members.slice(i * rows, (i + 1) * rows), rows }));
     });
   const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
   const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
@@ -84,19 +90,16 @@ export function planSweep(request: SweepRequest): SweepPlan {
 export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, void, void> {
   const { runner, tokens, setting, position } = request;
   const { tiles } = planSweep(request);
-  const lowest = Math.min(...tiles.map((tile) => tile.startLayer));
-  const names =
-    runner.model.config.nLayers > 0
-      ? Array.from({ length: runner.model.config.nLayers }, (_, layer) => `blocks.${layer}.hook_resid_pre`).slice(Math.max(0, lowest))
-      : [];
-  const cached = await runner.forward({ tokens: [tokens], settings: [setting], taps: names, logits: "none", ...signalOf(request) });
+  const { plan } = runner.model;
+  const keep = [...new Set(tiles.map(({ start }) => start))].filter((start) => start > 0).map((start) => plan[start]?.id ?? "");
+  const patched = await runner.forward({ tokens: [tokens], ...moreInputs(request, 1), settings: [setting], keep, logits: "none", ...signalOf(request) });
   for (const tile of tiles) {
     if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
     const members = Array.from({ length: tile.rows }, (_, row) => request.worlds[tile.worlds[Math.min(row, tile.worlds.length - 1)]!]!);
-    const start =
-      tile.startLayer < 0
-        ? { tokens: members.map(() => tokens) }
-        : { resid: { startLayer: tile.startLayer, value: repeatRow(cached.taps[`blocks.${tile.startLayer}.hook_resid_pre`]!, tile.rows) } };
+    const entry = patched.entering.get(plan[tile.start]?.id ?? "");
+    const start = entry
+      ? { start: { ...entry, streams: repeated(entry.streams, tile.rows) } }
+      : { tokens: members.map(() => tokens), ...moreInputs(request, tile.rows) };
     const { logits } = await runner.forward({
       ...start,
       settings: members.map((world) => world.setting),
@@ -114,6 +117,7 @@ export async function* naiveSweep(request: SweepRequest): AsyncGenerator<SweepTi
   for (const [index, world] of request.worlds.entries()) {
     const { logits } = await request.runner.forward({
       tokens: [request.tokens],
+      ...moreInputs(request, 1),
       settings: [world.setting],
       edits: batchEdits(request, [world]),
       logits: "all",
@@ -125,30 +129,33 @@ export async function* naiveSweep(request: SweepRequest): AsyncGenerator<SweepTi
   }
 }
 
-/** The first layer where a world differs from the run it is patched into; −1 when that is the embedding. */
-function firstLayer(request: SweepRequest, world: World): number {
-  const { runner, setting } = request;
-  const layers: number[] = world.edits.map((edit) => {
-    const place = hookPlace(runner.hooks, edit.hook);
-    return place.stage === "embed" ? -1 : place.stage === "unembed" ? runner.model.config.nLayers - 1 : place.layer;
-  });
-  for (const adapter of runner.adapters) {
-    const changed = (world.setting.strengths[adapter.name] ?? 0) !== (setting.strengths[adapter.name] ?? 0);
-    if (changed) {
-      for (const site of adapter.sites.values())
-        layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
-      for (const saved of adapter.saved) layers.push(saved.stage === "embed" ? -1 : saved.stage === "unembed" ? runner.model.config.nLayers - 1 : saved.layer);
-    }
+/** Place in the plan of each segment, by its id, and of each site, by its full name. */
+function placesInPlan({ model: { plan } }: Runner): ReadonlyMap<string, number> {
+  return new Map(
+    plan.flatMap((segment, index) => [segment.id, ...segment.sites.map(({ name }) => fullName(segment, name))].map((name) => [name, index] as const)),
+  );
+}
+
+/** Place of the first segment where a world differs from the run it is patched into; the last when it does not. */
+function firstSegment({ runner, setting }: SweepRequest, world: World, indices: ReadonlyMap<string, number>): number {
+  let first = runner.model.plan.length - 1;
+  const differsAt = (name: string) => {
+    first = Math.min(first, indices.get(name) ?? 0);
+  };
+  for (const { hook } of world.edits) differsAt(hookPlace(runner.hooks, hook).segment);
+  for (const { name, sites, saved } of runner.adapters) {
+    if (strengthOf(world.setting, name) === strengthOf(setting, name)) continue;
+    for (const site of sites.keys()) differsAt(site);
+    for (const { segment } of saved) differsAt(segment);
   }
   for (const gate of differingGates(world.setting, setting)) {
-    const site = runner.adapters.find((adapter) => adapter.name === gate.adapter)?.sites.get(gate.site);
-    if (!site) {
+    if (!runner.adapters.some(({ name, sites }) => name === gate.adapter && sites.has(gate.site))) {
       const known = runner.adapters.flatMap((adapter) => [...adapter.sites.keys()]);
       throw new WorkbenchError("site.unknown", `adapter "${gate.adapter}" has no site "${gate.site}"; ${didYouMean(gate.site, known)}`);
     }
-    layers.push(site.site === "embed" ? -1 : site.site === "unembed" ? runner.model.config.nLayers - 1 : site.layer);
+    differsAt(gate.site);
   }
-  return layers.length === 0 ? runner.model.config.nLayers - 1 : Math.min(...layers);
+  return first;
 }
 
 /** Gates that only one of two settings has, or that have another value there. */
@@ -179,14 +186,14 @@ function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit
       mask: editMask(
         place,
         members.map((world) => world.edits[i]!),
-        request.tokens.length,
+        positionsOf(request),
       ),
     };
   });
 }
 
 /** 1 at the edited position and head of each row: the hook's shape with its last axis 1. */
-export function editMask(place: HookPlace, edits: readonly { position: number | null; head: number | null }[], positions: number): FloatTensor {
+export function editMask(place: HookPlace, edits: readonly { position: number | null; head: number | null }[], positions: Positions): FloatTensor {
   const shape = [...hookShape(place, edits.length, positions).slice(0, -1), 1];
   const rowSize = sizeOf(shape) / edits.length;
   const data = new Float32Array(sizeOf(shape));
@@ -206,10 +213,27 @@ export function editMask(place: HookPlace, edits: readonly { position: number | 
   return float32(data, shape);
 }
 
-function repeatRow(x: FloatTensor, rows: number): FloatTensor {
-  const data = new Float32Array(x.data.length * rows);
-  for (let row = 0; row < rows; row++) data.set(x.data, row * x.data.length);
-  return float32(data, [rows, ...x.shape.slice(1)]);
+/** One row as many. */
+function repeatRow<T extends HostTensor>(x: T, rows: number): T {
+  const length = x.data.length;
+  const data = x.dtype === "float32" ? new Float32Array(rows * length) : x.dtype === "int32" ? new Int32Array(rows * length) : new Uint8Array(rows * length);
+  for (let row = 0; row < rows; row++) data.set(x.data, row * length);
+  return { ...x, shape: [rows, ...x.shape.slice(1)], data };
+}
+
+const repeated = <T extends HostTensor>(streams: Readonly<Record<string, T>>, rows: number): Record<string, T> =>
+  Object.fromEntries(Object.entries(streams).map(([name, x]) => [name, repeatRow(x, rows)]));
+
+/** Of each stack. */
+function positionsOf({ runner, tokens, inputs }: SweepRequest): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(inputsOf(runner.model.family)).map(([name, stack]) => [stack, name === "tokens" ? tokens.length : (inputs?.[name]?.shape[1] ?? 0)]),
+  );
+}
+
+/** The request's own inputs, as rows of a batch. */
+function moreInputs({ inputs }: SweepRequest, rows: number): { inputs?: Readonly<Record<string, HostTensor>> } {
+  return inputs ? { inputs: repeated(inputs, rows) } : {};
 }
 
 function signalOf(request: SweepRequest): { signal?: AbortSignal } {

@@ -17,6 +17,11 @@ export interface AdapterSetting {
   readonly components?: readonly ComponentGate[];
 }
 
+/** How strongly an adapter acts; 0 when the setting does not name it. An adapter may be called "constructor". */
+export function strengthOf({ strengths }: AdapterSetting, adapter: string): number {
+  return Object.hasOwn(strengths, adapter) ? (strengths[adapter] ?? 0) : 0;
+}
+
 export const baseSetting: AdapterSetting = { strengths: {} };
 
 /** One activation replaced: at one position or all, in one head or all. */

@@ -1,6 +1,6 @@
 /** Socket.io on the HTTP server, behind the same guard; one file per family of events. */
 import { randomUUID } from "node:crypto";
-import type { Server as HttpServer } from "node:http";
+import type { IncomingMessage, Server as HttpServer } from "node:http";
 import { Server } from "socket.io";
 import type { AppDeps } from "../routes/appDeps.ts";
 import { wireError } from "../routes/errorReply.ts";
@@ -25,6 +25,17 @@ export function attachSockets(http: HttpServer, deps: AppDeps): () => Promise<vo
         answer(wireError(error, "").message, false);
       }
     },
+  });
+  // A session that exists is asked again: each of its requests could come from elsewhere.
+  io.engine.use((request: IncomingMessage, _response: unknown, next: (error?: unknown) => void) => {
+    try {
+      guard.checkHost(request);
+      guard.checkOrigin(request);
+      next();
+    } catch (error) {
+      // A handshake is refused with words, by allowRequest.
+      next(request.url?.includes("sid=") ? error : undefined);
+    }
   });
   io.use((socket, next) => {
     try {

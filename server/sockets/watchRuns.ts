@@ -3,13 +3,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Socket } from "socket.io";
 import type { ProbeEvent } from "../../probes/result.ts";
 import type { RunBoard } from "../jobs/runBoard.ts";
-import { snapshotEvents } from "../jobs/runFeed.ts";
+import { WorkbenchError } from "../errors.ts";
 import { packEvents } from "../packedEvents.ts";
 import { isBehind } from "./backlog.ts";
 import type { ClientToServer, ServerToClient, WireError } from "../wire.ts";
 
 export type RunSocket = Socket<ClientToServer, ServerToClient>;
 
+/** Of runs, by one connection. */
+const maxWatches = 32;
 const askEveryMs = 50;
 /** Of events that wait while a snapshot is sent. */
 const maxHeldBytes = 4 * 2 ** 20;
@@ -30,6 +32,8 @@ export function watchRuns(socket: RunSocket, board: RunBoard, refuse: (thrown: u
     if (typeof runId !== "string" || typeof reply !== "function") return;
     try {
       const record = board.record(runId);
+      if (!watches.has(runId) && watches.size >= maxWatches)
+        throw new WorkbenchError("request.tooMany", `this connection watches ${watches.size} runs; expected at most ${maxWatches}: leave some`);
       watches.get(runId)?.stop();
       reply({ ok: true, record });
       watches.set(
@@ -74,11 +78,11 @@ function watchRun(socket: RunSocket, board: RunBoard, runId: string, fail: (thro
       held = [];
       isStale = false;
       // Read before the next batch can come: a live result is at hand, and a stored one has no more batches.
-      const events = snapshotEvents(await board.probeResult(runId));
-      for (const packet of packets(events)) {
+      const events = await board.snapshot(runId);
+      for (const part of cut(events)) {
         await lineIsFree();
         if (isStopped()) return;
-        emit(packet);
+        emit(packEvents(part));
       }
     } while (hasMore());
     const after = held;

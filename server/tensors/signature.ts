@@ -3,10 +3,19 @@ import { WorkbenchError } from "../errors.ts";
 import type { Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 
+/** Signatures are asked for more than once a run, and have hundreds of tensors. */
+const described = new WeakMap<Signature, string>();
+
 export function programKey(key: string, signature: Signature): string {
+  const shapes = described.get(signature) ?? shapesOf(signature);
+  described.set(signature, shapes);
+  return `${key}(${shapes})`;
+}
+
+function shapesOf(signature: Signature): string {
   const inputs = Object.entries(signature.inputs).map(([name, spec]) => `${name}:${spec.dtype}[${spec.shape.join(",")}]`);
   const weights = Object.entries(signature.weights).map(([name, shape]) => `${name}:${signature.halves?.[name] ?? "F32"}[${shape.join(",")}]`);
-  return `${key}(${inputs.join(";")}|${weights.join(";")})`;
+  return `${inputs.join(";")}|${weights.join(";")}`;
 }
 
 /** @throws "program.badInput" on the first tensor that is missing, unknown, or of another shape or dtype */

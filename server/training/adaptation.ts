@@ -1,11 +1,11 @@
 /** What a run trains: the base's sites with an adapter each, or all weights; and a head for classification. */
-import { trainingNamed } from "../adapters/trainings.ts";
-import type { SiteState, TrainingMethod, TrainingSite } from "../adapters/training.ts";
+import { trainingNamed } from "../adapters/registry.ts";
+import type { SiteState, TrainingMethod, TrainingSite } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { matchesTarget, type TargetConfig } from "../formats/targetMatcher.ts";
-import { stages } from "../models/family.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
-import { layersOf, modelSites } from "../models/modelSites.ts";
+import { inputsOf } from "../models/plan.ts";
+import { modelSites, modulePath, type ModelSite } from "../models/modelSites.ts";
 import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import { gaussians, randomStream } from "../linalg/random.ts";
@@ -46,13 +46,19 @@ export function startAdaptation(model: LoadedModel, request: AdaptationRequest):
   const random = (...given: readonly (string | number)[]) => randomStream(seed, "start", ...given);
   const head = labels.length === 0 ? null : float32(gaussians(labels.length * model.config.dModel, 0.02, random("head")), [labels.length, model.config.dModel]);
   const common = { model, methodName: request.method, head, labels, tasks };
+  const others = Object.keys(inputsOf(model.family)).filter((name) => name !== "tokens");
+  if (others.length > 0)
+    throw new WorkbenchError(
+      "training.badParams",
+      `${model.name} (${model.family.name}) reads ${others.join(", ")} beside its tokens; examples of the data have tokens alone`,
+    );
   if (request.method === "full") return { ...common, method: null, options: {}, sites: [], full: fullWeights(model) };
   const method = trainingNamed(request.method);
   const options = method.parseOptions(request.options);
   const allSites = trainingSites(model, request.sites);
   const sites = allSites.map((site): SiteState => {
     method.parameterCount(site, options, tasks.length);
-    return { site, memory: {}, ...method.start(site, { options, random, runKey: request.runKey, tasks, allSites }) };
+    return { site, ...method.start(site, { options, random, runKey: request.runKey, tasks, allSites }) };
   });
   return { ...common, method, options, sites, full: null };
 }
@@ -68,43 +74,44 @@ export function targetConfig({ targetModules, excludeModules, layers }: SitePara
 /** The linear maps that the parameters name, in the order of the forward pass. @throws "adapter.matchedNothing", "training.badParams" */
 export function trainingSites(model: LoadedModel, sites: SiteParams): TrainingSite[] {
   const config = targetConfig(sites);
-  const prefix = model.family.prefixes[0] ?? "";
-  const known = modelSites(model.family, model.config).filter(({ stage }) => stage !== "embed");
-  const pathOf = (bare: string) => (bare.startsWith("/") ? bare.slice(1) : prefix + bare);
-  const matched = known.filter((site) => matchesTarget(config, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: true }));
+  const known = modelSites(model.family, model.config).filter(({ kind }) => kind !== "embedding");
+  const pathOf = (bare: string) => modulePath(model.family, bare);
+  const matches = (target: TargetConfig) => (site: ModelSite) =>
+    matchesTarget(target, pathOf(site.modulePath), { isOutputHead: site.kind === "head", isLinear: true });
+  const matched = known.filter(matches(config));
   const lastNames = [...new Set(known.map((site) => site.modulePath.split(/[./]/).at(-1)!))];
   if (Array.isArray(sites.targetModules)) {
     for (const name of sites.targetModules) {
       const alone = { ...config, targetModules: [name], layersToTransform: null };
-      if (known.some((site) => matchesTarget(alone, pathOf(site.modulePath), { isOutputHead: site.stage === "unembed", isLinear: true }))) continue;
-      throw new WorkbenchError("adapter.matchedNothing", `targetModules: "${name}" is no linear map of ${model.name}; ${didYouMean(name, lastNames)}`);
+      if (known.some(matches(alone))) continue;
+      throw new WorkbenchError("adapter.matchedNothing", `targetModules: "${name}" is no linear map of ${model.name}; ${didYouMean(name, lastNames)}`, {
+        field: "sites.targetModules",
+      });
     }
   }
   const missing = (sites.layers ?? []).find((layer) => layer >= model.config.nLayers);
   if (missing !== undefined)
-    throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`);
+    throw new WorkbenchError("training.badParams", `layers: ${missing} is not a layer of ${model.name}; expected 0 to ${model.config.nLayers - 1}`, {
+      field: "sites.layers",
+    });
   if (matched.length === 0)
     throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`);
   return matched.map((site) => ({
     name: site.fullName,
-    layer: site.layer,
+    layer: site.layer ?? 0,
     modulePath: pathOf(site.modulePath),
     dIn: site.dIn,
     dOut: site.dOut,
     stored: site.stored,
-    baseWeight: model.weights(site.stage, site.layer)[site.weight]!,
+    baseWeight: model.weights(site.segment)[site.weight]!,
   }));
 }
 
 function fullWeights(model: LoadedModel): Map<string, FloatTensor> {
   const weights = new Map<string, FloatTensor>();
-  for (const stage of stages) {
-    for (const layer of layersOf(model.config, stage)) {
-      const held = model.weights(stage, layer);
-      for (const { name, key, shape } of model.family.params(model.config, stage, layer)) {
-        if (!weights.has(key)) weights.set(key, float32(held[name]!.data().slice(), shape));
-      }
-    }
+  for (const { id, params } of model.plan) {
+    const held = model.weights(id);
+    for (const { name, key, shape } of params) if (!weights.has(key)) weights.set(key, float32(held[name]!.data().slice(), shape));
   }
   return weights;
 }

@@ -1,11 +1,13 @@
-/** The family's forward pass with the adapters as they are being trained: the Frame whose tensors are the run's own. */
+/** The family's forward pass with the adapters as they are being trained: the same frame as an open adapter's, with terms whose tensors are the run's own. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { SiteState } from "../adapters/training.ts";
+import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
-import type { Frame, ModelConfig, SiteSpec, Stage } from "../models/family.ts";
-import { stages } from "../models/family.ts";
-import { fullName, layersOf, modelSites } from "../models/modelSites.ts";
+import type { Segment, StreamName } from "../models/family.ts";
+import { modelSites } from "../models/modelSites.ts";
+import { fullName } from "../models/siteNames.ts";
+import type { ConfigReads } from "../runs/configReads.ts";
+import { traceSegment, type AdapterTerm, type FrameParts } from "../runs/frame.ts";
 import type { Tensors, Weight } from "../tensors/engine.ts";
 import { fullKey, siteKey, type Adaptation } from "./adaptation.ts";
 
@@ -15,33 +17,36 @@ export interface ForwardShape {
 }
 
 export interface ForwardTensors {
-  /** `[batch, positions]` int32 */
-  readonly tokens: Tensor;
+  /** Tokens `[batch, positions]` int32, and what follows from their lengths. */
+  readonly streams: Readonly<Record<StreamName, Tensor>>;
   /** Trained tensors by key; in evaluation too they are inputs. */
   readonly trained: Tensors;
   /** Base and frozen tensors, as `forwardWeights` names them. */
   readonly weights: Tensors;
   /** One-hot `[batch, tasks]`; absent when there is one task. */
   readonly tasks?: Tensor;
-  /** `[positions, dHead]` each; absent without rope. */
-  readonly cos?: Tensor;
-  readonly sin?: Tensor;
   /** By site: 0 where an input is dropped, 1/(1 − p) elsewhere, `[rows, dIn]`. */
   readonly dropout?: Tensors;
+  /** By site: what the adapter's term of each batch row is multiplied by, `[batch, 1]`; 1 where none is given. */
+  readonly gates?: Tensors;
 }
 
-const baseName = (stage: Stage, layer: number, param: string): string => `${stage}.${layer}.${param}`;
+export interface ForwardOptions {
+  readonly reads: ConfigReads;
+  /** Every site's adapter acts unless this says otherwise. */
+  readonly isOn?: (site: string) => boolean;
+  /** Full names of hooks. */
+  readonly taps?: ReadonlySet<string>;
+  readonly edits?: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
+}
+
+const baseName = (segment: string, param: string): string => `${segment}.${param}`;
 const frozenName = (site: string, tensor: string): string => `frozen:${siteKey(site, tensor)}`;
 
 /** Everything that stays: the base's parameters that are not trained, and the methods' frozen tensors. */
 export function forwardWeights({ model, sites, full }: Adaptation): Record<string, Weight> {
   const weights: Record<string, Weight> = {};
-  for (const stage of stages) {
-    for (const layer of layersOf(model.config, stage)) {
-      if (full) continue;
-      for (const [name, weight] of Object.entries(model.weights(stage, layer))) weights[baseName(stage, layer, name)] = weight;
-    }
-  }
+  for (const { id } of full ? [] : model.plan) for (const [name, weight] of Object.entries(model.weights(id))) weights[baseName(id, name)] = weight;
   for (const { site, frozen } of sites) for (const [name, weight] of Object.entries(frozen)) weights[frozenName(site.name, name)] = weight;
   return weights;
 }
@@ -49,7 +54,7 @@ export function forwardWeights({ model, sites, full }: Adaptation): Record<strin
 /** W of an adapted site, as it is stored. */
 export function siteWeight({ model }: Adaptation, site: string, weights: Tensors): Tensor {
   const found = modelSites(model.family, model.config).find(({ fullName: name }) => name === site)!;
-  return weights[baseName(found.stage, found.layer, found.weight)]!;
+  return weights[baseName(found.segment, found.weight)]!;
 }
 
 /** The frozen tensors of a site, by the method's names. */
@@ -71,127 +76,84 @@ export interface Hidden {
   readonly unembedDelta: ((rows: Tensor) => Tensor) | null;
   /** Inputs of every adapted site, `[rows, dIn]`. */
   readonly inputs: ReadonlyMap<string, Tensor>;
-  /** Every hook of the blocks, by full name, in the order of the forward pass. */
+  /** The tapped hooks, by full name, in the order of the forward pass. */
   readonly hooks: ReadonlyMap<string, Tensor>;
 }
 
-type Unembedded = Omit<Hidden, "inputs" | "hooks">;
-
-/** @param isOn sites whose adapter acts */
-export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tensors: ForwardTensors, isOn: (site: string) => boolean = () => true): Hidden {
+export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tensors: ForwardTensors, options: ForwardOptions): Hidden {
   const { model } = adaptation;
-  const { family, config } = model;
   const inputs = new Map<string, Tensor>();
   const hooks = new Map<string, Tensor>();
-  const frame = (stage: Stage, layer: number) => new AdaptedFrame(adaptation, stage, layer, shape, tensors, isOn, { inputs, hooks });
-  let resid = family.embed(frame("embed", 0), tensors.tokens, tf.range(0, shape.positions, 1, "int32"));
-  for (const layer of layersOf(config, "block")) resid = family.block(frame("block", layer), resid);
-  const last = frame("unembed", 0);
-  family.unembed(last, resid);
-  return { ...last.unembedded(), inputs, hooks };
+  const streams: Tensors = { ...tensors.streams };
+  const unembedded: Pick<Hidden, "hidden" | "unembedding" | "unembedDelta">[] = [];
+  for (const [index, segment] of model.plan.entries()) {
+    const parts: FrameParts = {
+      segment,
+      view: options.reads.view(index),
+      batch: shape.batch,
+      positions: shape.positions,
+      param: baseParams(adaptation, segment, tensors),
+      replacements: () => [],
+      terms: trainingTerms(adaptation, segment, shape, tensors, { isOn: options.isOn ?? (() => true), inputs }),
+      onRows: true,
+      taps: new Set(segment.hooks.map(({ name }) => name).filter((name) => options.taps?.has(fullName(segment, name)))),
+      edits: new Map(
+        segment.hooks.flatMap(({ name }) => {
+          const edit = options.edits?.get(fullName(segment, name));
+          return edit ? [[name, edit]] : [];
+        }),
+      ),
+      // Logits are made by whoever needs them, for the rows that need them.
+      head(_site, rows, weight, terms, at) {
+        const [term] = terms;
+        unembedded.push({ hidden: rows, unembedding: weight, unembedDelta: term ? (x) => term.delta(at(x)) : null });
+      },
+    };
+    const { out, taps } = traceSegment(parts, streams);
+    streams[segment.writes] = out;
+    for (const [name, value] of Object.entries(taps)) hooks.set(fullName(segment, name), value);
+  }
+  const [last] = unembedded;
+  if (!last) throw new WorkbenchError("internal", `${model.family.name}: the unembedding never ran`);
+  return { ...last, inputs, hooks };
 }
 
-class AdaptedFrame implements Frame {
-  readonly config: ModelConfig;
-  readonly layer: number;
-  readonly batch: number;
-  readonly positions: number;
-  readonly #adaptation: Adaptation;
-  readonly #stage: Stage;
-  readonly #tensors: ForwardTensors;
-  readonly #isOn: (site: string) => boolean;
-  readonly #seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> };
-  readonly #specs: ReadonlyMap<string, SiteSpec>;
-  readonly #keys: ReadonlyMap<string, string>;
-  #unembedded: Unembedded | null = null;
+/** The parameters of a segment: the base's, or the copies of them that are trained. */
+function baseParams({ full }: Adaptation, { id, params }: Segment, { trained, weights }: ForwardTensors): (name: string) => Tensor | undefined {
+  if (!full) return (name) => weights[baseName(id, name)];
+  const keys = new Map(params.map(({ name, key }) => [name, fullKey(key)]));
+  return (name) => trained[keys.get(name) ?? ""];
+}
 
-  constructor(
-    adaptation: Adaptation,
-    stage: Stage,
-    layer: number,
-    shape: ForwardShape,
-    tensors: ForwardTensors,
-    isOn: (site: string) => boolean,
-    seen: { readonly inputs: Map<string, Tensor>; readonly hooks: Map<string, Tensor> },
-  ) {
-    const { family, config } = adaptation.model;
-    this.config = config;
-    this.layer = layer;
-    this.batch = shape.batch;
-    this.positions = shape.positions;
-    this.#adaptation = adaptation;
-    this.#stage = stage;
-    this.#tensors = tensors;
-    this.#isOn = isOn;
-    this.#seen = seen;
-    this.#specs = new Map(family.sites(config, stage, layer).map((spec) => [spec.name, spec]));
-    this.#keys = new Map(family.params(config, stage, layer).map(({ name, key }) => [name, key]));
-  }
-
-  param(name: string): Tensor {
-    const { full } = this.#adaptation;
-    const tensor = full ? this.#tensors.trained[fullKey(this.#keys.get(name)!)] : this.#tensors.weights[baseName(this.#stage, this.layer, name)];
-    if (!tensor) throw new WorkbenchError("internal", `${this.#stage} ${this.layer}: no parameter "${name}"`);
-    return tensor;
-  }
-
-  linear(name: string, x: Tensor): Tensor {
-    const spec = this.#specs.get(name)!;
-    const flat = tf.reshape(x, [this.batch * this.positions, spec.dIn]);
-    const weight = this.param(spec.weight);
-    if (this.#stage === "unembed") {
-      // Logits are made by whoever needs them, for the rows that need them.
-      this.#unembedded = { hidden: flat, unembedding: weight, unembedDelta: this.#delta(spec, weight) };
-      return x;
-    }
-    const base = tf.matMul(flat, weight, false, spec.stored === "outIn");
-    let y: Tensor = spec.bias === null ? base : tf.add(base, this.param(spec.bias));
-    const delta = this.#delta(spec, weight);
-    if (delta) y = tf.add(y, delta(flat, base));
-    return tf.reshape(y, [this.batch, this.positions, spec.dOut]);
-  }
-
-  #delta(spec: SiteSpec, weight: Tensor): ((x: Tensor, base?: Tensor) => Tensor) | null {
-    const name = fullName(this.#stage, this.layer, spec.name);
-    const { sites, method, options } = this.#adaptation;
+/** What the adapter in training adds at the sites of a segment, on rows `[batch · pos, d]`; notes each site's inputs. */
+function trainingTerms(
+  { sites, method, options }: Adaptation,
+  segment: Segment,
+  { batch, positions }: ForwardShape,
+  tensors: ForwardTensors,
+  { isOn, inputs }: { readonly isOn: (site: string) => boolean; readonly inputs: Map<string, Tensor> },
+): (site: string) => readonly AdapterTerm[] {
+  /** `[batch, n]` → `[rows, n]` */
+  const onRows = (x: Tensor) => tf.reshape(tf.tile(tf.expandDims(x, 1), [1, positions, 1]), [batch * positions, x.size / batch]);
+  return (local) => {
+    const name = fullName(segment, local);
     const state = sites.find(({ site }) => site.name === name);
-    if (!state || !method || !this.#isOn(name)) return null;
-    const { site } = state;
-    const trained = siteTensors(state, this.#tensors.trained);
-    const frozen = frozenTensors(state, this.#tensors.weights);
-    return (xClean, given) => {
-      this.#seen.inputs.set(name, xClean);
-      const base = given ?? tf.matMul(xClean, weight, false, spec.stored === "outIn");
-      const mask = this.#tensors.dropout?.[name];
-      return method.delta({ site, options, x: mask ? tf.mul(xClean, mask) : xClean, xClean, base, weight, trained, frozen, tasks: this.#taskRows() });
-    };
-  }
-
-  /** `[batch, tasks]` → `[rows, tasks]` */
-  #taskRows(): Tensor | null {
-    const { tasks } = this.#tensors;
-    if (!tasks) return null;
-    const count = tasks.shape[1]!;
-    return tf.reshape(tf.tile(tf.expandDims(tasks, 1), [1, this.positions, 1]), [this.batch * this.positions, count]);
-  }
-
-  lookup(name: string, ids: Tensor): Tensor {
-    return tf.gather(this.param(this.#specs.get(name)!.weight), ids);
-  }
-
-  hook(name: string, value: Tensor): Tensor {
-    this.#seen.hooks.set(fullName(this.#stage, this.layer, name), value);
-    return value;
-  }
-
-  rotary(): { cos: Tensor; sin: Tensor } {
-    const { cos, sin } = this.#tensors;
-    if (!cos || !sin) throw new WorkbenchError("internal", "no rotary tables were given");
-    return { cos, sin };
-  }
-
-  unembedded(): Unembedded {
-    if (!this.#unembedded) throw new WorkbenchError("internal", `${this.#adaptation.model.family.name}: the unembedding never ran`);
-    return this.#unembedded;
-  }
+    if (!state || !method || !isOn(name)) return [];
+    const [trained, frozen] = [siteTensors(state, tensors.trained), frozenTensors(state, tensors.weights)];
+    const [mask, gate] = [tensors.dropout?.[name], tensors.gates?.[name]];
+    return [
+      {
+        site: local,
+        adapter: "",
+        delta(frame) {
+          const { x: xClean, weight } = frame;
+          inputs.set(name, xClean);
+          const x = mask ? tf.mul(xClean, mask) : xClean;
+          const tasks = tensors.tasks ? onRows(tensors.tasks) : null;
+          const delta = method.delta({ site: state.site, options, x, xClean, base: frame.standing(), weight, trained, frozen, tasks });
+          return gate ? tf.mul(delta, onRows(gate)) : delta;
+        },
+      },
+    ];
+  };
 }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as z from "zod";
-import type { SiteState } from "../adapters/training.ts";
+import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";

@@ -9,7 +9,7 @@ export interface MemoryPart {
 }
 
 export interface MemoryRequest {
-  readonly model: Pick<LoadedModel, "config" | "family" | "checkpoint" | "parameters">;
+  readonly model: Pick<LoadedModel, "config" | "plan" | "checkpoint" | "parameters">;
   /** Numbers that are trained. */
   readonly trained: number;
   /** Numbers that methods keep beside the base and do not train. */
@@ -44,7 +44,7 @@ const mostOfFree = 0.9;
 export function memoryEstimate({ model, trained, frozen, isFull, classes, batch }: MemoryRequest): MemoryPart[] {
   const { nLayers, nHeads, dModel, dMlp } = model.config;
   const tokens = batch.rows * batch.positions;
-  const isGated = model.family.params(model.config, "block", 0).some(({ name }) => name === "mlp.W_gate");
+  const isGated = model.plan.some(({ params }) => params.some(({ name }) => name === "mlp.W_gate"));
   const perToken = 14 * dModel + (isGated ? 6 : 3) * dMlp + 1.3 * nHeads * batch.positions;
   const logits = isFull ? batch.predictions * classes : Math.min(batch.predictions * classes, logitsAtOnce);
   const isHalf = Object.keys(model.checkpoint.dtypes).some((dtype) => dtype !== "F32");

@@ -1,5 +1,5 @@
 /** AdamW with decoupled decay over parameters that may change their shape: PyTorch's update, with each parameter's own rule. */
-import type { ParameterRule } from "../adapters/training.ts";
+import type { ParameterRule } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { TrainedTensor } from "./adaptation.ts";
@@ -37,7 +37,7 @@ export class AdamW {
   }
 
   /**
-   * θ ← θ (1 − ηλ) − η m̂ / (√v̂ + ε), in place; then the rule's L1 step and range.
+   * θ ← θ (1 − ηλ) − η m̂ / (√v̂ + ε), in place; then the rule's L1 step.
    * @param gradients by key; shortened in place to norm `clipNorm`
    * @returns the norm of all gradients before clipping
    * @see Loshchilov & Hutter 2017, arXiv 1711.05101, algorithm 2; torch/optim/adamw.py
@@ -58,8 +58,6 @@ export class AdamW {
     const stepSize = rate / (1 - beta1 ** steps);
     const rootCorrection = Math.sqrt(1 - beta2 ** steps);
     const shrink = rule.lasso ? rule.lasso.strength * (rule.lasso.timesRate ? rate : 1) : 0;
-    const [low, high] = rule.range ?? [-Infinity, Infinity];
-    const isPlain = shrink === 0 && !rule.range;
     const [first, second] = [m.data, v.data];
     for (let i = 0; i < data.length; i++) {
       const g = gradient[i]!;
@@ -68,7 +66,7 @@ export class AdamW {
       first[i] = mean;
       second[i] = square;
       const moved = data[i]! * keep - (stepSize * mean) / (Math.sqrt(square) / rootCorrection + epsilon);
-      data[i] = isPlain ? moved : Math.min(high, Math.max(low, moved - shrink * Math.sign(moved)));
+      data[i] = shrink === 0 ? moved : moved - shrink * Math.sign(moved);
     }
   }
 

@@ -3,12 +3,13 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync 
 import { join } from "node:path";
 import { matchesTarget } from "../formats/targetMatcher.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
-import { modelSites } from "../models/modelSites.ts";
+import { modelSites, modulePath as pathOf } from "../models/modelSites.ts";
 import type { Adaptation } from "./adaptation.ts";
+import { readJson } from "../formats/json.ts";
 import { targetConfig } from "./adaptation.ts";
 
 /** Files that a model folder needs beside its weights. */
-const companions = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"];
+const companions = ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"];
 
 /** Writes the folder under a temporary name and renames it, so that it is there whole or not at all. */
 export function saveAdaptation(folder: string, adaptation: Adaptation): void {
@@ -51,18 +52,23 @@ function saveAdapter(folder: string, adaptation: Adaptation): void {
 
 /** Last parts of the modules' names when they mean exactly these sites, else whole paths. */
 function targetNames({ model, sites }: Adaptation): string[] {
-  const names = [...new Set(sites.map(({ site }) => site.modulePath.split(".").at(-1)!))].sort();
+  const names = [...new Set(sites.map(({ site }) => site.modulePath.slice(site.modulePath.lastIndexOf(".") + 1)))].sort();
   const config = targetConfig({ targetModules: names, excludeModules: [], layers: null });
-  const prefix = model.family.prefixes[0] ?? "";
   const meant = modelSites(model.family, model.config).filter(({ modulePath }) =>
-    matchesTarget(config, modulePath.startsWith("/") ? modulePath.slice(1) : prefix + modulePath, { isLinear: true, isOutputHead: false }),
+    matchesTarget(config, pathOf(model.family, modulePath), { isLinear: true, isOutputHead: false }),
   );
   return meant.length === sites.length ? names : sites.map(({ site }) => site.modulePath);
 }
 
+/** config.json with the type that the weights are written in: transformers would round them to the one of a half-precision base. */
+function inFloat32(config: unknown): object {
+  const fields = typeof config === "object" && config !== null ? config : {};
+  return { ...fields, dtype: "float32", ...("torch_dtype" in fields ? { torch_dtype: "float32" } : {}) };
+}
+
 function saveModel(folder: string, { model, full }: Adaptation): void {
-  const prefix = model.family.prefixes[0] ?? "";
-  const tensors = [...(full ?? [])].map(([key, { shape, data }]) => ({ name: key.startsWith("/") ? key.slice(1) : prefix + key, shape, data }));
+  const tensors = [...(full ?? [])].map(([key, { shape, data }]) => ({ name: pathOf(model.family, key), shape, data }));
   writeFileSync(join(folder, "model.safetensors"), encodeSafetensors(tensors, { format: "pt" }));
+  writeFileSync(join(folder, "config.json"), `${JSON.stringify(inFloat32(readJson(join(model.path, "config.json"))), null, 2)}\n`);
   for (const name of companions) if (existsSync(join(model.path, name))) copyFileSync(join(model.path, name), join(folder, name));
 }

@@ -2,7 +2,7 @@
  * The training loop. Everything random is a function of the seed and the step, and every checkpoint holds all that changes,
  * so a run that was killed goes on from its last checkpoint to the numbers it would have had.
  */
-import type { StepChange } from "../adapters/training.ts";
+import type { StepChange } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import type { Engine } from "../tensors/engine.ts";
@@ -14,10 +14,10 @@ import { BatchPlan, evaluationBatches } from "./data/batches.ts";
 import type { Batch, Dataset } from "./data/example.ts";
 import { nonFinitePlace } from "./nonFinite.ts";
 import { AdamW } from "./optimizer.ts";
-import { parameterRules } from "./parameterRules.ts";
+import { checkRates, parameterRules } from "./parameterRules.ts";
 import { learningRateAt } from "./schedule.ts";
 import { lossWeight, TrainingPrograms } from "./trainingPrograms.ts";
-import type { TrainingParams } from "./trainingParams.ts";
+import { mostSteps, type TrainingParams } from "./trainingParams.ts";
 
 export interface StepRecord {
   readonly type: "step";
@@ -67,8 +67,21 @@ export interface TrainingPlan {
   readonly checkpointEvery: number;
 }
 
+/** @throws "training.badParams" when the epochs make more steps than a run may have, or fewer passes than one step takes */
 export function trainingPlan(params: TrainingParams, batchesPerEpoch: number): TrainingPlan {
-  const totalSteps = params.steps ?? Math.max(1, Math.ceil((params.epochs * batchesPerEpoch) / params.accumulate));
+  const { epochs, accumulate } = params;
+  const passes = Math.max(1, Math.ceil(epochs * batchesPerEpoch));
+  const totalSteps = params.steps ?? Math.ceil(passes / accumulate);
+  if (totalSteps > mostSteps)
+    throw new WorkbenchError(
+      "training.badParams",
+      `epochs: ${epochs} of ${batchesPerEpoch} batches are ${totalSteps} steps; expected at most ${mostSteps.toLocaleString("en")}`,
+    );
+  if (params.steps === null && accumulate > passes)
+    throw new WorkbenchError(
+      "training.badParams",
+      `accumulate is ${accumulate}, and ${epochs} epochs of ${batchesPerEpoch} batches have ${passes} forward passes in all; expected at most ${passes}, or steps of its own`,
+    );
   return {
     totalSteps,
     evaluateEvery: params.evaluateEvery ?? Math.max(1, Math.round(totalSteps / 20)),
@@ -101,7 +114,13 @@ export class Trainer {
     const runKey = `run${process.pid}-${runs++}`;
     this.adaptation = startAdaptation(model, adaptationRequest(params, { labels: dataset.labels, tasks: dataset.tasks, runKey }));
     this.programs = new TrainingPrograms(engine, this.adaptation);
-    this.#optimizer = new AdamW(params.optimizer, parameterRules(this.adaptation));
+    const rules = parameterRules(this.adaptation);
+    checkRates(
+      params.optimizer,
+      rules,
+      trainedTensors(this.adaptation).map(({ parameter }) => parameter),
+    );
+    this.#optimizer = new AdamW(params.optimizer, rules);
     this.#batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
     this.#evaluation = evaluationBatches(dataset.validation, params.batchSize, model.config.nCtx);
     this.plan = trainingPlan(params, this.#batches.batchesPerEpoch);
@@ -286,8 +305,9 @@ export class Trainer {
     if (Number.isFinite(loss) && !broken) return;
     const place = await nonFinitePlace(this.programs, batch);
     const found = place ?? (Number.isFinite(loss) ? `the gradient of ${broken![0]}` : "the loss itself");
-    const last = checkpointSteps(this.#options.folder).at(-1);
-    const kept = last === undefined ? "no checkpoint was written yet" : `the last good checkpoint is of step ${last}`;
+    // The weights of a checkpoint at this very step are those that gave this loss; earlier ones gave a finite one.
+    const last = checkpointSteps(this.#options.folder).findLast((step) => step < this.#step);
+    const kept = last === undefined ? "no checkpoint has a finite loss" : `the last checkpoint with a finite loss is of step ${last}`;
     throw new WorkbenchError(
       "training.diverged",
       `step ${this.#step + 1}: loss is ${loss}; the first place that is not finite is ${found}; ${kept}. Try a smaller learning rate`,

@@ -63,8 +63,21 @@ export const probeParams = z.strictObject({
     .default([])
     .describe("Prompts whose logit difference and KL to the base are followed"),
   patchSites: z.array(z.string()).default([]).describe("Sites whose patching score (this site's adapter alone switched on) is followed"),
+  analyses: z
+    .array(
+      z.strictObject({
+        probe: z.string().describe("Name of the probe"),
+        every: z.int().min(1).describe("Steps from one run of it to the next; it also runs at the last step"),
+        params: z.record(z.string(), z.unknown()).default({}).describe("The probe's own parameters"),
+      }),
+    )
+    .default([])
+    .describe("Probes that run on the adapter as it is while it trains, in the time that is looked"),
   intruders: z.boolean().default(false).describe("Count intruder dimensions (needs the singular vectors of every adapted W, computed once)"),
 });
+
+/** Of one run. */
+export const mostSteps = 10_000_000;
 
 /** `startFrom` names the stored checkpoint that a branch begins at. */
 export const trainingParams = z.strictObject({
@@ -77,8 +90,8 @@ export const trainingParams = z.strictObject({
   options: z.record(z.string(), z.unknown()).default({}).describe("The method's own options"),
   sites: siteParams.prefault({}).describe("Where the adapter acts"),
   data: dataParams.describe("What is learned"),
-  steps: z.int().min(1).max(10_000_000).nullable().default(null).describe("Optimizer steps; null counts them from the epochs"),
-  epochs: z.number().positive().default(1).describe("Passes over the examples, when steps is not given"),
+  steps: z.int().min(1).max(mostSteps).nullable().default(null).describe("Optimizer steps; null counts them from the epochs"),
+  epochs: z.number().positive().max(1_000_000).default(1).describe("Passes over the examples, when steps is not given"),
   batchSize: z.int().min(1).max(4096).default(8).describe("Examples in a forward pass"),
   accumulate: z.int().min(1).max(4096).default(1).describe("Forward passes whose gradients are added for one step"),
   optimizer: optimizerParams.prefault({}).describe("AdamW and its schedule"),

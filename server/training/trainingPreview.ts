@@ -1,6 +1,6 @@
 /** What a training run would train, need and read: counted from the model, the method and the data, before anything is trained. */
-import { trainingNamed } from "../adapters/trainings.ts";
-import type { TrainingMethod, TrainingSite } from "../adapters/training.ts";
+import { trainingNamed } from "../adapters/registry.ts";
+import type { TrainingMethod, TrainingSite } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
@@ -12,6 +12,7 @@ import { loadDataset } from "./data/dataset.ts";
 import type { Dataset } from "./data/example.ts";
 import { previewOf, type DatasetPreview } from "./data/preview.ts";
 import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
+import { checkRates, parameterRules } from "./parameterRules.ts";
 import { trainingPlan } from "./trainer.ts";
 import type { TrainingParams } from "./trainingParams.ts";
 
@@ -34,6 +35,7 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
   const sites = adaptedSites(model, params);
   const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed, dVocab: model.config.dVocab });
   const counted = countedSites(params, sites, dataset.tasks.length);
+  if (Object.keys(params.optimizer.rates).length > 0) checkParameters(params, sites, dataset);
   const batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
   const { totalSteps } = trainingPlan(params, batches.batchesPerEpoch);
   const data = previewOf(dataset, tokenizer);
@@ -67,6 +69,14 @@ function runMemory(model: LoadedModel, { method, batchSize }: TrainingParams, da
     classes: dataset.labels.length || model.config.dVocab,
     batch: largestBatch(dataset, batchSize, model.config.nCtx),
   });
+}
+
+/** The rates, against the parameters that one site, the head or the base would have. */
+function checkParameters(params: TrainingParams, sites: readonly TrainingSite[], { labels, tasks }: Dataset): void {
+  const method = params.method === "full" ? null : trainingNamed(params.method);
+  const options = method?.parseOptions(params.options);
+  const trained = sites.slice(0, 1).flatMap((site) => (method ? Object.keys(startOf(method, options, site, sites, params.seed, tasks).trained) : []));
+  checkRates(params.optimizer, parameterRules({ method, options }), [...(method ? trained : ["base"]), ...(labels.length > 0 ? ["score"] : [])]);
 }
 
 function adaptedSites(model: LoadedModel, params: TrainingParams): TrainingSite[] {
@@ -107,7 +117,10 @@ function frozenNumbers(params: TrainingParams, sites: readonly TrainingSite[], t
   const shared = new Map<string, number>();
   let numbers = 0;
   for (const group of bySize.values()) {
-    const started = group.slice(0, 2).map((site) => frozenOf(method, options, site, sites, params.seed, tasks));
+    const started = group.slice(0, 2).map((site) => {
+      const { frozen } = startOf(method, options, site, sites, params.seed, tasks);
+      return new Map(Object.values(frozen).map(({ key, shape }) => [key, sizeOf(shape)]));
+    });
     const [first, second] = started;
     for (const [key, size] of first!) {
       if (second?.has(key)) shared.set(key, size);
@@ -117,18 +130,10 @@ function frozenNumbers(params: TrainingParams, sites: readonly TrainingSite[], t
   return numbers + total(shared.values());
 }
 
-/** Sizes by key. */
-function frozenOf(
-  method: TrainingMethod,
-  options: unknown,
-  site: TrainingSite,
-  allSites: readonly TrainingSite[],
-  seed: number,
-  tasks: readonly string[],
-): Map<string, number> {
+/** A site as it would start. */
+function startOf(method: TrainingMethod, options: unknown, site: TrainingSite, allSites: readonly TrainingSite[], seed: number, tasks: readonly string[]) {
   const random = (...labels: readonly (string | number)[]) => randomStream(seed, "start", ...labels);
-  const { frozen } = method.start(site, { options, random, runKey: "preview", tasks, allSites });
-  return new Map(Object.values(frozen).map(({ key, shape }) => [key, sizeOf(shape)]));
+  return method.start(site, { options, random, runKey: "preview", tasks, allSites });
 }
 
 function total(numbers: Iterable<number>): number {
@@ -141,6 +146,8 @@ function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly
   const found: string[] = [];
   if (data.cut > 0)
     found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
+  const ofMethod = params.method === "full" ? null : methodWarning(params, steps);
+  if (ofMethod) found.push(ofMethod);
   if (data.validation === 0) found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
   if (params.optimizer.warmupSteps >= steps)
     found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
@@ -152,4 +159,9 @@ function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly
   }
   if (found.length === 0 && totalBytes(memory) > availableMemory() / 2) found.push("the run takes more than half of the memory that is free");
   return found;
+}
+
+function methodWarning({ method: name, options }: TrainingParams, steps: number): string | null {
+  const method = trainingNamed(name);
+  return method.warning?.(method.parseOptions(options), steps) ?? null;
 }

@@ -1,8 +1,10 @@
 /** The programs of a training run: loss with its gradients, held-out scores, logits, and the inputs of the sites. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { rotaryTables } from "../models/rope.ts";
-import { asFloat } from "../runs/runner.ts";
+import { inputsOf } from "../models/plan.ts";
+import { fullName } from "../models/siteNames.ts";
+import { ConfigReads, programOf } from "../runs/configReads.ts";
+import { asFloat, siteWords } from "../runs/segmentProgram.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { type RandomStream } from "../linalg/random.ts";
@@ -66,6 +68,7 @@ export class TrainingPrograms {
     const out = await this.#run(
       `loss ${labelSmoothing}`,
       batch,
+      longest(batch),
       {
         ...predicted,
         lossScale: float32(
@@ -75,10 +78,10 @@ export class TrainingPrograms {
         penaltyScale: float32(Float32Array.of(penaltyScale), []),
         ...prefixed("dropout:", masks),
       },
-      (inputs, weights) => {
+      ({ inputs, weights, reads }) => {
         const loss = (...values: Tensor[]): Tensor => {
           const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
-          const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, trained));
+          const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, trained), { reads });
           const task = this.#entropy(hidden, trained, inputs, labelSmoothing);
           const penalty = this.#penalty(trained, weights);
           return penalty ? tf.add(task, tf.mul(penalty, inputs["penaltyScale"]!)) : task;
@@ -96,7 +99,7 @@ export class TrainingPrograms {
     return {
       loss: out["loss:all"]!.data[0]! - penalty,
       penalty,
-      gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]!).data]))),
+      gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]).data]))),
     };
   }
 
@@ -104,8 +107,8 @@ export class TrainingPrograms {
   async scores(batch: Batch): Promise<{ nll: Float32Array; correct: Float32Array; weights: Float32Array }> {
     const { adaptation } = this;
     const predicted = lossRows(batch, adaptation.head !== null);
-    const out = await this.#run("scores", batch, predicted, (inputs, weights) => {
-      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs));
+    const out = await this.#run("scores", batch, longest(batch), predicted, ({ inputs, weights, reads }) => {
+      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads });
       const rows = tf.gather(hidden.hidden, inputs["lossRows"]!);
       const targets = inputs["lossTargets"]!;
       const table = this.#table(hidden, inputs);
@@ -115,7 +118,7 @@ export class TrainingPrograms {
         targets,
       );
     });
-    return { nll: asFloat(out["nll"]!).data, correct: asFloat(out["correct"]!).data, weights: predicted.lossScale.data };
+    return { nll: asFloat(out["nll"]).data, correct: asFloat(out["correct"]).data, weights: predicted.lossScale.data };
   }
 
   /**
@@ -131,36 +134,37 @@ export class TrainingPrograms {
     const { adaptation } = this;
     const chosen = Int32Array.from(positions, (position, row) => row * batch.positions + position);
     const isOn = on === "all" ? () => true : on === "none" ? () => false : (site: string) => on.includes(site);
-    const out = await this.#run(`logits ${typeof on === "string" ? on : on.join(" ")}`, batch, { chosen: int32(chosen, [batch.rows]) }, (inputs, weights) => {
-      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs), isOn);
+    const lengths = Array.from(positions, (position) => position + 1);
+    const about = `logits ${typeof on === "string" ? on : on.join(" ")}`;
+    const out = await this.#run(about, batch, lengths, { chosen: int32(chosen, [batch.rows]) }, ({ inputs, weights, reads }) => {
+      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, isOn });
       const logits = tf.matMul(tf.gather(hidden.hidden, inputs["chosen"]!), this.#table(hidden, inputs), false, true);
       if (!hidden.unembedDelta || adaptation.head) return { logits };
       return { logits: tf.add(logits, tf.gather(hidden.unembedDelta(hidden.hidden), inputs["chosen"]!)) };
     });
-    return asFloat(out["logits"]!);
+    return asFloat(out["logits"]);
   }
 
   /** Inputs of every adapted site with all adapters off, `[rows · positions, dIn]`. */
   async siteInputs(batch: Batch): Promise<Map<string, FloatTensor>> {
     const { adaptation } = this;
-    const out = await this.#run("inputs", batch, {}, (inputs, weights) => {
+    const out = await this.#run("inputs", batch, longest(batch), {}, ({ inputs, weights, reads }) => {
       // The base's own products reach the sites; what the adapters add there is multiplied by nothing, as B is zero or the site is off.
-      const { inputs: found } = adaptedForward(
-        { ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }) => tf.zerosLike(base) } },
-        shapeOf(batch),
-        forwardTensors(inputs, weights, inputs),
-      );
+      const off = { ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }: { base: Tensor }) => tf.zerosLike(base) } };
+      const { inputs: found } = adaptedForward(off, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads });
       return Object.fromEntries([...found].map(([site, x]) => [`in:${site}`, x]));
     });
-    return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`]!)]));
+    return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`])]));
   }
 
   /** Largest |x| at every hook, in the order of the forward pass; the mask's −∞ in attention scores is left out. */
   async hookMaxima(batch: Batch): Promise<{ hook: string; largest: number }[]> {
     const { adaptation } = this;
-    const out = await this.#run("maxima", batch, {}, (inputs, weights) => {
-      const { hooks } = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs));
-      const kept = [...hooks].filter(([name]) => !name.endsWith("hook_attn_scores"));
+    const hooks = adaptation.model.plan.flatMap((segment) => segment.hooks.map(({ name }) => fullName(segment, name)));
+    const taps = new Set(hooks.filter((name) => !name.endsWith("hook_attn_scores")));
+    const out = await this.#run("maxima", batch, longest(batch), {}, ({ inputs, weights, reads }) => {
+      const { hooks: found } = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, taps });
+      const kept = [...found];
       return Object.fromEntries(kept.map(([name, value]) => [`max:${name}`, tf.max(tf.abs(value))]));
     });
     return Object.entries(out).map(([name, { data }]) => ({ hook: name.slice("max:".length), largest: data[0]! }));
@@ -197,37 +201,57 @@ export class TrainingPrograms {
   async #run(
     what: string,
     batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">,
+    lengths: readonly number[],
     more: Readonly<Record<string, HostTensor>>,
-    fn: (inputs: Tensors, weights: Tensors) => Tensors,
+    fn: (traced: { readonly inputs: Tensors; readonly weights: Tensors; readonly reads: ConfigReads }) => Tensors,
   ): Promise<Record<string, HostTensor>> {
     const { adaptation } = this;
-    const { config, family } = adaptation.model;
-    const trained = trainedTensors(adaptation);
+    const { plan, config } = adaptation.model;
     const inputs: Record<string, HostTensor> = {
-      tokens: int32(batch.tokens, [batch.rows, batch.positions]),
-      ...(config.rope ? rotary(config.rope, batch.positions, config.dHead) : {}),
+      ...prefixed("stream:", this.#streams(batch, lengths)),
       ...(adaptation.tasks.length > 1 ? { tasks: oneHot(batch.tasks, adaptation.tasks.length) } : {}),
-      ...Object.fromEntries(trained.map(({ key, tensor }) => [key, tensor])),
+      ...Object.fromEntries(trainedTensors(adaptation).map(({ key, tensor }) => [key, tensor])),
       ...more,
     };
     this.#weights ??= forwardWeights(adaptation);
     const weights = this.#weights;
-    const key = [
-      "training",
-      what,
-      family.name,
-      JSON.stringify(config),
-      adaptation.methodName,
-      JSON.stringify(adaptation.options),
-      adaptation.sites.map(({ site }) => site.name).join(" "),
-      adaptation.head ? "classifier" : "",
-    ].join(" | ");
-    const program = await this.engine.compile(key, fn, {
-      inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])),
-      ...weightSignature(weights),
-      returnsMemory: true,
+    const reads = new ConfigReads(
+      config,
+      plan.map(({ layer }) => layer),
+    );
+    const program = await programOf(this.engine, {
+      code: plan.map(({ run }) => run),
+      about: [
+        "training",
+        what,
+        adaptation.methodName,
+        JSON.stringify(adaptation.options),
+        adaptation.sites.map(({ site }) => site.name).join(" "),
+        adaptation.head ? "classifier" : "",
+        plan.map((segment) => `${segment.id}: ${siteWords(segment)}`).join("; "),
+      ].join(" | "),
+      reads,
+      fn: (given, frozen) => fn({ inputs: given, weights: frozen, reads }),
+      signature: {
+        inputs: Object.fromEntries(Object.entries(inputs).map(([name, { shape, dtype }]) => [name, { shape, dtype } satisfies TensorSpec])),
+        ...weightSignature(weights),
+        returnsMemory: true,
+      },
     });
     return program.run(inputs, weights);
+  }
+
+  /** What the forward pass reads from outside. @param lengths tokens without padding, of each row or of all */
+  #streams({ rows, positions, tokens }: Pick<Batch, "rows" | "positions" | "tokens">, lengths: readonly number[]): Record<string, HostTensor> {
+    const { family, config } = this.adaptation.model;
+    const stacks = Object.values(inputsOf(family));
+    const extent = { positions: Object.fromEntries(stacks.map((stack) => [stack, positions])), lengths };
+    return { tokens: int32(tokens, [rows, positions]), ...family.tables(config, extent) };
+  }
+
+  #tensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
+    const { tasks } = inputs;
+    return { streams: named("stream:", inputs), trained, weights, dropout: named("dropout:", inputs), ...(tasks ? { tasks } : {}) };
   }
 }
 
@@ -249,12 +273,12 @@ function weightSignature(weights: Readonly<Record<string, Weight>>): Pick<Signat
 
 const shapeOf = ({ rows, positions }: Pick<Batch, "rows" | "positions">): ForwardShape => ({ batch: rows, positions });
 
-function forwardTensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
-  const { tokens, tasks, cos, sin } = inputs;
-  const dropout = Object.fromEntries(
-    Object.entries(inputs).flatMap(([name, tensor]) => (name.startsWith("dropout:") ? [[name.slice("dropout:".length), tensor]] : [])),
-  );
-  return { tokens: tokens!, trained, weights, dropout, ...(tasks ? { tasks } : {}), ...(cos ? { cos } : {}), ...(sin ? { sin } : {}) };
+/** Tokens of the longest row of a batch, as transformers counts them: padding up to a round number is no part of a prompt. */
+const longest = ({ last }: Batch): number[] => [Math.max(...last) + 1];
+
+/** Tensors under a prefix, by what follows it. */
+function named(prefix: string, tensors: Tensors): Tensors {
+  return Object.fromEntries(Object.entries(tensors).flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])));
 }
 
 /** Flat places whose prediction counts, their targets and weights; padded by places of weight 0. `[n]` each */
@@ -301,11 +325,6 @@ function oneHot(indices: Int32Array, classes: number): FloatTensor {
   const data = new Float32Array(indices.length * classes);
   indices.forEach((index, row) => (data[row * classes + index] = 1));
   return float32(data, [indices.length, classes]);
-}
-
-function rotary(rope: NonNullable<Adaptation["model"]["config"]["rope"]>, positions: number, dHead: number): Record<string, HostTensor> {
-  const { cos, sin } = rotaryTables(rope, positions);
-  return { cos: float32(cos, [positions, dHead]), sin: float32(sin, [positions, dHead]) };
 }
 
 const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>

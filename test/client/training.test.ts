@@ -26,7 +26,7 @@ describe("the form", () => {
   });
 
   test("asks for no JSON but where any name may stand", () => {
-    expect(form.fields.filter(({ kind }) => kind === "json").map(({ name }) => name)).toEqual(["options", "optimizer.rates", "probes.prompts", "startFrom"]);
+    expect(form.fields.filter(({ kind }) => kind === "json").map(({ name }) => name)).toEqual(["options", "optimizer.rates", "probes.prompts", "probes.analyses", "startFrom"]);
   });
 
   test("knows the columns of the chosen kind of task", () => {
@@ -133,6 +133,7 @@ function comparedRun(id: string, params: Record<string, unknown>, scale: number)
   return {
     record: {
       id,
+      kind: "train",
       request: { subject: { model: "/m", adapters: [] }, probe: "train", params },
       state: "done",
       createdAt: "",

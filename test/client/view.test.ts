@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { commandOf } from "../../client/state/command.ts";
+import { adapterFromText, adapterText } from "../../server/commandText.ts";
 import { differingTokens } from "../../client/state/differingTokens.ts";
 import { paramFields } from "../../client/state/paramFields.ts";
 import { viewFromQuery, viewQuery, type View } from "../../client/state/view.ts";
@@ -10,7 +11,11 @@ import { nextSteps } from "../../client/views/nextSteps.ts";
 import { probeCards } from "../../server/routes/probeCards.ts";
 import { probes } from "../../probes/registry.ts";
 
-const path = fc.string({ minLength: 1, maxLength: 24 }).map((text) => `/models/${text.replaceAll("@", "-")}x`);
+/** Folders with anything in their names, ends like strengths and beginnings like names among them. */
+const path = fc.oneof(
+  fc.string({ minLength: 1, maxLength: 24 }).map((text) => `/models/${text.replaceAll(/[\r\n]/g, "-")}x`),
+  fc.constantFrom("/x/lora@2", "/x/lora@0.5@1", "a=b/lora", "=x", "/x/lora@", "/x y/l'o\"ra", "/ü/漢@1e-7"),
+);
 const index = fc.nat({ max: 200 });
 const place = fc.record(
   {
@@ -54,6 +59,18 @@ describe("the address", () => {
       }),
       { seed: 7, numRuns: 300 },
     );
+  });
+
+  test.each([
+    ["/x/lora", null, 1, "/x/lora"],
+    ["/x/lora", "b", 0.5, "b=/x/lora@0.5"],
+    ["/x/lora@2", null, 1, "/x/lora@2@1"],
+    ["/x/lora@2", "b", 3, "b=/x/lora@2@3"],
+    ["a=b", null, 1, "=a=b"],
+    ["/x", null, 1e-7, "/x@1e-7"],
+  ])("an adapter %s called %s at %d is written %s and read back", (path, name, strength, text) => {
+    expect(adapterText({ path, name, strength })).toBe(text);
+    expect(adapterFromText(text)).toEqual({ path, name, strength });
   });
 
   test("that the command line prints opens model and adapters with names and strengths", () => {

@@ -32,6 +32,15 @@ test("a syntax error says the line and the column", () => {
   expectCode(() => readModelConfig(withConfig('{\n "a": ')), "config.malformed", "line 2, column 7");
 });
 
+test.each(["Infinity", "-Infinity", "NaN"])("%s, as Python writes it, is refused by its name", (constant) => {
+  expectCode(
+    () => readModelConfig(withConfig(`{"model_type": "gpt2", "rope_theta": ${constant}}`)),
+    "config.malformed",
+    `holds ${constant}`,
+    "a finite number",
+  );
+});
+
 test("what is not UTF-8, not an object, too long or not there is refused", () => {
   expectCode(() => readModelConfig(withConfig(Uint8Array.of(0x7b, 0xff, 0x7d))), "config.malformed", "not UTF-8");
   expectCode(() => readModelConfig(withConfig("[1]")), "config.malformed", "expected a JSON object");

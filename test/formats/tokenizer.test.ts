@@ -117,3 +117,27 @@ test.each([
 ])("%s is refused as a malformed tokenizer", (_, content, words) => {
   expectCode(() => openTokenizer(folder(content)), "tokenizer.malformed", words);
 });
+
+test("an id far beyond the number of tokens is refused before a list of that length is made", () => {
+  for (const id of [1e9, 2 ** 32]) {
+    const far = { ...byteLevel, model: { ...byteLevel.model, vocab: { ...byteLevel.model.vocab, z: id } } };
+    expectCode(() => openTokenizer(folder(far)), "tokenizer.malformed", '"z"', `id ${id}`);
+    expectCode(() => openTokenizer(folder({ ...byteLevel, added_tokens: [added(id, "<|far|>")] })), "tokenizer.malformed", "<|far|>", `id ${id}`);
+    expectCode(() => openTokenizer(folder(byteLevel, { added_tokens_decoder: { [id]: { content: "<|far|>" } } })), "tokenizer.malformed", "<|far|>");
+  }
+});
+
+test("a word outside a vocabulary without an unknown token is refused", () => {
+  const words = {
+    version: "1.0",
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: "WhitespaceSplit" },
+    post_processor: null,
+    decoder: null,
+    model: { type: "WordLevel", vocab: { one: 0, two: 1 } },
+  };
+  const tokenizer = openTokenizer(folder(words));
+  expect(tokenizer.encode("one two").ids).toEqual([0, 1]);
+  expectCode(() => tokenizer.encode("one three two"), "prompt.unknownToken", "1 pieces", "no token");
+});

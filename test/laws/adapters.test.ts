@@ -51,3 +51,21 @@ describe.each(names)("%s", (name) => {
     }
   });
 });
+
+describe.each(readdirSync(join(referenceDir, "additive")))("%s", (file) => {
+  it("gives peft's logits with both adapters on, in their order, and with each alone beside them in one batch", async () => {
+    const golden = readGolden("additive", file);
+    const part = (name: string) => ({ path: join(referenceDir, "adapters", golden.metadata[name]!), name, strength: 1 });
+    const subject = await openSubject(
+      { model: join(referenceDir, "families", golden.metadata["base"]!), adapters: [part("first"), part("second")] },
+      { engine: "onnx-cpu" },
+    );
+    const row = golden.ids("ids")[0]!;
+    const settings = [{ strengths: { first: 1 } }, { strengths: { second: 1 } }, { strengths: { first: 1, second: 1 } }];
+    const { logits } = await subject.runner!.forward({ tokens: settings.map(() => row), settings, logits: "all" });
+    const size = logits!.data.length / 3;
+    ["first", "second", "first_second"].forEach((name, i) =>
+      expect(relativeError(logits!.data.slice(i * size, (i + 1) * size), golden.floats(name).slice(0, size)), name).toBeLessThan(1e-5),
+    );
+  });
+});

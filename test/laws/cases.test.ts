@@ -4,9 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { adapterHealth } from "../../probes/adapterHealth.ts";
+import { deltaSpectrum } from "../../probes/deltaSpectrum.ts";
+import type { Probe } from "../../probes/probe.ts";
+import { applyEvent, emptyResult, type ProbeResult, type TableFigure } from "../../probes/result.ts";
+import { answerToken } from "../../server/formats/answerToken.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { openTokenizer } from "../../server/formats/tokenizer.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
+import { siteLayout } from "../../server/training/monitors/siteLayout.ts";
 import { relativeError } from "./goldens.ts";
 
 const cases = fileURLToPath(new URL("../../fixtures/cases", import.meta.url));
@@ -109,7 +115,69 @@ describe("one folder of several", () => {
   });
 });
 
+/** What a probe says, all at once. */
+async function resultOf(probe: Probe, subject: Subject, params: object): Promise<ProbeResult> {
+  let result = emptyResult;
+  for await (const event of probe.run(subject, params, new AbortController().signal)) result = applyEvent(result, event);
+  return result;
+}
+
+describe("one NaN in one tensor", () => {
+  it("is named with its tensor, and every other site is shown", async () => {
+    const subject = await open("nan-in-one-tensor");
+    expect(warnings(subject)).toMatch(/layers\.0\.self_attn\.v_proj.* holds 1 NaN and 0 infinite of 16 values/);
+    for (const probe of [deltaSpectrum, adapterHealth]) {
+      const { figures, finding } = await resultOf(probe, subject, {});
+      const table = figures.find((figure): figure is TableFigure => figure.kind === "table" && figure.rows.length === 4);
+      expect(table?.rows.filter(({ warning }) => /NaN/.test(warning ?? ""))).toHaveLength(1);
+      expect(finding ?? "").not.toMatch(/NaN[^ ]|norm NaN|Infinity/);
+    }
+  });
+
+  it("names its site where the whole model has to run", async () => {
+    const subject = await open("nan-in-one-tensor");
+    await expect(subject.runner?.forward({ tokens, settings: [subject.setting], logits: "all" })).rejects.toThrow(/layers\.0\.self_attn\.v_proj.*NaN/);
+  });
+});
+
+describe("sites of several stacks", () => {
+  it("have a cell and a name each", async () => {
+    const { figures, arrays } = await resultOf(deltaSpectrum, await open("encoder-and-decoder-share-cells"), {});
+    const table = figures.find((figure): figure is TableFigure => figure.kind === "table");
+    const names = table?.rows.map(({ cells }) => cells["site"]) ?? [];
+    expect(new Set(names).size).toBe(8);
+    expect(names).toContain("encoder L0.self_attn.q_proj");
+    const norms = [...(arrays["norm"]?.data ?? [])];
+    expect(norms.filter(Number.isFinite)).toHaveLength(8);
+    expect(norms.toSorted()).toEqual((table?.rows ?? []).map(({ cells }) => Math.fround(Number(cells["norm"]))).toSorted());
+  });
+
+  it("are told apart in a UNet, in two towers and among experts", () => {
+    const named = (names: readonly string[]) => siteLayout(names.map((name) => ({ name, layer: Number(/\.(\d+)\./.exec(name)?.[1] ?? 0) })));
+    for (const names of [
+      [
+        "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q",
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
+        "mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+        "up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q",
+      ],
+      ["vision_model.encoder.layers.0.self_attn.q_proj", "text_model.encoder.layers.0.self_attn.q_proj", "visual_projection"],
+      ["model.layers.1.experts.0.w1", "model.layers.1.experts.3.w1", "model.layers.2.experts.0.w1", "model.layers.1.self_attn.q_proj"],
+    ]) {
+      const { cells, labels } = named(names);
+      expect(new Set(cells).size).toBe(names.length);
+      expect(new Set(labels).size, labels.join()).toBe(names.length);
+    }
+  });
+});
+
 describe("tokenizers", () => {
+  it.each([" Paris", " Rome"])("an answer is read without the token that begins a text: %s", (answer) => {
+    const tokenizer = openTokenizer(folder("bos-answer", "base"));
+    expect(tokenizer.encode(answer).ids).toHaveLength(2);
+    expect(tokenizer.tokenText(answerToken(tokenizer, answer, "answer"))).toBe(answer);
+  });
+
   it("white space is Unicode's, not JavaScript's", () => {
     const tokenizer = openTokenizer(folder("whitespace-of-javascript", "base"));
     const expected = JSON.parse(readFileSync(folder("whitespace-of-javascript", "expected-ids.json"), "utf8")) as Record<string, number[]>;

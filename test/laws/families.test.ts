@@ -24,7 +24,43 @@ describe.each(engines)("on %s", (engine) => {
   });
 });
 
+/** The names that TransformerLens users look for, written out, so that one renamed or gone is missed here. */
+const everyBlock = [
+  ...["hook_resid_pre", "ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_attn_scores", "attn.hook_pattern"],
+  ...[
+    "attn.hook_z",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "ln2.hook_scale",
+    "ln2.hook_normalized",
+    "mlp.hook_pre",
+    "mlp.hook_post",
+    "hook_mlp_out",
+    "hook_resid_post",
+  ],
+];
+const rotated = [...everyBlock, "attn.hook_rot_q", "attn.hook_rot_k", "mlp.hook_pre_linear"];
+const outside = ["hook_embed", "ln_final.hook_scale", "ln_final.hook_normalized"];
+const transformerLensHooks = {
+  gpt2: { outside: [...outside, "hook_pos_embed"], block: everyBlock },
+  llama: { outside, block: rotated },
+  mistral: { outside, block: rotated },
+  qwen2: { outside, block: rotated },
+  qwen3: { outside, block: [...rotated, "attn.hook_q_normed", "attn.hook_k_normed"] },
+};
+
 describe("hooks", () => {
+  it.each(Object.entries(transformerLensHooks))(
+    "%s has every name of TransformerLens that it promises, in every layer, and no other",
+    async (name, promised) => {
+      const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: "onnx-cpu" });
+      const layers = Array.from({ length: subject.model?.config.nLayers ?? 0 }, (_, layer) => promised.block.map((hook) => `blocks.${layer}.${hook}`));
+      const expected = [...promised.outside, ...layers.flat()];
+      expect([...(subject.runner?.hooks.keys() ?? [])].toSorted()).toEqual(expected.toSorted());
+      expect(readGolden("hooks", `${name}.safetensors`).names).toEqual(expect.arrayContaining(expected));
+    },
+  );
+
   it.each(["gpt2", "llama", "mistral", "qwen2", "qwen3"])("%s has TransformerLens's value at every name both have", async (name) => {
     const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: "onnx-cpu" });
     const golden = readGolden("hooks", `${name}.safetensors`);

@@ -1,7 +1,7 @@
 /** What holds for every method that can be trained. */
 import { describe, expect, it } from "vitest";
 import { join } from "node:path";
-import { trainings, type TrainingName } from "../../server/adapters/trainings.ts";
+import { trainings, type TrainingName } from "../../server/adapters/registry.ts";
 import { modelSites } from "../../server/models/modelSites.ts";
 import { denseProduct } from "../../server/linalg/factored.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
@@ -12,7 +12,7 @@ import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, rando
 import { relativeError } from "./goldens.ts";
 
 /** Options under which a method is small enough for the tiny models; the defaults where they fit. */
-const small: Partial<Record<TrainingName, object>> = { lora: { rank: 4, alpha: 8 }, rslora: { rank: 4, alpha: 8 }, vera: { rank: 24 } };
+const small: Partial<Record<TrainingName, object>> = { lora: { rank: 4, alpha: 8 }, rslora: { rank: 4, alpha: 8 }, vera: { rank: 24 }, hira: { rank: 4 } };
 /** Parameters whose gradient leaves a path out on purpose; `methods/<method>.test.ts` holds them to what it says. */
 const detached: Partial<Record<TrainingName, readonly string[]>> = { dora: ["loraA", "loraB"] };
 const names = Object.keys(trainings) as TrainingName[];
@@ -152,7 +152,7 @@ it("every site of a family can be trained", async () => {
       targetModules:
         family === "gpt2" ? ["c_attn", "c_proj", "c_fc", "lm_head"] : ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"],
     });
-    const all = modelSites(h.model.family, h.model.config).filter(({ stage }) => stage !== "embed");
+    const all = modelSites(h.model.family, h.model.config).filter(({ kind }) => kind !== "embedding");
     expect(h.adaptation.sites.map(({ site }) => site.name)).toEqual(all.map(({ fullName }) => fullName));
     const { gradients } = await lossOf(h, randomBatch(h.model));
     for (const { site } of h.adaptation.sites) expect(Math.hypot(...gradients[`${site.name}/loraB`]!), site.name).toBeGreaterThan(0);

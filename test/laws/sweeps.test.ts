@@ -115,22 +115,18 @@ describe("a mechanism planted by hand", () => {
     const raw = { model_type: "gpt2", n_layer: nLayers, n_head: nHeads, n_embd: d, vocab_size: vocab, n_positions: 8 };
     writeFileSync(join(dir, "config.json"), JSON.stringify(raw));
     const config = gpt2.parseConfig(raw, "planted");
-    const tensors = (["embed", "block", "unembed"] as const).flatMap((stage) =>
-      (stage === "block" ? [0, 1, 2] : [0]).flatMap((layer) =>
-        gpt2
-          .params(config, stage, layer)
-          .filter((spec) => spec.name !== "W_U")
-          .map((spec) => {
-            const data = new Float32Array(sizeOf(spec.shape));
-            if (/ln.*\.w$/.test(spec.name)) data.fill(1);
-            if (spec.name === "W_E") for (let token = 0; token < vocab; token++) data[token * d + token] = 2;
-            if (spec.name === "attn.W_qkv" && layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1; // v = first dHead inputs
-            if (spec.name === "attn.W_O" && layer === planted.layer)
-              for (let i = 0; i < dHead; i++) data[(planted.head * dHead + i) * d + ((i + 4) % vocab)] = 8; // writes token i + 4
-            return { name: `transformer.${spec.key}`, shape: spec.shape, data };
-          }),
-      ),
-    );
+    const specs = gpt2.plan(config).flatMap(({ layer, params }) => params.map((spec) => ({ ...spec, layer })));
+    const tensors = specs
+      .filter((spec) => spec.name !== "W_U")
+      .map((spec) => {
+        const data = new Float32Array(sizeOf(spec.shape));
+        if (/ln.*\.w$/.test(spec.name)) data.fill(1);
+        if (spec.name === "W_E") for (let token = 0; token < vocab; token++) data[token * d + token] = 2;
+        if (spec.name === "attn.W_qkv" && spec.layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1; // v = first dHead inputs
+        if (spec.name === "attn.W_O" && spec.layer === planted.layer)
+          for (let i = 0; i < dHead; i++) data[(planted.head * dHead + i) * d + ((i + 4) % vocab)] = 8; // writes token i + 4
+        return { name: `transformer.${spec.key}`, shape: spec.shape, data };
+      });
     writeSafetensors(join(dir, "model.safetensors"), tensors);
     return dir;
   }

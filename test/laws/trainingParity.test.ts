@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { TrainingName } from "../../server/adapters/trainings.ts";
-import type { SiteState } from "../../server/adapters/training.ts";
+import type { TrainingName } from "../../server/adapters/registry.ts";
+import type { SiteState } from "../../server/adapters/method.ts";
 import { veraProjections } from "../../server/adapters/vera.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { openSubject } from "../../server/runs/subject.ts";
@@ -38,6 +38,7 @@ const options: Readonly<Record<string, object>> = {
   rslora: low,
   dora: low,
   pissa: { rank: 3, alpha: 6 },
+  hira: { rank: 3 },
   vera: { rank: 20, projectionKey: 7 },
   "vera-unsaved": { rank: 12, projectionKey: 4294967291, saveProjection: false },
   adalora: { initRank: 6, targetRank: 3, alpha: 12, tinit: 2, tfinal: 2, deltaT: 2 },
@@ -53,6 +54,7 @@ const suffixes: Readonly<Record<string, string>> = {
 };
 
 function peftName(method: string, { site }: SiteState, parameter: string): string {
+  if (method === "hira") return `${site.modulePath}.${parameter.replace("lora", "hira_")}`;
   const suffix = suffixes[parameter]!;
   return `${site.modulePath}.${method === "adalora" ? suffix.replace(".weight", "") : suffix}`;
 }

@@ -112,11 +112,16 @@ describe("deltaSpectrum", () => {
     expect(table({ ...emptyResult, figures }, "table").rows.every((row) => row.warning?.includes("not trained"))).toBe(true);
   });
 
-  it("names the site whose weights are NaN", async () => {
+  it("names the site whose weights are NaN, and shows the others", async () => {
     const broken = spoiled("gpt2-all", (tensor, values) => {
       if (tensor.includes("h.1.") && tensor.includes("c_fc") && tensor.includes("lora_A")) values[0] = NaN;
     });
-    await expect(run(deltaSpectrum, await open(broken, null))).rejects.toThrow(/site ".*h\.1\..*c_fc": QR of .* holds NaN or infinity/);
+    const subject = await open(broken, null);
+    expect(subject.card.adapters[0]?.warnings.join()).toMatch(/h\.1\..*c_fc.*lora_A.* holds 1 NaN/);
+    const { figures } = await run(deltaSpectrum, subject);
+    const rows = figures.flatMap((figure) => (figure.kind === "table" ? figure.rows : []));
+    expect(rows.filter(({ warning }) => /NaN/.test(warning ?? "")).map(({ cells }) => cells["site"])).toEqual([expect.stringMatching(/L1\..*c_fc/)]);
+    expect(rows.filter(({ cells }) => Number(cells["norm"]) > 0).length).toBe(rows.length - 1);
   });
 
   it("finds ΔW along W when it was made of W's own leading direction, and far from it otherwise", async () => {

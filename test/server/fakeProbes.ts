@@ -154,8 +154,10 @@ export const fakeProbes: Record<string, Probe> = { counting, rewriting, busy, st
 
 /** Opens anything, and says how often it has. */
 export function fakeOpener(): (request: SubjectRequest) => Promise<Subject> {
-  return (request) =>
-    Promise.resolve({
+  return (request) => {
+    // As a reader that never ends; no message reaches the worker then.
+    while (request.model?.endsWith("endless")) Math.sqrt(2);
+    return Promise.resolve({
       card: { request, model: null, adapters: [] },
       model: null,
       adapters: [],
@@ -169,4 +171,5 @@ export function fakeOpener(): (request: SubjectRequest) => Promise<Subject> {
       tokenText: String,
       dispose: () => Promise.resolve(),
     });
+  };
 }

@@ -107,7 +107,7 @@ describe("what may be asked", () => {
       expect((await server.call("POST", "/api/runs", { body: { subject, probe } })).status).toBe(404);
     const bad = await server.call("POST", "/api/runs", { body: { subject, probe: "counting", params: { steps: "many" } } });
     expect(bad.status).toBe(400);
-    expect(bad.json).toMatchObject({ error: { code: "probe.badParams", message: expect.stringContaining("steps") as unknown } });
+    expect(bad.json).toMatchObject({ error: { code: "probe.badParams", message: expect.stringContaining("steps") as unknown, field: "steps" } });
   });
 
   test("an unknown route, a broken escape and an unknown run are errors in JSON", async () => {
@@ -136,6 +136,22 @@ describe("opened roots", () => {
       expect((await server.call("POST", "/api/subjects", { body: { model: path } })).status, path).toBe(403);
       expect((await server.call("POST", "/api/subjects", { body: { model: null, adapters: [{ path }] } })).status, path).toBe(403);
     }
+  });
+
+  test("a file in a folder that is a link out is not read, and none of its text is told; links inside are followed", async () => {
+    writeFileSync(join(outside, "secret.txt"), "TOPSECRET");
+    const base = join(server.folder, "linked");
+    mkdirSync(base);
+    symlinkSync(join(outside, "secret.txt"), join(base, "config.json"));
+    const { status, text } = await server.call("POST", "/api/subjects", { body: { model: base } });
+    expect(status).toBe(403);
+    expect(text).not.toContain("TOPS");
+    const blobs = join(server.folder, "blobs");
+    const snapshot = join(server.folder, "snapshot");
+    for (const made of [blobs, snapshot]) mkdirSync(made);
+    writeFileSync(join(blobs, "1"), "{}");
+    symlinkSync("../blobs/1", join(snapshot, "config.json"));
+    expect((await server.call("POST", "/api/subjects", { body: { model: snapshot } })).status).toBe(200);
   });
 
   test("a missing folder inside a root is not found", async () => {

@@ -125,14 +125,14 @@ describe("the run store", () => {
     mkdirSync(join(folder, "log", "runs", ".tmp-20260101-000001-counting-abcdef"));
     mkdirSync(join(folder, "log", "runs", "a folder of somebody else"));
 
-    const { records } = await RunStore.open(join(folder, "log"));
+    const { records } = await RunStore.open(join(folder, "log"), { kindOf: () => "probe" });
     expect(records.map(({ id, state }) => [id, state])).toEqual([
       [done.id, "done"],
       [inFlight, "failed"],
     ]);
     expect(records[1]!.error).toMatchObject({ code: "job.serverStopped", message: expect.stringContaining("server stopped") as unknown });
     expect(existsSync(join(folder, "log", "runs", ".tmp-20260101-000001-counting-abcdef"))).toBe(false);
-    const again = await RunStore.open(join(folder, "log"));
+    const again = await RunStore.open(join(folder, "log"), { kindOf: () => "probe" });
     expect(again.records).toEqual(records);
     expect((await again.store.probeResult(done.id)).arrays["count"]!.data).toEqual(Float32Array.of(0, 1, 2, 3));
     await first.close();

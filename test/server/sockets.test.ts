@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 import { unpackEvents, type PackedEvents } from "../../server/packedEvents.ts";
-import { RunFeed, snapshotEvents, withMergedTiles } from "../../server/jobs/runFeed.ts";
+import { RunFeed, withMergedTiles } from "../../server/jobs/runFeed.ts";
 import { watchRuns, type RunSocket } from "../../server/sockets/watchRuns.ts";
 import type { RunRecord } from "../../server/wire.ts";
 import { startServer, type TestServer, type TestSocket } from "./startServer.ts";
@@ -127,7 +127,7 @@ describe("a feed", () => {
     for (let i = 0; i < 4; i++) feed.push({ type: "tile", array: "a", offset: i, data: Float32Array.of(i) });
     await delay(80);
     expect(batches.reduce((a, b) => a + b, 0)).toBe(2);
-    expect(snapshotEvents(feed.result).reduce(applyEvent, emptyResult)).toEqual(feed.result);
+    expect(feed.result.snapshot().reduce(applyEvent, emptyResult)).toEqual(await feed.result.whole());
   });
 
   test("merges neighbouring tiles of each array, whatever lies between them, and keeps a declaration before what follows it", () => {

@@ -8,6 +8,7 @@ import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
 import { attachApp } from "../../server/app.ts";
 import { listen } from "../../server/commands/listen.ts";
+import { jobKindOf, type JobKind } from "../../server/jobKinds.ts";
 import { Jobs } from "../../server/jobs/jobs.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
@@ -44,6 +45,7 @@ export interface TestServerOptions {
   readonly host?: string;
   readonly clientFolder?: string | null;
   readonly cancelGraceMs?: number;
+  readonly questionLimitMs?: number;
   /** The probes and a worker that has them; a small heap when they are the fake ones. */
   readonly probes?: ProbeTable;
   readonly worker?: URL;
@@ -56,6 +58,7 @@ export async function startServer({
   host = "127.0.0.1",
   clientFolder = null,
   cancelGraceMs = 300,
+  questionLimitMs = 60_000,
   probes = fakeProbes,
   worker,
   roots: more = [],
@@ -64,9 +67,11 @@ export async function startServer({
     startWorker: () =>
       worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]),
     cancelGraceMs,
+    questionLimitMs,
   });
-  const { store, records } = await RunStore.open(join(folder, "log"));
-  const board = new RunBoard({ jobs, store, records, version: "test", trains: (name) => probes[name]?.needs === "training", logError: () => "logged" });
+  const kindOf = (name: string): JobKind => jobKindOf(probes[name] ?? { needs: "weights" });
+  const { store, records } = await RunStore.open(join(folder, "log"), { kindOf });
+  const board = new RunBoard({ jobs, store, records, version: "test", kindOf, logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
     version: "test",

@@ -1,5 +1,5 @@
 /** Training over HTTP with a real worker and the demo's model: pause, resume, branch, preview, and a server that is killed. */
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -175,6 +175,33 @@ describe("a training run over HTTP", () => {
   ])("refuses %s", async (_name, request, status, code) => {
     const [path, body] = request();
     expect(await post(path, body)).toMatchObject({ status, json: { error: { code } } });
+  });
+
+  test.each([
+    ["data.path", { data: { path: "/etc/passwd" } }],
+    ["startFrom.folder", { ...params, startFrom: { folder: "/etc", step: 1 } }],
+    ["sites.targetModules", { ...params, sites: { targetModules: ["c_atn"] } }],
+    ["sites.layers", { ...params, sites: { targetModules: ["c_attn"], layers: [99] } }],
+    ["options.rank", { ...params, options: { rank: 1000 } }],
+    ["options.rank", { ...params, options: { rank: "many" } }],
+    ["optimizer.lr", { ...params, optimizer: { lr: 1 } }],
+    ["method", { ...params, method: "lorra" }],
+  ])("says that a mistake is in %s, apart from the words", async (field, wrong) => {
+    expect(await post("/training/preview", { subject: { model }, params: wrong })).toMatchObject({ json: { error: { field } } });
+  });
+
+  test("refuses checkpoints that are links out of the opened folders, and goes on with those that link inside", async () => {
+    const outside = temporaryFolder();
+    writeFileSync(join(outside, "state.json"), "a secret");
+    const made = (target: string): string => {
+      const run = mkdtempSync(join(server.folder, "linked-"));
+      mkdirSync(join(run, "checkpoints"));
+      symlinkSync(target, join(run, "checkpoints", "step-00000021"));
+      return run;
+    };
+    const start = (folder: string) => post("/training/preview", { subject: { model }, params: { ...params, startFrom: { folder, step: 21 } } });
+    expect(await start(made(outside))).toMatchObject({ status: 403, json: { error: { code: "file.outsideRoots", field: "startFrom.folder" } } });
+    expect(await start(made(join(server.board.folderOf(whole.id), "checkpoints", "step-00000021")))).toMatchObject({ status: 200 });
   });
 
   test("refuses to pause, branch or export what does not train", async () => {

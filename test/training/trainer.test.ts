@@ -8,7 +8,7 @@ import { randomStream } from "../../server/linalg/random.ts";
 import { trainedTensors } from "../../server/training/adaptation.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps } from "../../server/training/checkpoint.ts";
 import type { Dataset, Example } from "../../server/training/data/example.ts";
-import { Trainer, type TrainingEvent } from "../../server/training/trainer.ts";
+import { Trainer, trainingPlan, type TrainingEvent } from "../../server/training/trainer.ts";
 import { trainingParams, type TrainingParams } from "../../server/training/trainingParams.ts";
 import { referenceDir } from "../laws/goldens.ts";
 import { temporaryDir } from "../laws/methods/harness.ts";
@@ -160,11 +160,33 @@ describe("a run", () => {
     expect(config).toMatchObject({ task_type: "SEQ_CLS", modules_to_save: ["score"] });
   });
 
-  it("stops at a loss that is no number, says where, and keeps the last good checkpoint", async () => {
+  it.each([
+    { warmupSteps: 0, written: [1], kept: "no checkpoint has a finite loss" },
+    { warmupSteps: 2, written: [1, 2], kept: "the last checkpoint with a finite loss is of step 1" },
+  ])("stops at a loss that is no number, says where, and names no checkpoint whose own weights gave it (%o)", async ({ warmupSteps, written, kept }) => {
     const folder = temporaryDir();
-    const made = await trainer({ optimizer: { learningRate: 1e30, clipNorm: null, warmupSteps: 0, schedule: "constant" }, checkpointEvery: 1 }, folder);
-    await expect(events(made)).rejects.toThrow(/step \d+: loss is NaN; the first place that is not finite is .+; the last good checkpoint is of step 1/);
-    expect(checkpointSteps(folder)).toEqual([1]);
+    const optimizer = { learningRate: 1e30, clipNorm: null, warmupSteps, schedule: "constant" };
+    const made = await trainer({ optimizer, checkpointEvery: 1 }, folder);
+    await expect(events(made)).rejects.toThrow(new RegExp(`step \\d+: loss is NaN; the first place that is not finite is .+; ${kept}\\. Try`));
+    expect(checkpointSteps(folder)).toEqual(written);
+  });
+
+  it.each([
+    [{ lora_b: 16 }, {}, /optimizer\.rates: "lora_b" is none of the run's parameters; .*loraB/],
+    [{ score: 2 }, {}, /"score" is none of the run's parameters/],
+    [{ gates: 2 }, { method: "l1ra" }, /"gates" has a constant rate of its own, 0\.02/],
+    [{ loraB: 2 }, { method: "full", options: {} }, /"loraB" is none of the run's parameters; .*base/],
+  ])("refuses rates that would act on nothing (%o %o)", async (rates, given, message) => {
+    await expect(trainer({ ...given, optimizer: { rates } }, temporaryDir())).rejects.toThrow(message);
+  });
+
+  it.each([
+    [{ steps: null, epochs: 1e6, accumulate: 1 }, 100, /1000000 of 100 batches are 100000000 steps; expected at most 10,000,000/],
+    [{ steps: null, epochs: 3, accumulate: 4096 }, 10, /accumulate is 4096, and 3 epochs of 10 batches have 30 forward passes in all; expected at most 30/],
+  ])("refuses a length that never ends (%o)", (given, batches, message) => {
+    expect(() => trainingPlan(params(given), batches)).toThrow(message);
+    expect(() => params({ epochs: 1e300 })).toThrow(/epochs/);
+    expect(trainingPlan(params({ steps: null, epochs: 3, accumulate: 4 }), 10).totalSteps).toBe(8);
   });
 
   it("refuses a checkpoint of another method or model", async () => {

@@ -9,6 +9,11 @@ export interface EncodedExample {
   readonly isCut: boolean;
 }
 
+/** A text that is far longer than what is kept of it is encoded as far as needed: one record may have megabytes. */
+const lettersToken = 16;
+const longestWord = 1000;
+const unsureTokens = 8;
+
 export class ExampleEncoder {
   readonly #tokenizer: Tokenizer;
   readonly #maxLength: number;
@@ -45,12 +50,23 @@ export class ExampleEncoder {
 
   /** As the tokenizer encodes a prompt; no token is predicted. */
   classified(text: string): EncodedExample {
-    const { ids } = this.#tokenizer.encode(text);
+    const plain = this.#plain(text);
+    const ids = plain.length > this.#maxLength ? [...this.#before, ...plain] : this.#tokenizer.encode(text).ids;
     return this.#example(ids, ids.length);
   }
 
+  /** All tokens of the text, or of its beginning when that alone has more than will be kept. */
   #plain(text: string): number[] {
-    return this.#tokenizer.encode(text, { addSpecial: false }).ids;
+    const encode = (part: string): number[] => this.#tokenizer.encode(part, { addSpecial: false }).ids;
+    for (let letters = this.#maxLength * lettersToken; letters + longestWord < text.length; letters *= 4) {
+      // At a space, where words and so their tokens end.
+      const end = text.slice(letters, letters + longestWord).search(/\s/);
+      if (end === -1) break;
+      const ids = encode(text.slice(0, letters + end));
+      // The last few may depend on what follows them.
+      if (ids.length > this.#maxLength + unsureTokens) return ids;
+    }
+    return encode(text);
   }
 
   #example(ids: readonly number[], lossFrom: number): EncodedExample {

@@ -1,5 +1,5 @@
 /** Singular vectors of base weights, found once a process for each weight: W never changes while adapters train. */
-import type { TrainingSite } from "../../adapters/training.ts";
+import type { TrainingSite } from "../../adapters/method.ts";
 import type { Engine } from "../../tensors/engine.ts";
 import { LruCache } from "../../tensors/lruCache.ts";
 import { randomStream } from "../../linalg/random.ts";

@@ -1,5 +1,5 @@
 /** What the method itself lets one watch: gates, current ranks, learned scales. */
-import type { Gauge } from "../../adapters/training.ts";
+import type { Gauge } from "../../adapters/method.ts";
 import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
 
 export const gaugesOf = ({ adaptation: { method, options, tasks } }: WatchedRun): readonly Gauge[] => method?.gauges?.(options, tasks) ?? [];

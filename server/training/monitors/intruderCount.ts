@@ -32,13 +32,15 @@ export interface BaseDirections {
   readonly isAll: boolean;
 }
 
-/** ΔW = Σ sₖ uₖ vₖᵀ */
+/** ΔW = Σ sₖ uₖ vₖᵀ, or the adapted weight diag(c) (W + Σ sₖ uₖ vₖᵀ) where rows are rescaled. */
 export interface DeltaComponents {
   readonly values: readonly number[];
   /** `[r][dOut]` */
   readonly left: readonly Float64Array[];
   /** `[r][dIn]` */
   readonly right: readonly Float64Array[];
+  /** c `[dOut]`, as DoRA has it; without it every row keeps its length. */
+  readonly rowScales?: ArrayLike<number>;
 }
 
 export interface IntruderCount {
@@ -70,12 +72,20 @@ export async function countIntruders(
   const known = Math.min(base.left.length, leadingVectors);
   const leftBasis = base.left.slice(0, known);
   const rightBasis = base.right.slice(0, known);
-  let [newLeft, newRight] = [extend(leftBasis, delta.left), extend(rightBasis, delta.right)];
+  const { rowScales } = delta;
+  const rescaled = (vectors: readonly Float64Array[]) =>
+    rowScales ? vectors.map((vector) => vector.map((value, row) => value * (rowScales[row] ?? 1))) : vectors;
+  // Rescaling turns every left vector of W, so what it makes of the leading ones belongs to the bases too.
+  const turned = rowScales ? rescaled([...delta.left, ...leftBasis]) : delta.left;
+  let [newLeft, newRight] = [extend(leftBasis, turned), extend(rightBasis, delta.right)];
   for (let step = 0; step < krylovSteps; step++) {
-    const [images, backs] = [await products.times(newRight.slice(0, followed)), await products.timesTransposed(newLeft.slice(0, followed))];
+    const [ahead, behind] = [newRight.slice(0, followed), rescaled(newLeft.slice(0, rowScales ? newLeft.length : followed))];
+    const [images, backs] = [rescaled(await products.times(ahead)), await products.timesTransposed(behind)];
     [newLeft, newRight] = [extend(leftBasis, images), extend(rightBasis, backs)];
   }
-  const core = coreMatrix(base, known, delta, leftBasis, rightBasis, await products.times(rightBasis.slice(known)));
+  const extra = await products.times(rightBasis.slice(known));
+  const images = rescaled(adaptedImages(base, known, delta, rightBasis, extra));
+  const core = Float64Array.from(images.flatMap((image) => leftBasis.map((left) => dot(left, image))));
   const { u, s } = svd(core, leftBasis.length, rightBasis.length);
 
   const count = Math.min(rule.count, s.length);
@@ -111,28 +121,19 @@ function extend(basis: Float64Array[], vectors: readonly Float64Array[]): Float6
   return basis.slice(before);
 }
 
-/** Leftᵀ (W + ΔW) Right, column-major. @param images W of the right vectors beyond W's own */
-function coreMatrix(
+/** (W + ΔW) of the right vectors. @param extra W of those beyond W's own */
+function adaptedImages(
   base: BaseDirections,
   known: number,
   delta: DeltaComponents,
-  left: readonly Float64Array[],
   right: readonly Float64Array[],
-  images: readonly Float64Array[],
-): Float64Array {
-  const rows = left.length;
-  const core = new Float64Array(rows * right.length);
-  for (let k = 0; k < known; k++) core[k * rows + k] = base.values[k]!;
-  images.forEach((image, extra) => {
-    const column = (known + extra) * rows;
-    for (let i = 0; i < rows; i++) core[column + i] = dot(left[i]!, image);
+  extra: readonly Float64Array[],
+): Float64Array[] {
+  return right.map((vector, j) => {
+    const image = extra[j - known] ?? Float64Array.from(base.left[j] ?? [], (value) => (base.values[j] ?? 0) * value);
+    delta.values.forEach((value, k) => addTimes(image, value * dot(vector, delta.right[k]!), delta.left[k]!));
+    return image;
   });
-  delta.values.forEach((value, k) => {
-    const reads = right.map((each) => dot(each, delta.right[k]!));
-    const writes = left.map((each) => value * dot(each, delta.left[k]!));
-    for (const [j, read] of reads.entries()) for (let i = 0; i < rows; i++) core[j * rows + i]! += writes[i]! * read;
-  });
-  return core;
 }
 
 /** The part of Σ yᵢ·basisᵢ past the first `known`. */

@@ -1,5 +1,5 @@
 /** Intruder dimensions at every site: leading singular vectors of W + ΔW that are near none of W's. */
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import { factoredSvd } from "../../linalg/factored.ts";
 import { baseDirections } from "./baseDirections.ts";
@@ -25,7 +25,7 @@ export const intruders: Monitor = {
   arrays: (run) => [siteCurves(run, "intruders"), siteCurves(run, "intruders_open")],
   start(run) {
     refuseHighRank(run);
-    const { sites } = run.adaptation;
+    const { sites, method, options } = run.adaptation;
     const { engine } = run.programs;
     let bases: BaseDirections[] = [];
     return {
@@ -41,8 +41,9 @@ export const intruders: Monitor = {
       async look(moment) {
         const counts = { intruders: new Float32Array(sites.length), intruders_open: new Float32Array(sites.length) };
         for (const [index, state] of sites.entries()) {
-          const delta = components(factoredSvd(moment.delta(state)), state);
-          if (delta.values.length === 0) continue;
+          const rowScales = method?.rowScales?.(state, options);
+          const delta = { ...components(factoredSvd(moment.delta(state)), state), ...(rowScales ? { rowScales } : {}) };
+          if (delta.values.length === 0 && !rowScales) continue;
           const { intruders: count, open } = await countIntruders(bases[index]!, delta, weightProducts(engine, state.site));
           counts.intruders[index] = count;
           counts.intruders_open[index] = open;
@@ -61,6 +62,7 @@ async function secondsOfOne({ adaptation: { sites, method, options }, programs: 
     values: Array.from({ length: rank }, (_, k) => base.values[k]!),
     left: base.left.slice(0, rank),
     right: base.right.slice(-rank),
+    ...(method?.rowScales ? { rowScales: method.rowScales(state, options) } : {}),
   };
   const products = weightProducts(engine, state.site);
   await countIntruders(base, delta, products);

@@ -1,5 +1,5 @@
 /** What a monitor is: numbers read off a run while it trains, a few a look, never touching what is trained. */
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import type { FactoredMatrix } from "../../linalg/factored.ts";
 import type { FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";

@@ -1,24 +1,54 @@
-/** Sites laid out as layer × kind of site. */
+/** Sites laid out as layer × kind of site; layers of different stacks ("encoder", "decoder", a tower, a block of a UNet) are rows of their own. */
+import { siteParts } from "../../models/siteNames.ts";
 
-/** "blocks.3.mlp.in" → "mlp.in"; "model.layers.3.self_attn.q_proj" → "self_attn.q_proj". */
-export function siteKind(site: string): string {
-  return site.replace(/^.*\.\d+\./, "");
-}
-
-/** "L3.mlp.in"; a site outside the blocks keeps its name. */
-export function siteLabel({ name, layer }: { readonly name: string; readonly layer: number }): string {
-  return /\.\d+\./.test(name) ? `L${layer}.${siteKind(name)}` : name;
+/** What tells the stacks of these sites apart, shortest: "encoder" and "decoder" of "model.encoder.layers" and "model.decoder.layers"; "" where there is one stack. */
+function stackNames(sites: readonly { readonly name: string }[]): ReadonlyMap<string, string> {
+  const stacks = [...new Set(sites.map(({ name }) => siteParts(name)).flatMap(({ stack, layer }) => (layer === null ? [] : [stack])))];
+  if (stacks.length < 2) return new Map(stacks.map((stack) => [stack, ""]));
+  const split = stacks.map((stack) => stack.split("."));
+  const isShared = (part: string): boolean => split.every((parts) => parts.includes(part));
+  const names = stacks.map((stack, i) => split[i]?.filter((part) => !isShared(part)).join(".") || stack);
+  return new Map(stacks.map((stack, i) => [stack, new Set(names).size === names.length ? (names[i] ?? stack) : stack]));
 }
 
 export interface SiteLayout {
+  /** Row labels: "3", or "encoder 3" where there are several stacks. */
+  readonly rows: readonly string[];
   readonly layers: readonly number[];
   readonly kinds: readonly string[];
-  /** Flat `[layer, kind]` place of each site. */
+  /** Flat `[row, kind]` place of each site; no two are alike. */
   readonly cells: readonly number[];
+  /** Of each site: "L3.mlp.in", "encoder L3.self_attn.q_proj"; a site outside the layers keeps its name. */
+  readonly labels: readonly string[];
 }
 
 export function siteLayout(sites: readonly { readonly name: string; readonly layer: number }[]): SiteLayout {
-  const layers = [...new Set(sites.map(({ layer }) => layer))].sort((a, b) => a - b);
-  const kinds = [...new Set(sites.map(({ name }) => siteKind(name)))];
-  return { layers, kinds, cells: sites.map(({ name, layer }) => layers.indexOf(layer) * kinds.length + kinds.indexOf(siteKind(name))) };
+  const stacks = stackNames(sites);
+  const parts = sites.map(({ name, layer: given }) => {
+    const own = siteParts(name);
+    return { ...own, layer: own.layer ?? given };
+  });
+  const rowKey = ({ stack, layer }: { stack: string; layer: number }): string => `${stacks.get(stack) ?? ""}\0${layer}`;
+  const order = [...stacks.values()];
+  const rows = [...new Map(parts.map((part) => [rowKey(part), { stack: stacks.get(part.stack) ?? "", layer: part.layer }])).entries()].toSorted(
+    ([, a], [, b]) => order.indexOf(a.stack) - order.indexOf(b.stack) || a.layer - b.layer,
+  );
+  const rowOf = new Map(rows.map(([key], row) => [key, row]));
+  const kinds = [...new Set(parts.map(({ kind }) => kind))];
+  const named = (stack: string): string => (stack === "" ? "" : `${stack} `);
+  return {
+    rows: rows.map(([, { stack, layer }]) => `${named(stack)}${layer}`),
+    layers: rows.map(([, { layer }]) => layer),
+    kinds,
+    cells: parts.map((part) => (rowOf.get(rowKey(part)) ?? 0) * kinds.length + kinds.indexOf(part.kind)),
+    labels: sites.map(({ name }) => {
+      const { stack, layer, kind } = siteParts(name);
+      return layer === null ? name : `${named(stacks.get(stack) ?? "")}L${layer}.${kind}`;
+    }),
+  };
+}
+
+/** The label of one site, where there is one stack. */
+export function siteLabel(site: { readonly name: string; readonly layer: number }): string {
+  return siteLayout([site]).labels[0] ?? site.name;
 }

@@ -1,5 +1,5 @@
 /** How large ΔW is at every site, by itself and beside W. */
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import { frobeniusNorm } from "../../linalg/factored.ts";
 import { norm } from "../../linalg/vectors.ts";
 import { perSite, siteCurves, type Moment, type Monitor, type WatchedRun } from "./monitor.ts";

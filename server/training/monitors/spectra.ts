@@ -1,5 +1,5 @@
 /** Singular values of ΔW at every site, and how many directions they amount to. */
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import { randomStream } from "../../linalg/random.ts";
 import { effectiveRank, stableRank } from "../../linalg/spectrum.ts";
 import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";

@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
-import type { SiteState } from "../../adapters/training.ts";
+import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";

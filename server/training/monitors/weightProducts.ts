@@ -1,6 +1,6 @@
 /** W X and Wᵀ Y of a base weight, on the engine that already holds it. */
 import * as tf from "@tensorflow/tfjs-core";
-import type { TrainingSite } from "../../adapters/training.ts";
+import type { TrainingSite } from "../../adapters/method.ts";
 import type { Engine } from "../../tensors/engine.ts";
 import { float32 } from "../../tensors/hostTensor.ts";
 

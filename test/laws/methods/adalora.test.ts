@@ -1,10 +1,18 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { budgetAt, keepBest, maskEnergies, tripletScores, updateImportance, type BudgetOptions } from "../../../server/adapters/adaloraBudget.ts";
+import {
+  budgetAt,
+  keepBest,
+  maskEnergies,
+  tripletScores,
+  updateImportance,
+  type AdaloraTensors,
+  type BudgetOptions,
+} from "../../../server/adapters/adaloraBudget.ts";
 import { loadAdapter } from "../../../server/adapters/loadAdapter.ts";
-import type { SiteState } from "../../../server/adapters/training.ts";
-import { trainings } from "../../../server/adapters/trainings.ts";
+import type { SiteState } from "../../../server/adapters/method.ts";
+import { trainings } from "../../../server/adapters/registry.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { referenceDir, relativeError } from "../goldens.ts";
@@ -13,6 +21,25 @@ import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
 
 const rule: BudgetOptions = { initRank: 12, targetRank: 8, tinit: 0, tfinal: 0, deltaT: 1, beta1: 0.85, beta2: 0.85 };
 const ranksOf = ({ adaptation }: Harness) => adaptation.sites.map(({ memory }) => memory["kept"]!.data.reduce((sum, kept) => sum + kept, 0));
+/** The same tensors, under the names that AdaLoRA gives them. */
+function named({ site, trained, memory }: SiteState): SiteState<AdaloraTensors> {
+  const all = new Map([...Object.entries(trained), ...Object.entries(memory)]);
+  return {
+    site,
+    trained: { loraA: all.get("loraA")!, loraB: all.get("loraB")!, loraE: all.get("loraE")! },
+    frozen: {},
+    memory: {
+      loraAImportance: all.get("loraAImportance")!,
+      loraAUncertainty: all.get("loraAUncertainty")!,
+      loraBImportance: all.get("loraBImportance")!,
+      loraBUncertainty: all.get("loraBUncertainty")!,
+      loraEImportance: all.get("loraEImportance")!,
+      loraEUncertainty: all.get("loraEUncertainty")!,
+      kept: all.get("kept")!,
+      totalSteps: all.get("totalSteps")!,
+    },
+  };
+}
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 
 describe("the budget", () => {
@@ -55,17 +82,17 @@ describe("the importance of a triplet", () => {
     fill("loraE", (k) => -(k + 2), true);
     const gradient = (parameter: string) => state.trained[parameter]!.data.map(() => 2);
     const options = { ...rule, beta1: 0.5, beta2: 0.75 };
-    updateImportance(state, gradient, options);
-    updateImportance(state, gradient, options);
+    updateImportance(named(state), gradient, options);
+    updateImportance(named(state), gradient, options);
     // I is the same twice: Ī = ½I, then ¾I; U = ¼·½I, then ¾·⅛I + ¼·¼I = 5/32 I; s = 15/128 I².
     const s = (importance: number) => (15 / 128) * importance ** 2;
     const expected = [0, 1].map((k) => s(2 * (k + 2)) + s(2 * (k + 1)) + s(6 * (k + 1)));
     expect(dIn).not.toBe(dOut);
-    expect(relativeError(tripletScores(state), Float32Array.from(expected))).toBeLessThan(1e-6);
+    expect(relativeError(tripletScores(named(state)), Float32Array.from(expected))).toBeLessThan(1e-6);
   });
 
   it("decides over all sites together, and what ties with the worst goes with it", () => {
-    const site = (scores: number[]): SiteState => {
+    const site = (scores: number[]): SiteState<AdaloraTensors> => {
       const tensor = (values: number[], shape: number[]) => ({ dtype: "float32" as const, shape, data: Float32Array.from(values) });
       const nothing = tensor(
         scores.map(() => 0),
@@ -85,6 +112,7 @@ describe("the importance of a triplet", () => {
           scores.map(() => 1),
           [scores.length],
         ),
+        totalSteps: nothing,
       };
       const place = {
         name: "s",
@@ -98,6 +126,8 @@ describe("the importance of a triplet", () => {
       return {
         site: place,
         trained: {
+          loraA: nothing,
+          loraB: nothing,
           loraE: tensor(
             scores.map(() => 5),
             [scores.length, 1],
@@ -108,14 +138,14 @@ describe("the importance of a triplet", () => {
       };
     };
     const sites = [site([9, 1, 8]), site([2, 3, 3])];
-    const kept = () => sites.map(({ memory }) => [...memory["kept"]!.data]);
+    const kept = () => sites.map(({ memory }) => [...memory["kept"].data]);
     keepBest(sites, 3);
     expect(kept()).toEqual([
       [1, 0, 1],
       [0, 0, 0],
     ]);
     sites.forEach(maskEnergies);
-    expect(sites.map(({ trained }) => [...trained["loraE"]!.data])).toEqual([
+    expect(sites.map(({ trained }) => [...trained["loraE"].data])).toEqual([
       [5, 0, 5],
       [0, 0, 0],
     ]);
@@ -178,7 +208,7 @@ it("keeps A and B of a triplet that lost its place, so that it can come back", a
   const { memory } = sites.find((state) => state.memory["kept"]!.data.includes(0))!;
   const lost = memory["kept"]!.data.indexOf(0);
   memory["loraEImportance"]!.data[lost] = memory["loraEUncertainty"]!.data[lost] = 10;
-  keepBest(sites, 12);
+  keepBest(sites.map(named), 12);
   expect(memory["kept"]!.data[lost]).toBe(1);
   expect(total(ranksOf(h))).toBe(6 * 2);
 });
@@ -224,9 +254,19 @@ describe("files", () => {
     expect([...sites.values()].filter(({ factors }) => factors.left.some((value) => value !== 0))).toHaveLength(5);
   });
 
+  it("open with an alpha of 0, and add nothing", () => {
+    const source = join(referenceDir, "training", "llama-adalora");
+    const folder = join(temporaryDir(), "adalora");
+    mkdirSync(folder);
+    const config = JSON.parse(readFileSync(join(source, "adapter_config.json"), "utf8")) as object;
+    writeFileSync(join(folder, "adapter_config.json"), JSON.stringify({ ...config, lora_alpha: 0 }));
+    copyFileSync(join(source, "adapter_model.safetensors"), join(folder, "adapter_model.safetensors"));
+    const { sites } = loadAdapter(folder, "a", loadModel(join(referenceDir, "families", "llama")));
+    expect([...sites.values()].map(({ scaling }) => scaling)).toEqual([0, 0, 0, 0]);
+  });
+
   it.each([
     [{ init_r: 3 }, /expected at most 3 rows/],
-    [{ lora_alpha: 0 }, /lora_alpha/],
     [{ ada_gate: 1 }, /"ada_gate"/],
   ])("are refused when their config says %o", (fields, message) => {
     const source = join(referenceDir, "training", "llama-adalora");

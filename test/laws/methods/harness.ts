@@ -68,13 +68,11 @@ export function randomBatch(model: LoadedModel, { rows = 3, positions = 8, seed 
   };
 }
 
-/** Moves every trained number by N(0, std²), within the ranges that the method's rules set: a place that is not the start. */
+/** Moves every trained number by N(0, std²): a place that is not the start. */
 export function perturb(adaptation: Adaptation, std: number, seed = 9): void {
-  const rules = parameterRules(adaptation);
-  for (const { key, parameter, tensor } of trainedTensors(adaptation)) {
+  for (const { key, tensor } of trainedTensors(adaptation)) {
     const random = randomStream(seed, key);
-    const [low, high] = rules[parameter]!.range ?? [-Infinity, Infinity];
-    for (let i = 0; i < tensor.data.length; i++) tensor.data[i] = Math.min(high, Math.max(low, tensor.data[i]! + std * random.gaussian()));
+    for (let i = 0; i < tensor.data.length; i++) tensor.data[i]! += std * random.gaussian();
   }
 }
 
@@ -148,9 +146,9 @@ export function adaptedModel({ model, adaptation, programs }: Harness): Training
   }
   const merged: LoadedModel = {
     ...model,
-    weights: (stage, layer) =>
+    weights: (segment) =>
       Object.fromEntries(
-        Object.entries(model.weights(stage, layer)).map(([name, weight]) => {
+        Object.entries(model.weights(segment)).map(([name, weight]) => {
           const values = byWeight.get(weight.key);
           return [name, values ? { key: `${weight.key}:merged${runs++}`, shape: weight.shape, data: () => values } : weight];
         }),

@@ -12,13 +12,14 @@ import {
 } from "../../../server/adapters/incrementalPca.ts";
 import { ipaTraining } from "../../../server/adapters/ipa.ts";
 import { encodeSafetensors, parseSafetensors } from "../../../server/formats/safetensors.ts";
+import { openSubject } from "../../../server/runs/subject.ts";
 import { denseProduct } from "../../../server/linalg/factored.ts";
 import { float32, type FloatTensor } from "../../../server/tensors/hostTensor.ts";
 import { randomStream } from "../../../server/linalg/random.ts";
 import { svd } from "../../../server/linalg/svd.ts";
 import { trainedCount } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
-import { relativeError } from "../goldens.ts";
+import { readGolden, referenceDir, relativeError } from "../goldens.ts";
 import { harness, lastPlaces, openedLogits, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { taskRun } from "./taskRun.ts";
 
@@ -296,7 +297,17 @@ describe("on a model", () => {
     h.adaptation.sites.forEach(({ trained }, i) => expect(trained["ipaP"]!.data).not.toEqual(learned[i]));
   });
 
-  it("opens a file with the learner's state in it, as the authors' code saves", async () => {
+  it("opens the file of the authors' code, its components, counters and float64 mean unread, with the logits that W + s·B·P has in PyTorch", async () => {
+    const golden = readGolden("ipa", "golden.safetensors");
+    const adapters = [{ path: join(referenceDir, "ipa"), name: "a", strength: 1 }];
+    const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters }, { engine: "onnx-cpu" });
+    const { logits } = await subject.runner!.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
+    expect(subject.adapters[0]!.warnings).toEqual([]);
+    expect(relativeError(logits!.data, golden.floats("logits"))).toBeLessThan(1e-4);
+    expect(relativeError(golden.floats("base"), golden.floats("logits"))).toBeGreaterThan(1e-2);
+  });
+
+  it("opens a file with the learner's state in it, as the authors' code saves (valeoai/peft-ipa, 5207e23)", async () => {
     const h = await harness("ipa", { options: small });
     await learn(h);
     const batch = randomBatch(h.model, { positions: 6 });
@@ -309,8 +320,11 @@ describe("on a model", () => {
     const more = all
       .filter(({ name }) => name.endsWith("ipa_P.basis"))
       .flatMap(({ name, shape }) => [
-        { name: name.replace("basis", "running_mean"), shape: [1, shape[1]!], data: new Float32Array(shape[1]!) },
-        { name: name.replace("basis", "singular_values"), shape: [4], data: new Float32Array(4) },
+        { name: name.replace("basis", "components"), shape, data: new Float32Array(shape[0]! * shape[1]!) },
+        { name: name.replace("basis", "running_mean"), shape: [shape[1]!], data: new Float32Array(shape[1]!) },
+        { name: name.replace("basis", "singular_values"), shape: [shape[0]!], data: new Float32Array(shape[0]!) },
+        { name: name.replace("basis", "n_samples_seen"), shape: [], data: new Float32Array(1) },
+        { name: name.replace("basis", "is_first_run"), shape: [], data: new Float32Array(1) },
       ]);
     writeFileSync(file, encodeSafetensors([...all, ...more]));
     const { logits, warnings } = await openedLogits(h.model, folder, batch);

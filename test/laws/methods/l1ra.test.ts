@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { reallocation, type ReallocationRule } from "../../../server/adapters/l1raRanks.ts";
-import type { StepContext } from "../../../server/adapters/training.ts";
-import { trainings } from "../../../server/adapters/trainings.ts";
+import type { StepContext } from "../../../server/adapters/method.ts";
+import { trainings } from "../../../server/adapters/registry.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
 import { randomStream } from "../../../server/linalg/random.ts";
 import { trainedCount, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
@@ -11,7 +12,7 @@ import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { Trainer } from "../../../server/training/trainer.ts";
 import { optimizerParams, trainingParams } from "../../../server/training/trainingParams.ts";
-import { relativeError } from "../goldens.ts";
+import { referenceDir, relativeError } from "../goldens.ts";
 import { harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
 
@@ -80,6 +81,7 @@ describe("L1RA in training", () => {
   it("changes no logit when dead gates leave and new ranks begin (property 2)", async () => {
     const h = await harness("l1ra", { options: { rank: 4, alpha: 8 } });
     perturb(h.adaptation, 0.2);
+    for (const { trained } of h.adaptation.sites) trained["gates"]!.data.forEach((gate, k, all) => (all[k] = Math.min(1, Math.max(0, gate))));
     const [first, second] = h.adaptation.sites;
     first!.trained["gates"]!.data.fill(0, 1, 3);
     second!.trained["gates"]!.data.fill(0, 0, 1);
@@ -108,6 +110,29 @@ describe("L1RA in training", () => {
     expect(move(adaptation, 90).note).not.toBeNull();
   });
 
+  it("says before and at the first step when its λ closes no idle gate in so short a run, and which would", async () => {
+    const note = async (options: object) => {
+      const { adaptation } = await harness("l1ra", { options });
+      const said = trainings.l1ra.warning!(adaptation.options, 200);
+      expect(move(adaptation, 1, 200).note).toBe(said);
+      expect(move(adaptation, 2, 200).note).toBeNull();
+      return said;
+    };
+    expect(await note({})).toMatch(/^lambda 0\.001 takes 0\.0036 off a gate that starts at 1 .*; a lambda of 0\.28 or more closes idle ones$/);
+    expect(await note({ lambda: 0.01, lassoTimesLr: false })).toBeNull();
+    expect(await note({ lambda: 0.28 })).toBeNull();
+    const h = await harness("l1ra", { options: { lambda: 0.28 } });
+    const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(h.adaptation));
+    const idle = Object.fromEntries(trainedTensors(h.adaptation).map(({ key, tensor }) => [key, new Float32Array(tensor.data.length)]));
+    const notes: string[] = [];
+    for (let step = 1; step <= 200; step++) {
+      optimizer.update(trainedTensors(h.adaptation), idle, 1e-3);
+      notes.push(move(h.adaptation, step, 200).note ?? "");
+    }
+    expect(notes.filter((text) => text !== "")).toHaveLength(1); // all gates are idle and close together, at the last move
+    expect(notes[179]).toMatch(/ranks moved to no site/);
+  });
+
   it("begins new ranks with an open gate, a zero column of B and a row of A that is not zero", async () => {
     const { adaptation } = await harness("l1ra", { options: { rank: 4 } });
     perturb(adaptation, 0.2);
@@ -127,6 +152,36 @@ describe("L1RA in training", () => {
     expect(deviation).toBeLessThan(2 / 4);
   });
 
+  it("takes dead gates and ranks the takers as raul-singh/L1RA's update_ranks does, on gates that are not clipped yet (40 sets)", () => {
+    const { threshold, cases } = JSON.parse(readFileSync(join(referenceDir, "l1ra", "moves.json"), "utf8")) as {
+      threshold: number;
+      cases: { gates: number[][]; ranks: number[] }[];
+    };
+    expect(cases).toHaveLength(40);
+    let [moved, tied] = [0, 0];
+    for (const { gates: given, ranks: theirs } of cases) {
+      const sites = given.map((values) => Float32Array.from(values));
+      const after = ({ kept, grown }: ReturnType<typeof reallocation>) => kept.map(({ length }, site) => length + grown[site]!);
+      expect(after(reallocation(sites, { ...rule, pruneThreshold: threshold }))).toEqual(theirs);
+      const clipped = sites.map((values) => values.map((value) => Math.min(1, Math.max(0, value))));
+      if (theirs.some((rank, site) => rank !== given[site]!.length)) moved++;
+      if (after(reallocation(clipped, { ...rule, pruneThreshold: threshold })).some((rank, site) => rank !== theirs[site])) tied++;
+    }
+    // Both occur: sets that move ranks, and sets where clipping first would have moved them elsewhere.
+    expect(moved).toBeGreaterThan(20);
+    expect(tied).toBeGreaterThan(3);
+  });
+
+  it("hands ranks, while it trains, to the site whose smallest gate went farthest above 1", async () => {
+    const { adaptation } = await harness("l1ra", { options: { rank: 4 } });
+    adaptation.sites.forEach(({ trained }, i) => trained["gates"]!.data.fill(1.01 + 0.01 * ((i * 5) % 7)));
+    adaptation.sites[0]!.trained["gates"]!.data[2] = -0.25;
+    const [taker] = adaptation.sites.slice(1).sort((a, b) => b.trained["gates"]!.data[0]! - a.trained["gates"]!.data[0]!);
+    move(adaptation);
+    expect(taker!.trained["gates"]!.data).toHaveLength(5);
+    for (const { trained } of adaptation.sites) expect(trained["gates"]!.data.every((gate) => gate === 1)).toBe(true);
+  });
+
   it("lets a gate without a gradient decay to exactly 0, and takes its rank at the next move (property 4)", async () => {
     const { adaptation } = await harness("l1ra", { options: { rank: 4, lambda: 1, gateRate: 0.02 } });
     const optimizer = new AdamW(optimizerParams.parse({}), parameterRules(adaptation));
@@ -135,6 +190,7 @@ describe("L1RA in training", () => {
     const path: number[] = [];
     for (let step = 0; step < 51; step++) {
       optimizer.update(trainedTensors(adaptation), zeros, 1e-3);
+      move(adaptation, 1);
       path.push(gate[0]!);
     }
     expect(path[0]).toBeCloseTo(0.98, 6); // 1 − 0.02 · 1
@@ -189,7 +245,7 @@ describe("L1RA in training", () => {
     const { method, ...rest } = withoutRule!.adaptation;
     const { afterStep: _moves, ...gatedLora } = {
       ...method!,
-      rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, gates: { decays: false, learningRate: 2e-2, range: [0, 1] as const } }),
+      rules: () => ({ loraA: { decays: true }, loraB: { decays: true }, gates: { decays: false, learningRate: 2e-2 } }),
     };
     await train({ ...withoutRule!, adaptation: { ...rest, method: gatedLora } }, batch, 6);
     const numbers = ({ adaptation }: Harness) => trainedTensors(adaptation).map(({ key, tensor }) => [key, tensor.data]);

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { describe, expect, it } from "vitest";
 import { join } from "node:path";
-import { orders, orthogonalities, overlap, relativeChange, relativeChangeOf, type Order } from "../../../server/adapters/olieraTerms.ts";
+import { orders, orthogonalities, overlap, relativeChange, relativeChangeOf, type Order, type Orthogonality } from "../../../server/adapters/olieraTerms.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
 import { denseProduct, singularValues } from "../../../server/linalg/factored.ts";
 import { float32 } from "../../../server/tensors/hostTensor.ts";
@@ -272,7 +272,7 @@ describe("the orthogonality term", () => {
 
   /** The term of two tasks of random factors of the given size, and its gradient by A of the second. */
   async function term(
-    form: "faithful" | "centred" | "lie",
+    form: Exclude<Orthogonality, "none">,
     std: number,
     order: Order = "exact",
   ): Promise<{ value: number; gradient: Float32Array; factors: Record<string, Float32Array> }> {
@@ -298,8 +298,8 @@ describe("the orthogonality term", () => {
     expect((await term("faithful", 0.3)).value).toBeGreaterThan(1000);
   });
 
-  it("is 0 in its other two forms when the exponents are 0, with a gradient that is 0 and not NaN", async () => {
-    for (const form of ["centred", "lie"] as const) {
+  it("is 0 in its other forms when the exponents are 0, with a gradient that is 0 and not NaN", async () => {
+    for (const form of ["centred", "lie", "l1"] as const) {
       const { value, gradient } = await term(form, 0);
       expect(value, form).toBeLessThanOrEqual(1.1e-6); // the root's floor
       expect(
@@ -327,17 +327,19 @@ describe("the orthogonality term", () => {
       const [one, two] = [dense(1), dense(2)];
       expect((await term("faithful", 0.4, order)).value / norm(one, two, 1)).toBeCloseTo(1, 4);
       expect((await term("centred", 0.4, order)).value / norm(one, two, 0)).toBeCloseTo(1, 4);
-      let squares = 0;
-      for (let i = 0; i < rank; i++)
-        for (let j = 0; j < rank; j++)
-          squares += factors["a1"]!.subarray(i * dIn, (i + 1) * dIn).reduce((sum, value, k) => sum + value * factors["a2"]![j * dIn + k]!, 0) ** 2;
-      expect((await term("lie", 0.4, order)).value / squares).toBeCloseTo(1, 4);
+      const products = Array.from({ length: rank * rank }, (_, at) => {
+        const [i, j] = [Math.floor(at / rank), at % rank];
+        return factors["a1"]!.subarray(i * dIn, (i + 1) * dIn).reduce((sum, value, k) => sum + value * factors["a2"]![j * dIn + k]!, 0);
+      });
+      const sumOf = (of: (value: number) => number) => products.reduce((sum, value) => sum + of(value), 0);
+      expect((await term("lie", 0.4, order)).value / sumOf((value) => value ** 2)).toBeCloseTo(1, 4);
+      expect((await term("l1", 0.4, order)).value / sumOf(Math.abs)).toBeCloseTo(1, 4);
     }
   });
 
   it.each(orthogonalities.filter((form) => form !== "none"))("adds to the loss with the gradient that finite differences give (%s)", async (form) => {
     // λ so that the term weighs about as much as the task: the faithful one counts thousands a site.
-    const lambda = { faithful: 3e-5, centred: 1e-2, lie: 0.5 }[form];
+    const lambda = { faithful: 3e-5, centred: 1e-2, lie: 0.5, l1: 0.01 }[form];
     const { folder } = await earlierFolder();
     for (const family of [{ family: "gpt2" }, { family: "llama", targetModules: ["q_proj", "down_proj"] }]) {
       const earlier = family.family === "gpt2" ? folder : (await earlierFolder({}, family)).folder;

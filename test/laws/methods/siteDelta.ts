@@ -1,6 +1,6 @@
 /** What one site adds, run by itself: the method's `delta` on inputs of the test's choosing. */
 import { sharedEngine } from "../../../server/runs/subject.ts";
-import type { SiteState } from "../../../server/adapters/training.ts";
+import type { SiteState } from "../../../server/adapters/method.ts";
 import { float32 } from "../../../server/tensors/hostTensor.ts";
 import type { Harness } from "./harness.ts";
 import * as tf from "@tensorflow/tfjs-core";

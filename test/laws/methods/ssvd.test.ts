@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { cayley, cayleyDifference, skew, skewOf } from "../../../server/adapters/cayley.ts";
 import { rotationDifference, ssvdTraining } from "../../../server/adapters/ssvd.ts";
-import type { SiteState } from "../../../server/adapters/training.ts";
+import type { SiteState } from "../../../server/adapters/method.ts";
 import { denseProduct, singularValues } from "../../../server/linalg/factored.ts";
 import { float32 } from "../../../server/tensors/hostTensor.ts";
 import { createEngine } from "../../../server/tensors/providers.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { teraTraining } from "../../../server/adapters/tera.ts";
 import { modesOf, readings } from "../../../server/adapters/teraNetwork.ts";
-import type { SiteState, TrainingSite } from "../../../server/adapters/training.ts";
+import type { SiteState, TrainingSite } from "../../../server/adapters/method.ts";
 import { parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { denseProduct, singularValues, type FactoredMatrix } from "../../../server/linalg/factored.ts";
 import { float32, sizeOf } from "../../../server/tensors/hostTensor.ts";
@@ -33,7 +33,6 @@ const site = (dOut: number, dIn: number, name = "a"): TrainingSite => ({
 function stateOf(where: TrainingSite, options: unknown, seed = 1): SiteState {
   return {
     site: where,
-    memory: {},
     ...teraTraining.start(where, { options, random: (...labels) => randomStream(seed, ...labels), runKey: "run", tasks: ["all"], allSites: [where] }),
   };
 }

@@ -53,11 +53,12 @@ function delta({ dOut, dIn, base }: Case, values: readonly number[], seed: numbe
 }
 
 /** The definition itself, by a fresh decomposition. */
-function fresh({ dOut, dIn, w, base }: Case, { values, left, right }: DeltaComponents): { count: number; cosines: number[] } {
+function fresh({ dOut, dIn, w, base }: Case, { values, left, right, rowScales }: DeltaComponents): { count: number; cosines: number[] } {
   const sum = w.slice();
   values.forEach((value, k) => {
     for (let i = 0; i < dIn; i++) for (let o = 0; o < dOut; o++) sum[i * dOut + o]! += value * left[k]![o]! * right[k]![i]!;
   });
+  if (rowScales) for (let at = 0; at < sum.length; at++) sum[at]! *= rowScales[at % dOut]!;
   const merged = svd(sum, dOut, dIn);
   const cosines = Array.from({ length: intruderRule.count }, (_, j) => {
     let most = 0;
@@ -96,6 +97,18 @@ describe.each(Object.entries(updates))("%s", (_, values) => {
     const found = await countIntruders(directions(w, w.base.s.length), d, products(w));
     expect(found.intruders).toBe(truth.count);
     expect(found.open).toBe(0);
+    for (const [j, cosine] of found.cosines.entries()) expect(Math.abs(cosine - truth.cosines[j]!)).toBeLessThan(krylovError);
+  });
+
+  it.each(shapes)("and with every row rescaled, as DoRA does, too (%i × %i)", async (dOut, dIn) => {
+    const w = weight(dOut, dIn, 1);
+    const random = randomStream(7, "rows");
+    const d = { ...delta(w, values, 2), rowScales: Float64Array.from({ length: dOut }, () => Math.exp(0.7 * random.gaussian())) };
+    const truth = fresh(w, d);
+    const { rowScales: _, ...plain } = d;
+    expect(truth.cosines).not.toEqual(fresh(w, plain).cosines);
+    const found = await countIntruders(directions(w, w.base.s.length), d, products(w));
+    expect(found.intruders).toBe(truth.count);
     for (const [j, cosine] of found.cosines.entries()) expect(Math.abs(cosine - truth.cosines[j]!)).toBeLessThan(krylovError);
   });
 

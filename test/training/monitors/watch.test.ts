@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FigureChanges, lookingCheck, trainingArrays, trainingFigures, trainingFinding } from "../../../probes/trainingFigures.ts";
 import { applyEvent, emptyResult, figureAtSnapshot, slice, type ArrayRef, type ProbeResult } from "../../../probes/result.ts";
-import { trainings } from "../../../server/adapters/trainings.ts";
+import { trainings } from "../../../server/adapters/registry.ts";
 import { openTokenizer } from "../../../server/formats/tokenizer.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
 import { klDivergence } from "../../../server/runs/metrics.ts";

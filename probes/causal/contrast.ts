@@ -1,8 +1,8 @@
 /** Which two runs are contrasted: base and adapted on one prompt, or clean and corrupted on one model. */
-import { WorkbenchError } from "../server/errors.ts";
-import type { Subject } from "../server/runs/subject.ts";
-import { baseSetting, type AdapterSetting } from "../server/runs/worlds.ts";
-import { checkSameLength, readPrompt, type Prompt } from "./promptPair.ts";
+import { WorkbenchError } from "../../server/errors.ts";
+import type { Subject } from "../../server/runs/subject.ts";
+import { baseSetting, type AdapterSetting } from "../../server/runs/worlds.ts";
+import { checkSameLength, readPrompt, type Prompt } from "../promptPair.ts";
 
 export const contrasts = ["adaptedIntoBase", "baseIntoAdapted", "cleanIntoCorrupted", "corruptedIntoClean"] as const;
 export type Contrast = (typeof contrasts)[number];

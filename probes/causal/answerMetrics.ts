@@ -1,6 +1,6 @@
 /** The four numbers every patch is measured by, all from one pass. */
-import { klDivergence, logitDiff, logProb, normalized } from "../server/runs/metrics.ts";
-import type { Metric } from "./result.ts";
+import { klDivergence, logitDiff, logProb, normalized } from "../../server/runs/metrics.ts";
+import type { Metric } from "../result.ts";
 
 export const metricIds = ["normalized", "logit_diff", "kl", "log_prob"] as const;
 export type MetricId = (typeof metricIds)[number];

@@ -1,0 +1,100 @@
+/** One segment of the forward pass as a program: base parameters, adapters, taps and interventions, all as named inputs. */
+import type { LoadedAdapter } from "../adapters/loadAdapter.ts";
+import { WorkbenchError } from "../errors.ts";
+import type { Segment, StreamName } from "../models/family.ts";
+import type { LoadedModel } from "../models/loadModel.ts";
+import type { Engine } from "../tensors/engine.ts";
+import type { FloatTensor, HostTensor } from "../tensors/hostTensor.ts";
+import { Binding } from "./binding.ts";
+import { ConfigReads, programOf } from "./configReads.ts";
+import { traceSegment } from "./frame.ts";
+import { hookShape, type HookPlace } from "./hookNames.ts";
+import { loadedTerms } from "./loadedTerms.ts";
+import type { AdapterSetting, BatchEdit } from "./worlds.ts";
+
+export interface PlacedEdit {
+  readonly edit: BatchEdit;
+  readonly place: HookPlace;
+}
+
+export interface SegmentRun {
+  readonly model: LoadedModel;
+  readonly segment: Segment;
+  readonly batch: number;
+  /** Of its own stack, and of the one that it crosses to. */
+  readonly positions: Readonly<Record<string, number>>;
+  readonly streams: Readonly<Record<StreamName, HostTensor | undefined>>;
+  /** Adapters that act on some row; the others cost nothing. */
+  readonly adapters: readonly LoadedAdapter[];
+  /** One a batch row. */
+  readonly settings: readonly AdapterSetting[];
+  /** All in this segment. */
+  readonly taps: readonly HookPlace[];
+  readonly edits: readonly PlacedEdit[];
+}
+
+/** @returns what the segment writes, and the taps by their full names @throws "hook.badShape", "hook.neverFired", "site.unknown" */
+export async function runSegment(engine: Engine, run: SegmentRun): Promise<{ out: FloatTensor; taps: ReadonlyMap<string, FloatTensor> }> {
+  const { model, segment, batch, positions, streams, settings, taps } = run;
+  const binding = new Binding();
+  const read = segment.reads.map((name) => {
+    const value = streams[name];
+    if (!value) throw new WorkbenchError("internal", `${segment.id} reads "${name}", which no segment before it wrote`);
+    return [name, binding.input(name, value)] as const;
+  });
+  const params = new Map(Object.entries(model.weights(segment.id)).map(([name, weight]) => [name, binding.weight(`W:${name}`, weight)]));
+  const tapped = new Set(taps.map(({ local }) => local));
+  const loaded = loadedTerms(binding, segment, run.adapters, settings, tapped);
+  const edits = run.edits.map(({ edit, place }) => {
+    checkEdit(edit, hookShape(place, batch, positions));
+    return { hook: place.local, mask: binding.input(`mask:${place.local}`, edit.mask), value: binding.input(`value:${place.local}`, edit.value) };
+  });
+  const reads = new ConfigReads(model.config, [segment.layer]);
+  const program = await programOf(engine, {
+    code: [segment.run],
+    about: [siteWords(segment), loaded.about, `taps ${[...tapped].join(" ")}`, `edits ${edits.map(({ hook }) => hook).join(" ")}`].join(" | "),
+    reads,
+    signature: binding.signature(),
+    fn(inputs, weights) {
+      const given = { inputs, weights };
+      const { out, taps: values } = traceSegment(
+        {
+          segment,
+          view: reads.view(0),
+          batch,
+          positions: positions[segment.stack] ?? 0,
+          param: (name) => params.get(name)?.(given),
+          terms: loaded.terms(given),
+          replacements: loaded.replacements(given),
+          onRows: false,
+          taps: tapped,
+          edits: new Map(edits.map(({ hook, mask, value }) => [hook, { mask: mask(given), value: value(given) }])),
+        },
+        Object.fromEntries(read.map(([name, handle]) => [name, handle(given)])),
+      );
+      return { out, ...Object.fromEntries(Object.entries(values).map(([hook, value]) => [`tap:${hook}`, value])) };
+    },
+  });
+  const output = await program.run(binding.inputs, binding.weights);
+  return { out: asFloat(output["out"]), taps: new Map(taps.map(({ name, local }) => [name, asFloat(output[`tap:${local}`])])) };
+}
+
+/** How the segment's sites lie, which the frame reads beside the config. */
+export const siteWords = ({ sites }: Segment): string =>
+  sites.map(({ name, kind, weight, bias, stored }) => `${name} ${kind} ${weight} ${bias} ${stored}`).join(", ");
+
+function checkEdit(edit: BatchEdit, shape: readonly number[]): void {
+  const mask = [...shape.slice(0, -1), 1];
+  const same = (found: readonly number[], expected: readonly number[], from: number) =>
+    found.length === expected.length && found.slice(from).every((dim, i) => dim === expected[i + from]);
+  if (!same(edit.mask.shape, mask, 0))
+    throw new WorkbenchError("hook.badShape", `mask for "${edit.hook}" is [${edit.mask.shape.join(", ")}]; expected [${mask.join(", ")}]`);
+  if (!same(edit.value.shape, shape, 1) || (edit.value.shape[0] !== 1 && edit.value.shape[0] !== shape[0])) {
+    throw new WorkbenchError("hook.badShape", `value for "${edit.hook}" is [${edit.value.shape.join(", ")}]; expected [${shape.join(", ")}], or 1 row for all`);
+  }
+}
+
+export function asFloat(tensor: HostTensor | undefined): FloatTensor {
+  if (tensor?.dtype !== "float32") throw new WorkbenchError("internal", `expected a float32 tensor, found ${tensor?.dtype ?? "none"}`);
+  return tensor;
+}

@@ -1,0 +1,51 @@
+/** What keeps a server from starting, told in words and never as a stack. */
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { RunLock } from "../../server/jobs/runLock.ts";
+import { demoBase, deltascope } from "./deltascope.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "deltascope-serving-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const serve = (...flags: string[]) => deltascope(folder, "serve", demoBase, "--no-open", "--port", "0", ...flags).ended;
+
+test.each([
+  ["an empty token", () => ["--token", ""], /--token is empty/],
+  ["an empty host", () => ["--host", ""], /--host is empty/],
+  ["an address that is none", () => ["--host", "999.1.1.1", "--logdir", join(folder, "a")], /cannot listen on 999\.1\.1\.1/],
+  [
+    "a log folder that is a file",
+    () => {
+      writeFileSync(join(folder, "file"), "");
+      return ["--logdir", join(folder, "file")];
+    },
+    /--logdir .*file cannot be used/,
+  ],
+  ["a log folder below a file", () => ["--logdir", join(folder, "file", "below")], /--logdir .*below cannot be used/],
+])("%s is a mistake in the command", async (_name, flags, words) => {
+  const { code, err } = await serve(...flags());
+  expect(err).toMatch(words);
+  expect(err).not.toMatch(/^\s+at /m);
+  expect(code).toBe(2);
+});
+
+test("a second server on one folder is told of the first, and leaves its runs alone", async () => {
+  const log = mkdtempSync(join(folder, "log-"));
+  const lock = await RunLock.take(log, 0);
+  const { code, err } = await serve("--logdir", log);
+  expect(err).toMatch(new RegExp(`another server works on .*process ${process.pid}`));
+  expect(code).toBe(2);
+  lock.release();
+  expect(readdirSync(log)).toEqual([]);
+});
+
+test("a file that cannot be written is told with its name", async () => {
+  const out = join(folder, "nowhere", "x.safetensors");
+  const { code, err } = await deltascope(folder, "activations", "--model", demoBase, "--tokens", "[[1,2]]", "--hooks", "blocks.0.hook_resid_pre", "--out", out)
+    .ended;
+  expect(err).toMatch(/ENOENT.*nowhere/);
+  expect(err).not.toMatch(/^\s+at /m);
+  expect(code).toBe(1);
+  expect(existsSync(join(folder, "nowhere"))).toBe(false);
+});
