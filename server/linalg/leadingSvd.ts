@@ -11,7 +11,7 @@ import { Lanczos, randomUnit } from "./lanczos.ts";
 import { randomStream } from "./random.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { addTimes, dotAt } from "./vectors.ts";
+import { dotAt } from "./vectors.ts";
 
 /** A V = U diag(s); each row of `vt` has its entry of largest size positive. */
 export interface LeadingSvd {

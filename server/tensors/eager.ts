@@ -1,6 +1,5 @@
 /** An engine that runs programs operation by operation on a tfjs backend: the fallback that needs nothing native. */
 import * as tf from "@tensorflow/tfjs-core";
-import { WorkbenchError } from "../errors.ts";
 import type { Engine, EngineMemory, EngineName, Program, ProgramFunction, Signature, Tensors, Weight } from "./engine.ts";
 import { type HostTensor, sizeOf } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";

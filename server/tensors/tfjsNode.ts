@@ -1,6 +1,7 @@
 /** The engines on libtensorflow, through packages that are not dependencies of this one: `deltascope setup tfjs-node` or `tfjs-node-gpu` builds them. */
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import nodeUtil from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
@@ -65,7 +66,7 @@ function load(name: TfjsNodeName): void {
 const isNotFound = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "MODULE_NOT_FOUND";
 
 /** tfjs-node 4.22 calls two functions of node:util that Node 23 took away. */
-export function restoreRemovedUtilities(util: object = Object(createRequire(import.meta.url)("node:util"))): void {
+export function restoreRemovedUtilities(util: object = nodeUtil): void {
   const removed = { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray };
   for (const [key, value] of Object.entries(removed)) if (!(key in util)) Object.assign(util, { [key]: value });
 }
