@@ -5,7 +5,7 @@
  */
 import { performance } from "node:perf_hooks";
 import { uniform } from "../probes/random.ts";
-import { factoredSvd, frobeniusNorm, singularValues, type FactoredMatrix } from "../server/tensors/factored.ts";
+import { factoredSvd, frobeniusNorm, singularValues, type FactoredMatrix } from "../server/linalg/factored.ts";
 
 const repeats = Number(process.argv[2] ?? 5);
 const [rank, layers, dModel, dMlp] = [16, 32, 4096, 11008];

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadModel } from "../server/models/loadModel.ts";
 import { sharedEngine } from "../server/runs/subject.ts";
-import { randomStream } from "../server/tensors/random.ts";
+import { randomStream } from "../server/linalg/random.ts";
 import { trainedCount } from "../server/training/adaptation.ts";
 import type { Dataset } from "../server/training/data/example.ts";
 import { memoryEstimate, totalBytes } from "../server/training/memoryEstimate.ts";

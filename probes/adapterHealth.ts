@@ -7,7 +7,7 @@ import { modelSites } from "../server/models/modelSites.ts";
 import { klDivergence } from "../server/runs/metrics.ts";
 import { scalingWords, type Subject } from "../server/runs/subject.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
-import { frobeniusNorm } from "../server/tensors/factored.ts";
+import { frobeniusNorm } from "../server/linalg/factored.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { BarsFigure, HeatmapFigure, Metric, ProbeEvent, TableFigure } from "./result.ts";

@@ -12,6 +12,7 @@ import { probesCommand } from "./commands/probes.ts";
 import { compareCommand } from "./commands/compare.ts";
 import { methodsCommand } from "./commands/methods.ts";
 import { serveCommand, withServeFlags } from "./commands/serve.ts";
+import { setupCommand } from "./commands/setup.ts";
 import { trainCommand } from "./commands/train.ts";
 
 const commands = [
@@ -25,6 +26,7 @@ const commands = [
   activationsCommand,
   doctorCommand,
   exportCommand,
+  setupCommand,
 ];
 
 function createProgram(): Command {

@@ -3,7 +3,7 @@ import type { LoadedAdapter } from "../../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../../server/adapters/method.ts";
 import { weight } from "../../server/adapters/lowRankSite.ts";
 import { Runner } from "../../server/runs/runner.ts";
-import { thinQr } from "../../server/tensors/qr.ts";
+import { thinQr } from "../../server/linalg/qr.ts";
 import { uniform } from "../random.ts";
 
 /**

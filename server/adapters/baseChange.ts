@@ -5,9 +5,9 @@
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { WorkbenchError } from "../errors.ts";
-import { leadingSvd } from "../tensors/leadingSvd.ts";
-import { householderQr } from "../tensors/qr.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import { leadingSvd } from "../linalg/leadingSvd.ts";
+import { householderQr } from "../linalg/qr.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import type { ParsedSite } from "./method.ts";
 
 /** A site of the base with its weight, as it is stored. */

@@ -11,7 +11,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { inverse, Matrix } from "ml-matrix";
+import { solve } from "../linalg/solve.ts";
 
 const steps = 17;
 
@@ -85,11 +85,10 @@ export function skewOf(triangle: Float32Array, n: number): Float64Array {
 
 /** G − I = −2 (I + K)⁻¹ K in float64, `[n, n]` row-major: the small difference itself, not two numbers near 1. */
 export function cayleyDifference(k: Float64Array, n: number): Float64Array {
-  const skewMatrix = Matrix.from1DArray(n, n, k);
-  return Float64Array.from(
-    inverse(Matrix.add(Matrix.eye(n), skewMatrix))
-      .mmul(skewMatrix)
-      .mul(-2)
-      .to1DArray(),
+  const sum = k.map((value, at) => value + (at % (n + 1) === 0 ? 1 : 0));
+  return solve(
+    sum,
+    k.map((value) => -2 * value),
+    n,
   );
 }

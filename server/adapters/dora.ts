@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
-import { denseProduct, type FactoredMatrix } from "../tensors/factored.ts";
+import { denseProduct, type FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import * as z from "zod";
 import { openLowRank } from "./lora.ts";

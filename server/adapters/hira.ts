@@ -3,7 +3,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { patternValue } from "../formats/targetMatcher.ts";
 import { floatValues } from "../formats/tensorValues.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type SiteState } from "./method.ts";
 import { asFactors, multiplicativeDelta, multiplicativeProduct } from "./olieraTerms.ts";

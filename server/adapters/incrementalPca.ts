@@ -5,8 +5,8 @@
  */
 import { WorkbenchError } from "../errors.ts";
 import type { FloatTensor } from "../tensors/hostTensor.ts";
-import { leadingSvd } from "../tensors/leadingSvd.ts";
-import { thinQr } from "../tensors/qr.ts";
+import { leadingSvd } from "../linalg/leadingSvd.ts";
+import { thinQr } from "../linalg/qr.ts";
 
 export interface DirectionLearner {
   /** @param x `[rows, d]` */

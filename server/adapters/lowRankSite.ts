@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
-import { factoredSvd, type FactoredMatrix } from "../tensors/factored.ts";
+import { factoredSvd, type FactoredMatrix } from "../linalg/factored.ts";
 import type { DeltaInputs, ParsedSite, SiteAdapter } from "./method.ts";
 
 /**

@@ -5,9 +5,9 @@ import { WorkbenchError } from "../errors.ts";
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { AdapterKey } from "../formats/adapterKeys.ts";
 import type { Tensors, Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import type { FloatTensor } from "../tensors/hostTensor.ts";
-import type { RandomStream } from "../tensors/random.ts";
+import type { RandomStream } from "../linalg/random.ts";
 
 /** One adapter at one linear map of the base. */
 export interface SiteAdapter {

@@ -5,9 +5,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Engine, HalfDtype, Weight } from "../tensors/engine.ts";
-import { factoredSvd, frobeniusNorm, sumOf, type FactoredMatrix } from "../tensors/factored.ts";
+import { factoredSvd, frobeniusNorm, sumOf, type FactoredMatrix } from "../linalg/factored.ts";
+import { identity } from "../linalg/matrices.ts";
 import { float32 } from "../tensors/hostTensor.ts";
-import { randomStream } from "../tensors/random.ts";
+import { randomStream } from "../linalg/random.ts";
 import { leadingDirections } from "../tensors/topSingular.ts";
 import type { AdapterMethod, SiteAdapter } from "./method.ts";
 import { weight } from "./lowRankSite.ts";
@@ -152,10 +153,4 @@ async function imageOfIdentity(
   const delta = new Float32Array(dOut * dIn);
   for (let i = 0; i < dIn; i++) for (let o = 0; o < dOut; o++) delta[o * dIn + i] = y!.data[i * dOut + o]! - bias[o]!;
   return { delta, bias: bias.some((value) => value !== 0) ? bias : null };
-}
-
-function identity(n: number): Float32Array {
-  const eye = new Float32Array(n * n);
-  for (let i = 0; i < n; i++) eye[i * n + i] = 1;
-  return eye;
 }

@@ -4,7 +4,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
-import { sumOf, type FactoredMatrix } from "../tensors/factored.ts";
+import { sumOf, type FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { alphaOption, checkRank, loraRules, loraFactors, rankOption, startLora, type Factors } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";

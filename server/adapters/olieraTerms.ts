@@ -1,7 +1,7 @@
 /** OLieRA's arithmetic: the factor exp(Δ), exact or as a Taylor sum, and the term that keeps tasks apart; in tfjs and on the host. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 
 export const orders = ["exact", "first", "second", "third"] as const;
 export type Order = (typeof orders)[number];

@@ -1,7 +1,7 @@
 /** PiSSA: LoRA that starts at the leading singular directions of W. W itself stays, and what the start held is taken off again. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { alphaOption, checkRank, loraRules, lowRankProduct, rankOption, type Factors } from "./trainedFactors.ts";
 import { principalFactors } from "./baseChange.ts";

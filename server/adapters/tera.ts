@@ -5,7 +5,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import {

@@ -4,7 +4,7 @@ import type { Tensor } from "@tensorflow/tfjs-core";
 import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { LruCache } from "../tensors/lruCache.ts";
-import { gaussians, randomStream } from "../tensors/random.ts";
+import { gaussians, randomStream } from "../linalg/random.ts";
 
 export const readings = ["diagonalFactors", "gains", "modeDiagonals"] as const;
 export type Reading = (typeof readings)[number];

@@ -2,9 +2,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
-import type { FactoredMatrix } from "../tensors/factored.ts";
+import type { FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { gaussians, uniforms } from "../tensors/random.ts";
+import { gaussians, uniforms } from "../linalg/random.ts";
 import { savedKey, type None, type StartContext, type TrainingSite } from "./method.ts";
 
 /** A `[rank, dIn]` and B `[dOut, rank]` of one site. */

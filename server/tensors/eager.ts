@@ -1,6 +1,5 @@
 /** An engine that runs programs operation by operation on a tfjs backend: the fallback that needs nothing native. */
 import * as tf from "@tensorflow/tfjs-core";
-import { WorkbenchError } from "../errors.ts";
 import type { Engine, EngineMemory, EngineName, Program, ProgramFunction, Signature, Tensors, Weight } from "./engine.ts";
 import { type HostTensor, sizeOf } from "./hostTensor.ts";
 import { LruCache } from "./lruCache.ts";
@@ -9,8 +8,6 @@ import { readyBackend, withBackend } from "./tfjsBackend.ts";
 import "./gradients.ts";
 
 const maxPrograms = 512;
-const defaultMaxWeightBytes = 2 ** 30;
-
 /** Loads the wasm backend and what it lacks. */
 export async function createWasmEngine(options: { maxWeightBytes?: number } = {}): Promise<Engine> {
   await import("@tensorflow/tfjs-backend-wasm");
@@ -21,24 +18,7 @@ export async function createWasmEngine(options: { maxWeightBytes?: number } = {}
   return new EagerEngine("wasm", "wasm", options.maxWeightBytes ?? defaultMaxWeightBytes);
 }
 
-/**
- * The engine on libtensorflow, through a package that is not a dependency of this one.
- * @throws "engine.unavailable" when the package is not installed or its library does not load
- */
-export async function createTfjsNodeEngine(name: "tfjs-node" | "tfjs-node-gpu", options: { maxWeightBytes?: number } = {}): Promise<Engine> {
-  // A variable, so that the type checker does not look for a package that is usually absent.
-  const packageName: string = `@tensorflow/${name}`;
-  try {
-    await import(packageName);
-  } catch (error) {
-    const notFound = error instanceof Error && "code" in error && (error.code === "ERR_MODULE_NOT_FOUND" || error.code === "MODULE_NOT_FOUND");
-    const reason = notFound ? `not installed (npm run setup:${name})` : error instanceof Error ? error.message : String(error);
-    throw new WorkbenchError("engine.unavailable", `${packageName}: ${reason}`, { cause: error });
-  }
-  // Both packages register libtensorflow under this name.
-  await readyBackend("tensorflow");
-  return new EagerEngine(name, "tensorflow", options.maxWeightBytes ?? defaultMaxWeightBytes);
-}
+export const defaultMaxWeightBytes = 2 ** 30;
 
 export class EagerEngine implements Engine {
   readonly name: EngineName;

@@ -7,6 +7,7 @@ import { execFile } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { platform } from "node:os";
+import { cudaLibraries, setCudaDefaults } from "./engineFolder.ts";
 import { Graph } from "./graph.ts";
 
 export interface GpuProbe {
@@ -29,7 +30,8 @@ export function hasGpuDevice(): boolean {
 }
 
 const script = `
-const { path, provider, model, size } = JSON.parse(process.argv[1]);
+const { path, provider, model, size, koffi, libraries } = JSON.parse(process.argv[1]);
+for (const library of libraries) require(koffi).load(library, { global: true });
 const ort = require(path);
 const bytes = Buffer.from(model, "base64");
 const best = async (executionProviders) => {
@@ -59,22 +61,26 @@ export function probeGpu(provider: "webgpu" | "cuda"): Promise<GpuProbe> {
   const x = graph.input("x", [size, size], "float32");
   const { bytes } = graph.toModel({ y: graph.op("MatMul", [x, x], [size, size], "float32") });
   const path = createRequire(import.meta.url).resolve("onnxruntime-node");
-  const question = JSON.stringify({ path, provider, size, model: Buffer.from(bytes).toString("base64") });
+  const koffi = createRequire(import.meta.url).resolve("koffi");
+  setCudaDefaults();
+  const libraries = provider === "cuda" ? cudaLibraries() : [];
+  const question = JSON.stringify({ path, provider, size, koffi, libraries, model: Buffer.from(bytes).toString("base64") });
   return new Promise((resolve) => {
-    execFile(process.execPath, ["-e", script, question], { timeout: probeTimeoutMs }, (error, stdout) => {
-      resolve(readAnswer(stdout, error));
+    execFile(process.execPath, ["-e", script, question], { timeout: probeTimeoutMs }, (error, stdout, stderr) => {
+      resolve(readAnswer(stdout, stderr, error));
     });
   });
 }
 
-function readAnswer(stdout: string, error: Error | null): GpuProbe {
+/** What the probe wrote, in words. */
+export function readAnswer(stdout: string, stderr: string, error: Error | null): GpuProbe {
   let answer: { gpu?: { ms: number; value: number }; cpu?: { ms: number; value: number }; error?: string };
   try {
     answer = JSON.parse(stdout) as typeof answer;
   } catch {
     return { works: false, detail: error ? `the probe ended early: ${error.message.split("\n")[0]}` : "the probe said nothing" };
   }
-  if (!answer.gpu || !answer.cpu) return { works: false, detail: shortReason(answer.error ?? "unknown") };
+  if (!answer.gpu || !answer.cpu) return { works: false, detail: shortReason(answer.error ?? "unknown", stderr) };
   const { gpu, cpu } = answer;
   const detail = `a ${size}³ product takes ${gpu.ms.toFixed(1)} ms there, ${cpu.ms.toFixed(1)} ms on the CPU`;
   // Small integers: exact in float32 on any correct device.
@@ -82,8 +88,13 @@ function readAnswer(stdout: string, error: Error | null): GpuProbe {
   return { works: true, gpuMs: gpu.ms, cpuMs: cpu.ms, detail };
 }
 
-/** The end of ONNX Runtime's message; before it come source paths. */
-function shortReason(message: string): string {
+/** The cause, from ONNX Runtime's message and what the loader wrote beside it; source paths and signatures are left out. */
+function shortReason(message: string, stderr: string): string {
+  const failure = /CUDA failure \d+: [^;]*/.exec(message) ?? /CUDA failure \d+: [^;]*/.exec(stderr);
+  if (failure) return failure[0].trim();
+  const missing = /([\w.+-]+\.so[\w.]*): cannot open shared object file/.exec(`${stderr}\n${message}`)?.[1];
+  if (missing === "libcuda.so.1") return "libcuda.so.1 is not here: an NVIDIA driver for CUDA 13 is needed (580 or newer)";
+  if (missing !== undefined) return `${missing} is not here (deltascope setup cuda)`;
   const lines = message.trim().split("\n");
-  return lines[lines.length - 1]!.replace(/^.*was false\. /, "");
+  return (lines.at(-1) ?? "").replace(/^.*was false\. /, "");
 }

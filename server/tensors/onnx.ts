@@ -8,6 +8,7 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
 import { keepFreedMemory } from "./allocator.ts";
+import { loadCudaLibraries } from "./engineFolder.ts";
 import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
 import type { HostTensor } from "./hostTensor.ts";
 import type { Value } from "./graph.ts";
@@ -207,6 +208,7 @@ function sessionOptions(name: OnnxEngineName, threads: number | undefined): Infe
 /** @throws "engine.unavailable" when onnxruntime-node cannot be loaded */
 export async function createOnnxEngine(name: OnnxEngineName, options: OnnxEngineOptions = {}): Promise<Engine> {
   keepFreedMemory();
+  if (name === "onnx-cuda") loadCudaLibraries();
   return new OnnxEngine(name, await loadOrt(), options);
 }
 

@@ -2,10 +2,11 @@
 import "./noTelemetry.ts";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
-import { createTfjsNodeEngine, createWasmEngine } from "./eager.ts";
+import { createWasmEngine } from "./eager.ts";
 import { type Engine, type EngineName, engineNames } from "./engine.ts";
 import { hasGpuDevice, probeGpu } from "./gpuProbe.ts";
 import { createOnnxEngine, loadOrt } from "./onnx.ts";
+import { createTfjsNodeEngine, type TfjsNodeName } from "./tfjsNode.ts";
 
 export interface EngineOptions {
   /** Threads inside one operator, where the engine has threads. */
@@ -27,8 +28,6 @@ interface Provider {
   check(): Promise<{ preferred: boolean; detail: string }>;
 }
 
-const installOnnxCuda = "its libraries are not installed (npm run setup:cuda)";
-
 /** In the order of preference. */
 const providers: Record<EngineName, Provider> = {
   "onnx-cuda": {
@@ -38,7 +37,7 @@ const providers: Record<EngineName, Provider> = {
       await loadOrt();
       if (!hasGpuDevice()) throw new Error("no GPU device on this machine");
       const probe = await probeGpu("cuda");
-      if (!probe.works) throw new Error(/shared library/.test(probe.detail) ? installOnnxCuda : probe.detail);
+      if (!probe.works) throw new Error(probe.detail);
       return { preferred: true, detail: probe.detail };
     },
   },
@@ -77,13 +76,13 @@ const providers: Record<EngineName, Provider> = {
 };
 const preference = Object.keys(providers) as EngineName[];
 
-function tfjsNode(name: "tfjs-node" | "tfjs-node-gpu", title: string): Provider {
+function tfjsNode(name: TfjsNodeName, title: string): Provider {
   return {
     title,
-    create: () => createTfjsNodeEngine(name),
+    create: (options) => createTfjsNodeEngine(name, options),
     check: async () => {
       await (await createTfjsNodeEngine(name)).dispose();
-      return { preferred: true, detail: "optional package @tensorflow/" + name };
+      return { preferred: true, detail: `@tensorflow/${name}, on the ${name === "tfjs-node-gpu" ? "GPU" : "CPU"}` };
     },
   };
 }

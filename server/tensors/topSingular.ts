@@ -1,18 +1,18 @@
 /**
- * The leading singular directions of a large dense weight, by randomised block Krylov iteration.
+ * The leading singular directions of a large dense weight, by randomised block Krylov iteration; of a small one all at once.
  * 1. Q₀ random, orthonormal; Q_{t+1} = WᵀW Q_t made orthonormal against all before it.
  * 2. W [Q₀ … Q_T] = Y Σ Zᵀ, a thin problem; left = Y, right = [Q₀ … Q_T] Z.
+ * 3. Where fewer than T + 1 blocks fit into the smaller side, again from the leading right vectors, until as many products with W were made.
  * Keeping the earlier blocks costs no further product with W and finds the directions of a flat spectrum far sooner than
  * iterating on one block.
- * Where the smaller side has no room for all blocks it is decomposed exactly.
  * @see Halko, Martinsson & Tropp 2011, "Finding structure with randomness"; Musco & Musco 2015, "Randomized block Krylov methods"
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { leadingSvd } from "../linalg/leadingSvd.ts";
+import { thinQr } from "../linalg/qr.ts";
+import { svd } from "../linalg/svd.ts";
 import type { Engine, Weight } from "./engine.ts";
 import { float32 } from "./hostTensor.ts";
-import { leadingSvd } from "./leadingSvd.ts";
-import { thinQr } from "./qr.ts";
-import { svd } from "./svd.ts";
 
 export interface LeadingDirections {
   /** `[k]` descending; estimates from below */
@@ -30,12 +30,15 @@ type Product = (q: Float32Array, width: number) => Promise<{ image: Float32Array
 
 const oversampling = 4;
 const steps = 6;
+/** Up to this smaller side, directions that fill too much of it for all the blocks are found exactly: a matter of seconds. */
+const exactSide = 1024;
 
 /**
  * @param engine where the products with W run; null for plain loops on this thread
  * @param weight `[dOut, dIn]`, or transposed when `stored` is "inOut"
  * @param k how many directions; at most min(dOut, dIn) are found
  * @param random uniform in [0, 1), seeded
+ * @param exactUpTo the smaller side up to which a large share of all directions is found exactly
  * @throws "spectrum.notConverged" when W holds NaN or infinity
  */
 export async function leadingDirections(
@@ -44,51 +47,87 @@ export async function leadingDirections(
   stored: "outIn" | "inOut",
   k: number,
   random: () => number,
+  exactUpTo = exactSide,
 ): Promise<LeadingDirections> {
-  const [rows, cols] = [weight.shape[0]!, weight.shape[1]!];
+  const [rows = 0, cols = 0] = weight.shape;
   const [dOut, dIn] = stored === "outIn" ? [rows, cols] : [cols, rows];
-  const width = Math.min(k + oversampling, dOut, dIn);
-  const blocks = Math.max(1, Math.min(steps + 1, Math.floor(Math.min(dOut, dIn) / width)));
-  // A small side holds too few blocks for the directions to be found among them; it is small enough to be decomposed.
-  if (blocks < steps + 1) return exactly(weight.data(), stored, dOut, dIn, Math.min(k, dOut, dIn));
-  const product = engine ? engineProduct(engine, weight, stored, dIn) : plainProduct(weight.data(), stored, dOut, dIn);
-
-  // Column-major, all blocks side by side: the basis, its image under W, and the image's image under Wᵀ.
-  const total = blocks * width;
-  const basis = new Float64Array(dIn * (total + 3)); // columns not yet filled are 0; three more let them be read in fours
-  const images = new Float64Array(dOut * total);
-  const backs = new Float64Array(dIn * total);
-  let block = Float64Array.from({ length: dIn * width }, () => random() - 0.5);
-  for (let t = 0; t < blocks; t++) {
-    const done = t * width;
-    basis.set(orthonormalBeside(basis, done, block, dIn, width), dIn * done);
-    // The engine sees the basis in float32; so must everything computed from it.
-    for (let i = dIn * done; i < dIn * (done + width); i++) basis[i] = Math.fround(basis[i]!);
-    const { image, back } = await product(rowMajor(basis.subarray(dIn * done, dIn * (done + width)), dIn, width), width);
-    columnMajor(image, images.subarray(dOut * done), dOut, width);
-    columnMajor(back, backs.subarray(dIn * done), dIn, width);
-    block = backs.slice(dIn * done, dIn * (done + width));
+  const short = Math.min(dOut, dIn);
+  const width = Math.min(k + oversampling, short);
+  if (short < (steps + 1) * width && short <= exactUpTo) return exactDirections(weight, stored, Math.min(k, short));
+  const blocks = Math.max(1, Math.min(steps + 1, Math.floor(short / width)));
+  const krylov = new Krylov(engine ? engineProduct(engine, weight, stored, dIn) : plainProduct(weight.data(), stored, dOut, dIn), dOut, dIn, width, blocks);
+  let start = Float64Array.from({ length: dIn * width }, () => random() - 0.5);
+  for (let products = blocks; ; products += blocks) {
+    const found = await krylov.directions(start, products > steps ? Math.min(k, width) : width);
+    if (products > steps) return { values: found.values, left: found.left, right: found.right, errors: found.errors };
+    start = found.images;
   }
-
-  const qr = thinQr({ data: images, rows: dOut, n: total, rowStride: 1, columnStride: dOut });
-  const { u, s, v } = svd(qr.r, total, total);
-  const count = Math.min(k, width);
-  const left = qr.times(u.subarray(0, total * count), count);
-  const right = combine(basis, v, dIn, total, count);
-  const returned = combine(backs, v, dIn, total, count); // WᵀW v = σ Wᵀu
-  const errors = Float64Array.from({ length: count }, (_, j) => {
-    let squares = 0;
-    for (let i = j * dIn; i < (j + 1) * dIn; i++) squares += (returned[i]! / s[j]! - s[j]! * right[i]!) ** 2;
-    return s[j]! > 0 ? Math.sqrt(squares) / s[0]! : 0;
-  });
-  return { values: s.slice(0, count), left: Float32Array.from(left), right: Float32Array.from(right), errors };
 }
 
-function exactly(w: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number, k: number): LeadingDirections {
-  const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
-  const { ut, s, vt } = leadingSvd(w, rows, cols, k);
+function exactDirections(weight: Weight, stored: "outIn" | "inOut", k: number): LeadingDirections {
+  const [rows = 0, cols = 0] = weight.shape;
+  const { ut, s, vt } = leadingSvd(weight.data(), rows, cols, k);
   const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
-  return { values: s, left: Float32Array.from(left), right: Float32Array.from(right), errors: new Float64Array(k) };
+  // Both sides come orthonormal; a left row without a value has no meaning.
+  const dOut = stored === "outIn" ? rows : cols;
+  return {
+    values: s,
+    left: Float32Array.from(left, (x, at) => (s[Math.floor(at / dOut)] ? x : 0)),
+    right: Float32Array.from(right),
+    errors: new Float64Array(k),
+  };
+}
+
+/** The space of one start block and its images, and the directions found in it. */
+class Krylov {
+  readonly #total: number;
+  // Column-major, all blocks side by side: the basis, its image under W, and the image's image under Wᵀ.
+  readonly #basis: Float64Array;
+  readonly #images: Float64Array;
+  readonly #backs: Float64Array;
+
+  readonly #product: Product;
+  readonly #shape: { readonly dOut: number; readonly dIn: number; readonly width: number; readonly blocks: number };
+
+  constructor(product: Product, dOut: number, dIn: number, width: number, blocks: number) {
+    this.#product = product;
+    this.#shape = { dOut, dIn, width, blocks };
+    this.#total = blocks * width;
+    this.#basis = new Float64Array(dIn * (this.#total + 3)); // three columns of zeros let them be read in fours
+    this.#images = new Float64Array(dOut * this.#total);
+    this.#backs = new Float64Array(dIn * this.#total);
+  }
+
+  /**
+   * @param start `[dIn, width]` column-major @param count how many directions are wanted of it
+   * @returns with `images` `[dIn, count]`, WᵀW of the right vectors, column-major: one power step further
+   */
+  async directions(start: Float64Array, count: number): Promise<LeadingDirections & { readonly images: Float64Array<ArrayBuffer> }> {
+    const { dIn, dOut, width, blocks } = this.#shape;
+    const [basis, images, backs, total] = [this.#basis.fill(0), this.#images, this.#backs, this.#total];
+    let block = start;
+    for (let t = 0; t < blocks; t++) {
+      const done = t * width;
+      basis.set(orthonormalBeside(basis, done, block, dIn, width), dIn * done);
+      // The engine sees the basis in float32; so must everything computed from it.
+      for (let i = dIn * done; i < dIn * (done + width); i++) basis[i] = Math.fround(basis[i]!);
+      const { image, back } = await this.#product(rowMajor(basis.subarray(dIn * done, dIn * (done + width)), dIn, width), width);
+      columnMajor(image, images.subarray(dOut * done), dOut, width);
+      columnMajor(back, backs.subarray(dIn * done), dIn, width);
+      block = backs.slice(dIn * done, dIn * (done + width));
+    }
+    const qr = thinQr({ data: images, rows: dOut, n: total, rowStride: 1, columnStride: dOut });
+    const { u, s, v } = svd(qr.r, total, total);
+    const left = qr.times(u.subarray(0, total * count), count);
+    const right = combine(basis, v, dIn, total, count);
+    const returned = combine(backs, v, dIn, total, count); // WᵀW v = σ Wᵀu
+    const errors = Float64Array.from({ length: count }, (_, j) => {
+      let squares = 0;
+      for (let i = j * dIn; i < (j + 1) * dIn; i++) squares += (returned[i]! / s[j]! - s[j]! * right[i]!) ** 2;
+      return s[j]! > 0 ? Math.sqrt(squares) / s[0]! : 0;
+    });
+    return { values: s.slice(0, count), left: Float32Array.from(left), right: Float32Array.from(right), errors, images: returned };
+  }
 }
 
 function engineProduct(engine: Engine, weight: Weight, stored: "outIn" | "inOut", dIn: number): Product {
@@ -161,7 +200,7 @@ function projectOut(x: Float64Array, at: number, basis: Float64Array, from: numb
 }
 
 /** x · mix `[rows, count]` of x `[rows, n]` and the first columns of mix `[n, …]`, column-major. */
-function combine(x: Float64Array, mix: Float64Array, rows: number, n: number, count: number): Float64Array {
+function combine(x: Float64Array, mix: Float64Array, rows: number, n: number, count: number): Float64Array<ArrayBuffer> {
   const out = new Float64Array(rows * count);
   for (let c = 0; c < count; c++)
     for (let j = 0; j < n; j++) {

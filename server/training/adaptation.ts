@@ -8,7 +8,7 @@ import { inputsOf } from "../models/plan.ts";
 import { modelSites, modulePath, type ModelSite } from "../models/modelSites.ts";
 import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
-import { gaussians, randomStream } from "../tensors/random.ts";
+import { gaussians, randomStream } from "../linalg/random.ts";
 import type { SiteParams, TrainingParams } from "./trainingParams.ts";
 
 export interface Adaptation {

@@ -7,7 +7,7 @@ import { WorkbenchError } from "../errors.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import type { Engine } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
-import { randomStream } from "../tensors/random.ts";
+import { randomStream } from "../linalg/random.ts";
 import { adaptationRequest, siteKey, startAdaptation, trainedTensors, type Adaptation } from "./adaptation.ts";
 import { checkpointSteps, removeCheckpoint, removeTorn, restoreCheckpoint, writeCheckpoint, type BestSoFar } from "./checkpoint.ts";
 import { BatchPlan, evaluationBatches } from "./data/batches.ts";

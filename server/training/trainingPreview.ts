@@ -5,7 +5,7 @@ import { WorkbenchError } from "../errors.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
-import { randomStream } from "../tensors/random.ts";
+import { randomStream } from "../linalg/random.ts";
 import { trainedCount, trainingSites, type Adaptation } from "./adaptation.ts";
 import { BatchPlan, batchOf } from "./data/batches.ts";
 import { loadDataset } from "./data/dataset.ts";

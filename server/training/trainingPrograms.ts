@@ -7,7 +7,7 @@ import { ConfigReads, programOf } from "../runs/configReads.ts";
 import { asFloat, siteWords } from "../runs/segmentProgram.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
-import { type RandomStream } from "../tensors/random.ts";
+import { type RandomStream } from "../linalg/random.ts";
 import {
   adaptedForward,
   forwardWeights,

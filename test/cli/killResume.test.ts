@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "no
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
-import { randomStream } from "../../server/tensors/random.ts";
+import { randomStream } from "../../server/linalg/random.ts";
 import { checkpointSteps } from "../../server/training/checkpoint.ts";
 import { deltascope, shortRun, temporaryFolder } from "./deltascope.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openSubject } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
-import { factoredSvd } from "../../server/tensors/factored.ts";
+import { factoredSvd } from "../../server/linalg/factored.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 
 const logitTolerance = 1e-4;

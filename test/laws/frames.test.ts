@@ -12,7 +12,7 @@ import { openSubject, sharedEngine } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import { createEngine } from "../../server/tensors/providers.ts";
 import { sizeOf } from "../../server/tensors/hostTensor.ts";
-import { gaussians, randomStream } from "../../server/tensors/random.ts";
+import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { referenceDir, relativeError } from "./goldens.ts";
 
 /** Float32 rounding over a few layers, in another order of addition. */

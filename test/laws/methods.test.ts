@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { join } from "node:path";
 import { trainings, type TrainingName } from "../../server/adapters/registry.ts";
 import { modelSites } from "../../server/models/modelSites.ts";
-import { denseProduct } from "../../server/tensors/factored.ts";
+import { denseProduct } from "../../server/linalg/factored.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { readFileSync } from "node:fs";
 import { saveAdaptation } from "../../server/training/saveAdaptation.ts";

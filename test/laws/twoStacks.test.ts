@@ -15,7 +15,7 @@ import { sharedEngine } from "../../server/runs/subject.ts";
 import { naiveSweep, planSweep, sweep, type SweepRequest, type SweepTile } from "../../server/runs/sweep.ts";
 import { baseSetting, type World } from "../../server/runs/worlds.ts";
 import { int32, sizeOf } from "../../server/tensors/hostTensor.ts";
-import { gaussians, randomStream } from "../../server/tensors/random.ts";
+import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
 import { toyEncoderDecoder } from "../fixtures/toyEncoderDecoder.ts";
 import { relativeError } from "./goldens.ts";

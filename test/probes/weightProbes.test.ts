@@ -11,7 +11,7 @@ import { baseWeight } from "../../server/adapters/loadAdapter.ts";
 import { parseSafetensors, writeSafetensors } from "../../server/formats/safetensors.ts";
 import { modelSites } from "../../server/models/modelSites.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
-import { denseProduct } from "../../server/tensors/factored.ts";
+import { denseProduct } from "../../server/linalg/factored.ts";
 import { readGolden, referenceDir, relativeError } from "../laws/goldens.ts";
 
 const names = readdirSync(join(referenceDir, "adapters"));

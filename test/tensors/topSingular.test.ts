@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { randomDirection, uniform } from "../../probes/random.ts";
 import type { Weight } from "../../server/tensors/engine.ts";
-import { factoredSvd, denseProduct } from "../../server/tensors/factored.ts";
-import { leadingSvd } from "../../server/tensors/leadingSvd.ts";
+import { factoredSvd, denseProduct } from "../../server/linalg/factored.ts";
 import { createEngine } from "../../server/tensors/providers.ts";
-import { principalAngles, randomShare, sharedEnergy } from "../../server/tensors/subspaces.ts";
-import { gaussians, randomStream } from "../../server/tensors/random.ts";
-import { leadingDirections } from "../../server/tensors/topSingular.ts";
+import { principalAngles, randomShare, sharedEnergy } from "../../server/linalg/subspaces.ts";
+import { leadingDirections, type LeadingDirections } from "../../server/tensors/topSingular.ts";
+import { leadingSvd } from "../../server/linalg/leadingSvd.ts";
+import { gaussians, randomStream } from "../../server/linalg/random.ts";
+import { svd } from "../../server/linalg/svd.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };
 /** Products with W are float32. */
@@ -113,6 +114,83 @@ describe.each([
   it("is the same for the same seed", async () => {
     const w = weight(`${name} w`, [150, 140], whole(150, 140));
     expect(await leadingDirections(engine, w, "outIn", 3, uniform(8))).toEqual(await leadingDirections(engine, w, "outIn", 3, uniform(8)));
+  });
+});
+
+/** ‖W − Σ σ u vᵀ‖ / ‖W‖ of row-major W, and the best that as many directions can do. */
+function residuals(w: Float32Array, dIn: number, found: LeadingDirections, all: Float64Array): { residual: number; best: number } {
+  const dOut = w.length / dIn;
+  let missed = 0;
+  for (let o = 0; o < dOut; o++) {
+    const row = Float64Array.from(w.subarray(o * dIn, (o + 1) * dIn));
+    found.values.forEach((value, k) => {
+      const u = value * found.left[k * dOut + o]!;
+      for (let i = 0; i < dIn; i++) row[i]! -= u * found.right[k * dIn + i]!;
+    });
+    missed += row.reduce((sum, value) => sum + value * value, 0);
+  }
+  const squares = (values: Float64Array) => values.reduce((sum, value) => sum + value * value, 0);
+  return { residual: Math.sqrt(missed / squares(all)), best: Math.sqrt(squares(all.subarray(found.values.length)) / squares(all)) };
+}
+
+/** A flat spectrum, the hardest: W is Gaussian; and all its singular values. */
+function flat(dOut: number, dIn: number): { w: Float32Array; all: Float64Array } {
+  const w = gaussians(dOut * dIn, 1, randomStream(5, dOut, dIn));
+  return { w, all: svd(Float64Array.from(transposed(w, dOut, dIn)), dOut, dIn).s };
+}
+
+describe("any number of directions of any shape", () => {
+  const shapes = [
+    [64, 20, 8],
+    [20, 64, 8],
+    [40, 300, 18],
+    [300, 40, 39],
+    [128, 896, 64],
+    [320, 320, 100],
+    [96, 96, 96],
+    [60, 60, 200],
+  ] as const;
+
+  it.each(shapes)("of %i × %i, %i directions leave out what the best do, and each value lies within its bound", async (dOut, dIn, k) => {
+    const { w, all } = flat(dOut, dIn);
+    for (const stored of ["outIn", "inOut"] as const) {
+      const held = stored === "outIn" ? weight(`flat ${dOut} ${dIn}`, [dOut, dIn], w) : weight(`flat t ${dOut} ${dIn}`, [dIn, dOut], transposed(w, dOut, dIn));
+      const found = await leadingDirections(onnx, held, stored, k, uniform(1));
+      expect(found.values).toHaveLength(Math.min(k, dOut, dIn));
+      found.values.forEach((value, j) => {
+        const nearest = all.reduce((least, sigma) => Math.min(least, Math.abs(sigma - value)), Infinity);
+        expect(nearest / all[0]!).toBeLessThan(found.errors[j]! + float32Tolerance);
+      });
+      const { residual, best } = residuals(w, dIn, found, all);
+      expect(residual - best).toBeLessThan(1e-3);
+      if (k >= Math.min(dOut, dIn)) expect(residual).toBeLessThan(float32Tolerance);
+    }
+  });
+
+  it.each([
+    ["at once", 320, undefined],
+    ["by products alone", 128, 0],
+  ])("of a square found %s, more directions leave out less, within a hundredth of the best", async (_, n, exactUpTo) => {
+    const { w, all } = flat(n, n);
+    let before = 1;
+    for (const k of [n / 20, n / 3.2, n / 1.9, n].map(Math.floor)) {
+      const found = await leadingDirections(onnx, weight(`flat ${n}`, [n, n], w), "outIn", k, uniform(1), exactUpTo);
+      const { residual, best } = residuals(w, n, found, all);
+      expect(residual - best).toBeLessThan(1e-2);
+      expect(residual).toBeLessThan(before);
+      before = residual;
+    }
+    expect(before).toBeLessThan(float32Tolerance);
+  });
+
+  it("64 of 128 × 896 hold three quarters of an update that reads along them for three quarters", async () => {
+    const [dOut, dIn, k] = [128, 896, 64];
+    const { w } = flat(dOut, dIn);
+    const { vt } = leadingSvd(w, dOut, dIn, dOut);
+    // √3/2 along the first direction, 1/2 along the last, which 64 do not reach.
+    const reads = Float32Array.from({ length: dIn }, (_, i) => Math.sqrt(0.75) * vt[i]! + 0.5 * vt[(dOut - 1) * dIn + i]!);
+    const { right } = await leadingDirections(onnx, weight("aligned", [dOut, dIn], w), "outIn", k, uniform(1));
+    expect(sharedEnergy(reads, Float64Array.of(1), right, dIn)).toBeCloseTo(0.75, 4);
   });
 });
 

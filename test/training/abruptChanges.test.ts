@@ -1,6 +1,6 @@
 /** Norm ignitions and direction turns on curves whose changes are known. */
 import { describe, expect, it } from "vitest";
-import { randomStream } from "../../server/tensors/random.ts";
+import { randomStream } from "../../server/linalg/random.ts";
 import { changeRule, ignition, turn } from "../../server/training/abruptChanges.ts";
 
 /** Looks grow rarer, as in a run. */

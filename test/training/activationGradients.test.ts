@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 import { activationFunctions } from "../../server/models/activations.ts";
 import { loadModel } from "../../server/models/loadModel.ts";
 import { sharedEngine } from "../../server/runs/subject.ts";
-import { randomStream } from "../../server/tensors/random.ts";
+import { randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
 import { batchOf } from "../../server/training/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";

@@ -4,7 +4,7 @@ import type { Scalar, Tensor } from "@tensorflow/tfjs-core";
 import { describe, expect, it } from "vitest";
 import { sharedEngine } from "../../server/runs/subject.ts";
 import { float32, int32 } from "../../server/tensors/hostTensor.ts";
-import { gaussians, randomStream } from "../../server/tensors/random.ts";
+import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { crossEntropy, frozenCrossEntropy, targetScores, type EntropyContext } from "../../server/training/crossEntropy.ts";
 import { relativeError } from "../laws/goldens.ts";
 

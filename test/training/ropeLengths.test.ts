@@ -6,7 +6,7 @@ import { logProb } from "../../server/runs/metrics.ts";
 import { Runner } from "../../server/runs/runner.ts";
 import { sharedEngine } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
-import { randomStream } from "../../server/tensors/random.ts";
+import { randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
 import { batchOf } from "../../server/training/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";

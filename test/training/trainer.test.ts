@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { loadModel } from "../../server/models/loadModel.ts";
 import { sharedEngine } from "../../server/runs/subject.ts";
-import { randomStream } from "../../server/tensors/random.ts";
+import { randomStream } from "../../server/linalg/random.ts";
 import { trainedTensors } from "../../server/training/adaptation.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps } from "../../server/training/checkpoint.ts";
 import type { Dataset, Example } from "../../server/training/data/example.ts";

@@ -3,7 +3,7 @@
  * so a resumed run needs no stored order.
  */
 import { WorkbenchError } from "../../errors.ts";
-import { randomStream, shuffled } from "../../tensors/random.ts";
+import { randomStream, shuffled } from "../../linalg/random.ts";
 import type { Batch, Example } from "./example.ts";
 
 /** Lengths are padded up to a multiple of this, so that few shapes of programs arise. */

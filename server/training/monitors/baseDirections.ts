@@ -2,8 +2,8 @@
 import type { TrainingSite } from "../../adapters/method.ts";
 import type { Engine } from "../../tensors/engine.ts";
 import { LruCache } from "../../tensors/lruCache.ts";
-import { randomStream } from "../../tensors/random.ts";
-import { svd } from "../../tensors/svd.ts";
+import { randomStream } from "../../linalg/random.ts";
+import { svd } from "../../linalg/svd.ts";
 import { leadingDirections } from "../../tensors/topSingular.ts";
 import type { BaseDirections } from "./intruderCount.ts";
 

@@ -1,6 +1,6 @@
 /** Gradient norms of the last step, by site and kind of trained tensor. */
 import { headKey, siteKey, trainedTensors } from "../adaptation.ts";
-import { norm } from "./lanczos.ts";
+import { norm } from "../../linalg/vectors.ts";
 import type { Monitor, WatchedRun } from "./monitor.ts";
 import { siteLabel } from "./siteLayout.ts";
 

@@ -8,8 +8,9 @@
  *    apart, not among the intruders.
  * @see Shuttleworth et al. 2024, arXiv 2410.21228, section 3; peft/tuners/lora/intruders.py for left vectors, k = 10 and ε = 0.5
  */
-import { svd } from "../../tensors/svd.ts";
-import { addTimes, dot, Lanczos, norm } from "./lanczos.ts";
+import { svd } from "../../linalg/svd.ts";
+import { Lanczos } from "../../linalg/lanczos.ts";
+import { addTimes, dot, norm } from "../../linalg/vectors.ts";
 import type { WeightProducts } from "./weightProducts.ts";
 
 export interface IntruderRule {

@@ -1,7 +1,7 @@
 /** Intruder dimensions at every site: leading singular vectors of W + ΔW that are near none of W's. */
 import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
-import { factoredSvd } from "../../tensors/factored.ts";
+import { factoredSvd } from "../../linalg/factored.ts";
 import { baseDirections } from "./baseDirections.ts";
 import { countIntruders, intruderRule, type BaseDirections, type DeltaComponents } from "./intruderCount.ts";
 import { siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";

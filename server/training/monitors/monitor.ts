@@ -1,6 +1,6 @@
 /** What a monitor is: numbers read off a run while it trains, a few a look, never touching what is trained. */
 import type { SiteState } from "../../adapters/method.ts";
-import type { FactoredMatrix } from "../../tensors/factored.ts";
+import type { FactoredMatrix } from "../../linalg/factored.ts";
 import type { FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import type { ProbeParams } from "../trainingParams.ts";

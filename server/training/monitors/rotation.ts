@@ -1,6 +1,6 @@
 /** How far the leading component of ΔW turned since the look before, and since it first was there. */
 import { float32 } from "../../tensors/hostTensor.ts";
-import { dot } from "./lanczos.ts";
+import { dot } from "../../linalg/vectors.ts";
 import { siteCurves, type Monitor } from "./monitor.ts";
 import type { SiteSpectrum } from "./siteSpectrum.ts";
 

@@ -1,10 +1,11 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
-import { denseProduct, factoredSvd, type FactoredMatrix } from "../../tensors/factored.ts";
-import { gramMatrix, thinQr } from "../../tensors/qr.ts";
-import { randomStream } from "../../tensors/random.ts";
-import { svd } from "../../tensors/svd.ts";
-import { addTimes, Lanczos, norm } from "./lanczos.ts";
-import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
+import { denseProduct, factoredSvd, type FactoredMatrix } from "../../linalg/factored.ts";
+import { gramMatrix, thinQr } from "../../linalg/qr.ts";
+import { randomStream } from "../../linalg/random.ts";
+import { Lanczos, randomUnit } from "../../linalg/lanczos.ts";
+import { norm } from "../../linalg/vectors.ts";
+import { transposed } from "../../linalg/matrices.ts";
+import { symmetricEigenvalues } from "../../linalg/symmetricEigen.ts";
 
 export interface SiteSpectrum {
   /** `[min(rank, dOut, dIn)]` descending. */
@@ -63,7 +64,7 @@ function factorCore(m: FactoredMatrix): Float64Array {
   const gram = gramMatrix({ data: m.left, rows: m.dOut, n, rowStride: n, columnStride: 1 });
   const { r } = thinQr({ data: m.right, rows: m.dIn, n, rowStride: 1, columnStride: m.dIn });
   // (R G Rᵀ)ᵀ = R (R G)ᵀ
-  return upperTimes(r, transposed(upperTimes(r, gram, n), n), n);
+  return upperTimes(r, transposed(upperTimes(r, gram, n), n, n), n);
 }
 
 /** R · G, row-major, of an upper triangle R (column-major) and a symmetric or row-major G. */
@@ -81,26 +82,14 @@ function upperTimes(r: Float64Array, g: Float64Array, n: number): Float64Array {
   return product;
 }
 
-function transposed(matrix: Float64Array, n: number): Float64Array {
-  const turned = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) turned[j * n + i] = matrix[i * n + j]!;
-  return turned;
-}
-
 /** A ΔW as factors, or dense when there is no right one. */
 type Applied = Omit<FactoredMatrix, "right"> & { readonly right: Float32Array | null };
 
 /** The largest component of a ΔW whose rank is too large for a decomposition at every look. */
 export function leadingComponent(m: Applied): NonNullable<SiteSpectrum["leading"]> {
-  const random = randomStream(0, "leading component");
-  const start = Float64Array.from({ length: m.dIn }, () => random.gaussian());
-  const length = norm(start);
-  const lanczos = new Lanczos(start.map((value) => value / length));
+  const lanczos = new Lanczos(randomUnit(m.dIn, randomStream(0, "leading component")));
   for (let step = 0; step < leadingSteps && !lanczos.isComplete; step++) lanczos.absorb(timesTransposed(m, times(m, lanczos.vector)));
-  const { matrix, n } = lanczos.tridiagonal();
-  const { u } = svd(matrix, n, n);
-  const right = new Float64Array(m.dIn);
-  for (let j = 0; j < n; j++) addTimes(right, u[j]!, lanczos.basis[j]!);
+  const right = lanczos.ritzVectors(1);
   const left = times(m, right);
   const size = norm(left);
   return { left: Float32Array.from(left, (value) => value / size), right: Float32Array.from(right) };

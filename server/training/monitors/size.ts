@@ -1,7 +1,7 @@
 /** How large ΔW is at every site, by itself and beside W. */
 import type { SiteState } from "../../adapters/method.ts";
-import { frobeniusNorm } from "../../tensors/factored.ts";
-import { norm } from "./lanczos.ts";
+import { frobeniusNorm } from "../../linalg/factored.ts";
+import { norm } from "../../linalg/vectors.ts";
 import { perSite, siteCurves, type Moment, type Monitor, type WatchedRun } from "./monitor.ts";
 import { siteLayout } from "./siteLayout.ts";
 

@@ -1,7 +1,7 @@
 /** Singular values of ΔW at every site, and how many directions they amount to. */
 import type { SiteState } from "../../adapters/method.ts";
-import { randomStream } from "../../tensors/random.ts";
-import { effectiveRank, stableRank } from "../../tensors/spectrum.ts";
+import { randomStream } from "../../linalg/random.ts";
+import { effectiveRank, stableRank } from "../../linalg/spectrum.ts";
 import { perSite, siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
 import { spectrumOf } from "./siteSpectrum.ts";
 

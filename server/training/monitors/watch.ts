@@ -9,7 +9,7 @@ import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
-import type { FactoredMatrix } from "../../tensors/factored.ts";
+import type { FactoredMatrix } from "../../linalg/factored.ts";
 import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
 import { ignition, turn } from "../abruptChanges.ts";
 import type { Adaptation } from "../adaptation.ts";

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { adaptedRowNorms } from "../../../server/adapters/dora.ts";
-import { gaussians, randomStream } from "../../../server/tensors/random.ts";
+import { gaussians, randomStream } from "../../../server/linalg/random.ts";
 import { relativeError } from "../goldens.ts";
 import { harness, lossOf, perturb, randomBatch, train } from "./harness.ts";
 import { baseRows, siteDelta, timesRows } from "./siteDelta.ts";
-import { denseProduct } from "../../../server/tensors/factored.ts";
+import { denseProduct } from "../../../server/linalg/factored.ts";
 
 const families = { gpt2: ["c_attn", "c_fc"], llama: ["q_proj", "down_proj"] };
 const options = { rank: 4, alpha: 8 };

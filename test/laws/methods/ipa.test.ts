@@ -13,10 +13,10 @@ import {
 import { ipaTraining } from "../../../server/adapters/ipa.ts";
 import { encodeSafetensors, parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { openSubject } from "../../../server/runs/subject.ts";
-import { denseProduct } from "../../../server/tensors/factored.ts";
+import { denseProduct } from "../../../server/linalg/factored.ts";
 import { float32, type FloatTensor } from "../../../server/tensors/hostTensor.ts";
-import { randomStream } from "../../../server/tensors/random.ts";
-import { svd } from "../../../server/tensors/svd.ts";
+import { randomStream } from "../../../server/linalg/random.ts";
+import { svd } from "../../../server/linalg/svd.ts";
 import { trainedCount } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { readGolden, referenceDir, relativeError } from "../goldens.ts";

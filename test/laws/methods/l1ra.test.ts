@@ -5,7 +5,7 @@ import { reallocation, type ReallocationRule } from "../../../server/adapters/l1
 import type { StepContext } from "../../../server/adapters/method.ts";
 import { trainings } from "../../../server/adapters/registry.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
-import { randomStream } from "../../../server/tensors/random.ts";
+import { randomStream } from "../../../server/linalg/random.ts";
 import { trainedCount, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";

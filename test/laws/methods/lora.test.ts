@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { singularValues } from "../../../server/tensors/factored.ts";
-import { randomStream, gaussians } from "../../../server/tensors/random.ts";
+import { singularValues } from "../../../server/linalg/factored.ts";
+import { randomStream, gaussians } from "../../../server/linalg/random.ts";
 import { harness, lossOf, perturb, randomBatch, train } from "./harness.ts";
 import { siteDelta, timesRows } from "./siteDelta.ts";
-import { denseProduct } from "../../../server/tensors/factored.ts";
+import { denseProduct } from "../../../server/linalg/factored.ts";
 import { relativeError } from "../goldens.ts";
 
 /** Float32 sums in another order. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { closed, gatePenalty, gateValues, regularisers, type Regulariser } from "../../../server/adapters/structureGates.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
 import { float32 } from "../../../server/tensors/hostTensor.ts";
-import { randomStream } from "../../../server/tensors/random.ts";
+import { randomStream } from "../../../server/linalg/random.ts";
 import type { Adaptation } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { relativeError } from "../goldens.ts";

@@ -1,7 +1,7 @@
 /** Intruders by a rank-r update, held against a fresh decomposition of W + ΔW. */
 import { describe, expect, it } from "vitest";
-import { gaussians, randomStream } from "../../../server/tensors/random.ts";
-import { svd, type Svd } from "../../../server/tensors/svd.ts";
+import { gaussians, randomStream } from "../../../server/linalg/random.ts";
+import { svd, type Svd } from "../../../server/linalg/svd.ts";
 import { countIntruders, intruderRule, type BaseDirections, type DeltaComponents } from "../../../server/training/monitors/intruderCount.ts";
 import type { WeightProducts } from "../../../server/training/monitors/weightProducts.ts";
 

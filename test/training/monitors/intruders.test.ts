@@ -1,11 +1,11 @@
 /** The intruder monitor on methods whose adapted weight is more than W and a low-rank product. */
 import { expect, it } from "vitest";
-import { svd } from "../../../server/tensors/svd.ts";
+import { svd } from "../../../server/linalg/svd.ts";
 import { intruderRule } from "../../../server/training/monitors/intruderCount.ts";
 import { intruders } from "../../../server/training/monitors/intruders.ts";
 import { probeParams } from "../../../server/training/trainingParams.ts";
-import { randomStream } from "../../../server/tensors/random.ts";
-import { denseProduct } from "../../../server/tensors/factored.ts";
+import { randomStream } from "../../../server/linalg/random.ts";
+import { denseProduct } from "../../../server/linalg/factored.ts";
 import { harness, perturb } from "../../laws/methods/harness.ts";
 import { baseRows } from "../../laws/methods/siteDelta.ts";
 

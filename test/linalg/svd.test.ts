@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { householderQr, thinQr, type ThinQr } from "../../server/tensors/qr.ts";
-import { randomStream } from "../../server/tensors/random.ts";
-import { svd } from "../../server/tensors/svd.ts";
+import { householderQr, thinQr, type ThinQr } from "../../server/linalg/qr.ts";
+import { randomStream } from "../../server/linalg/random.ts";
+import { svd } from "../../server/linalg/svd.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };
 /** float64 arithmetic over at most 150 terms. */

@@ -1,7 +1,7 @@
 /** Counts of directions, checkable on paper. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { effectiveRank, energy, energyEffectiveRank, energyRank, stableRank } from "../../server/tensors/spectrum.ts";
+import { effectiveRank, energy, energyEffectiveRank, energyRank, stableRank } from "../../server/linalg/spectrum.ts";
 
 const of = (...values: number[]) => Float64Array.of(...values);
 

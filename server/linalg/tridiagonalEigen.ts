@@ -1,5 +1,6 @@
 /** Eigenvalues and eigenvectors of a symmetric tridiagonal matrix in float64, by the QL method with implicit shifts. */
 import { WorkbenchError } from "../errors.ts";
+import { rotate } from "./vectors.ts";
 
 export interface TridiagonalEigen {
   /** `[k]`, the largest first */
@@ -19,7 +20,7 @@ const maxIterations = 50;
  * @throws "spectrum.notConverged"
  * @see Golub & Van Loan, "Matrix Computations", 8.3; EISPACK's tql2
  */
-export function tridiagonalEigen(diagonal: readonly number[], beside: readonly number[], k: number, tracked = diagonal.length): TridiagonalEigen {
+export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<number>, k: number, tracked = diagonal.length): TridiagonalEigen {
   const n = diagonal.length;
   const d = Float64Array.from(diagonal);
   const e = Float64Array.from({ length: n }, (_, i) => beside[i] ?? 0);
@@ -63,18 +64,9 @@ function sweep(d: Float64Array, e: Float64Array, z: Float64Array, low: number, h
     p = s * turn;
     d[i + 1] = shifted + p;
     g = c * turn - b;
-    rotateRows(z, i * tracked, (i + 1) * tracked, c, s, tracked);
+    rotate(z, i * tracked, (i + 1) * tracked, c, s, tracked);
   }
   d[low]! -= p;
   e[low] = g;
   e[high] = 0;
-}
-
-/** (x, y) → (c x − s y, s x + c y) */
-function rotateRows(z: Float64Array, x: number, y: number, c: number, s: number, n: number): void {
-  for (let i = 0; i < n; i++) {
-    const [a, b] = [z[x + i]!, z[y + i]!];
-    z[y + i] = s * a + c * b;
-    z[x + i] = c * a - s * b;
-  }
 }

@@ -1,11 +1,12 @@
 /** Eigenvalues, Lanczos bounds and full-rank spectra against decompositions of another kind. */
 import { describe, expect, it } from "vitest";
-import { denseProduct, singularValues, type FactoredMatrix } from "../../../server/tensors/factored.ts";
-import { gaussians, randomStream } from "../../../server/tensors/random.ts";
-import { svd } from "../../../server/tensors/svd.ts";
-import { dot, Lanczos, norm } from "../../../server/training/monitors/lanczos.ts";
-import { leadingComponent, spectrumOf } from "../../../server/training/monitors/siteSpectrum.ts";
-import { symmetricEigenvalues } from "../../../server/training/monitors/symmetricEigenvalues.ts";
+import { denseProduct, singularValues, type FactoredMatrix } from "../../server/linalg/factored.ts";
+import { gaussians, randomStream } from "../../server/linalg/random.ts";
+import { svd } from "../../server/linalg/svd.ts";
+import { dot, norm } from "../../server/linalg/vectors.ts";
+import { Lanczos } from "../../server/linalg/lanczos.ts";
+import { leadingComponent, spectrumOf } from "../../server/training/monitors/siteSpectrum.ts";
+import { symmetricEigenvalues } from "../../server/linalg/symmetricEigen.ts";
 
 const normals = (length: number, ...labels: (string | number)[]) => Float64Array.from(gaussians(length, 1, randomStream(11, ...labels)));
 const unit = (vector: Float64Array) => vector.map((value) => value / norm(vector));

@@ -8,6 +8,7 @@
  * @see Golub & Van Loan, "Matrix Computations", 5.2; Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2 algorithm"
  */
 import { WorkbenchError } from "../errors.ts";
+import { norm } from "./vectors.ts";
 
 /** `[rows, n]` seen through strides: entry (i, j) is data[i · rowStride + j · columnStride]. */
 export interface TallMatrix {
@@ -146,7 +147,7 @@ function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number
 }
 
 /** X · mix, `[rows, k]` column-major, in tiles of four columns of X and two of the result. */
-function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float64Array {
+export function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float64Array {
   const { rows, n } = x;
   const wide = Math.ceil(n / 4) * 4;
   const panel = new Float64Array(wide * panelRows);
@@ -242,10 +243,4 @@ function reflect(y: Float64Array, yAt: number, v: Float64Array, vAt: number, twi
   for (let i = from; i < rows; i++) dot += v[vAt + i]! * y[yAt + i]!;
   const amount = twice * dot;
   for (let i = from; i < rows; i++) y[yAt + i]! -= amount * v[vAt + i]!;
-}
-
-function norm(values: Float64Array): number {
-  let sum = 0;
-  for (const value of values) sum += value * value;
-  return Math.sqrt(sum);
 }

@@ -1,9 +1,9 @@
 /** Leading singular triplets against LAPACK's values, by what defines them, and where values vanish. */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { leadingSvd, type LeadingSvd } from "../../server/tensors/leadingSvd.ts";
-import { randomStream, gaussians } from "../../server/tensors/random.ts";
-import { tridiagonalEigen } from "../../server/tensors/tridiagonal.ts";
+import { leadingSvd, type LeadingSvd } from "../../server/linalg/leadingSvd.ts";
+import { randomStream, gaussians } from "../../server/linalg/random.ts";
+import { tridiagonalEigen } from "../../server/linalg/tridiagonalEigen.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };
 /** Lanczos stops at 1e-13 of the largest eigenvalue; products of a few hundred terms add a little. */

@@ -2,7 +2,9 @@
  * Lanczos steps on a symmetric operator S that others apply: S is seen from one start vector as a small tridiagonal matrix,
  * and that matrix bounds what any single eigenvector of S can hold of the start vector.
  */
-import { symmetricEigenvalues } from "./symmetricEigenvalues.ts";
+import type { RandomStream } from "./random.ts";
+import { tridiagonalEigen } from "./tridiagonalEigen.ts";
+import { addTimes, dot, norm } from "./vectors.ts";
 
 /** One start vector on its way: apply S to `vector`, give the image to `absorb`, repeat. */
 export class Lanczos {
@@ -10,11 +12,13 @@ export class Lanczos {
   readonly diagonal: number[] = [];
   /** `beside[j]` couples steps j and j + 1. */
   readonly beside: number[] = [];
+  readonly #least: number;
   #isComplete = false;
 
-  /** @param start unit vector */
-  constructor(start: Float64Array) {
+  /** @param start unit vector @param least share of an image that must lie outside the space so far; less is taken for rounding */
+  constructor(start: Float64Array, least = 1e-6) {
     this.basis = [start];
+    this.#least = least;
   }
 
   get vector(): Float64Array {
@@ -32,9 +36,9 @@ export class Lanczos {
     this.diagonal.push(dot(image, this.vector));
     const before = norm(image);
     // Against all earlier vectors, twice: in three-term form orthogonality is lost as soon as an eigenvalue settles.
-    for (let pass = 0; pass < 2; pass++) for (const earlier of this.basis) addTimes(image, -dot(image, earlier), earlier);
+    this.#leaveBasis(image);
     const length = norm(image);
-    if (!(length > 1e-6 * before) || this.basis.length === image.length) {
+    if (!(length > this.#least * before) || this.basis.length === image.length) {
       this.#isComplete = true;
       return;
     }
@@ -43,15 +47,31 @@ export class Lanczos {
     this.basis.push(image);
   }
 
-  /** `[n, n]` of the n steps absorbed. */
-  tridiagonal(): { matrix: Float64Array; n: number } {
-    const n = this.diagonal.length;
-    const matrix = new Float64Array(n * n);
-    for (let j = 0; j < n; j++) {
-      matrix[j * n + j] = this.diagonal[j]!;
-      if (j + 1 < n) matrix[j * n + j + 1] = matrix[(j + 1) * n + j] = this.beside[j]!;
+  /** Goes on from another unit vector once the space is exhausted. @param fresh overwritten */
+  restart(fresh: Float64Array): void {
+    this.#leaveBasis(fresh);
+    const length = norm(fresh);
+    for (let i = 0; i < fresh.length; i++) fresh[i]! /= length;
+    this.beside.push(0);
+    this.basis.push(fresh);
+    this.#isComplete = false;
+  }
+
+  #leaveBasis(x: Float64Array): void {
+    for (let pass = 0; pass < 2; pass++) for (const earlier of this.basis) addTimes(x, -dot(x, earlier), earlier);
+  }
+
+  /** The k leading Ritz vectors of the steps absorbed, rows `[k, n]`. */
+  ritzVectors(k: number): Float64Array {
+    const steps = this.diagonal.length;
+    const n = this.vector.length;
+    const { vectors } = tridiagonalEigen(this.diagonal, this.beside, k);
+    const rows = new Float64Array(k * n);
+    for (let j = 0; j < k; j++) {
+      const row = rows.subarray(j * n, (j + 1) * n);
+      for (const [i, direction] of this.basis.slice(0, steps).entries()) addTimes(row, vectors[j * steps + i]!, direction);
     }
-    return { matrix, n };
+    return rows;
   }
 
   /**
@@ -61,8 +81,8 @@ export class Lanczos {
    * @see Golub & Meurant 2010, "Matrices, Moments and Quadrature", chapters 2 and 3 (Chebyshev–Markov–Stieltjes inequalities)
    */
   largestShare(low: number, high: number): number {
-    const { matrix, n } = this.tridiagonal();
-    const nodes = [...symmetricEigenvalues(matrix, n)].filter((value) => value >= low && value <= high);
+    const n = this.diagonal.length;
+    const nodes = [...tridiagonalEigen(this.diagonal, this.beside, n, 0).values].filter((value) => value >= low && value <= high);
     const share = (value: number) => this.#christoffel(value, n);
     // A complete space has nothing but its eigenvalues.
     if (this.#isComplete) return Math.max(0, ...nodes.map(share));
@@ -98,24 +118,9 @@ function peak(f: (x: number) => number, from: number, to: number): number {
   return f((a + b) / 2);
 }
 
-export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  const whole = a.length - (a.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    s0 += a[i]! * b[i]!;
-    s1 += a[i + 1]! * b[i + 1]!;
-    s2 += a[i + 2]! * b[i + 2]!;
-    s3 += a[i + 3]! * b[i + 3]!;
-  }
-  for (let i = whole; i < a.length; i++) s0 += a[i]! * b[i]!;
-  return s0 + s1 + (s2 + s3);
-}
-
-export function norm(a: ArrayLike<number>): number {
-  return Math.sqrt(dot(a, a));
-}
-
-/** a ← a + factor · b */
-export function addTimes(a: Float64Array, factor: number, b: ArrayLike<number>): void {
-  for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
+/** Uniform on the sphere, `[n]`. */
+export function randomUnit(n: number, random: RandomStream): Float64Array {
+  const x = Float64Array.from({ length: n }, () => random.gaussian());
+  const length = norm(x);
+  return x.map((value) => value / length);
 }

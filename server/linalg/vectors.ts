@@ -1,0 +1,39 @@
+/** Products of vectors, which may lie inside longer arrays; four sums at a time keep the processor busy. */
+
+/** Σ a b */
+export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return dotAt(a, 0, b, 0, a.length);
+}
+
+/** Σ a b over `n` entries, from `aAt` and from `bAt`. */
+export function dotAt(a: ArrayLike<number>, aAt: number, b: ArrayLike<number>, bAt: number, n: number): number {
+  let [s0, s1, s2, s3] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 3 < n; i += 4) {
+    s0 += a[aAt + i]! * b[bAt + i]!;
+    s1 += a[aAt + i + 1]! * b[bAt + i + 1]!;
+    s2 += a[aAt + i + 2]! * b[bAt + i + 2]!;
+    s3 += a[aAt + i + 3]! * b[bAt + i + 3]!;
+  }
+  for (; i < n; i++) s0 += a[aAt + i]! * b[bAt + i]!;
+  return s0 + s1 + (s2 + s3);
+}
+
+/** √Σ a² */
+export function norm(a: ArrayLike<number>): number {
+  return Math.sqrt(dot(a, a));
+}
+
+/** a ← a + factor · b */
+export function addTimes(a: Float64Array, factor: number, b: ArrayLike<number>): void {
+  for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
+}
+
+/** (x, y) → (c x − s y, s x + c y) of the `n` entries from `x` and from `y`. */
+export function rotate(a: Float64Array, x: number, y: number, c: number, s: number, n: number): void {
+  for (let i = 0; i < n; i++) {
+    const [p, q] = [a[x + i]!, a[y + i]!];
+    a[x + i] = c * p - s * q;
+    a[y + i] = s * p + c * q;
+  }
+}
