@@ -16,7 +16,6 @@ function shortened(text: string): string {
   return text.length <= longest ? text : `${text.slice(0, longest - 32)}…${text.slice(-24)}`;
 }
 
- 
 const unseen = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 function visible(text: string): string {
@@ -25,7 +24,7 @@ function visible(text: string): string {
 
 function jsonOf(value: unknown): string {
   try {
-    return JSON.stringify(value) ?? typeof value;
+    return value === undefined ? "undefined" : JSON.stringify(value);
   } catch {
     return Array.isArray(value) ? "a list nested too deep" : "an object nested too deep";
   }

@@ -7,7 +7,7 @@ export const tokenLabel = (token: string): string =>
     .replaceAll("\r\n", "⏎")
     .replace(/[\n\r]/g, "⏎")
     .replaceAll("\t", "⇥")
-     
+
     .replace(/[\u0000-\u001f]/g, (letter) => String.fromCharCode(0x2400 + letter.charCodeAt(0)))
     .replace(/[ \u00a0]/g, "·");
 

@@ -6,7 +6,6 @@ import { patternValue } from "../formats/targetMatcher.ts";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import type { Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../linalg/factored.ts";
 import {
   checkRank,
   loraFactors,

@@ -9,7 +9,7 @@
  *   checked header, and a range past the file's present end is refused here again.
  * Mapped memory is read-only: writing to a view crashes the process.
  */
-import { closeSync, fstatSync, readSync, type Stats } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
 import type * as Koffi from "koffi";
 import { WorkbenchError } from "../errors.ts";

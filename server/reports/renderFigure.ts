@@ -54,7 +54,6 @@ export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, 
 
 /** What XML has no place for, made visible: byte-level vocabularies have tokens of control characters. */
 function wellFormed(xml: string): string {
-   
   return xml
     .toWellFormed()
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, (letter) =>

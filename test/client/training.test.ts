@@ -26,7 +26,13 @@ describe("the form", () => {
   });
 
   test("asks for no JSON but where any name may stand", () => {
-    expect(form.fields.filter(({ kind }) => kind === "json").map(({ name }) => name)).toEqual(["options", "optimizer.rates", "probes.prompts", "probes.analyses", "startFrom"]);
+    expect(form.fields.filter(({ kind }) => kind === "json").map(({ name }) => name)).toEqual([
+      "options",
+      "optimizer.rates",
+      "probes.prompts",
+      "probes.analyses",
+      "startFrom",
+    ]);
   });
 
   test("knows the columns of the chosen kind of task", () => {
