@@ -51,7 +51,7 @@ const options = z.strictObject({
     .default(0.5)
     .describe("Strength of the orthogonality term; O-LoRA's code uses 0.5 on the sum of absolute values (l1), which is 20 to 80 times lie at the start"),
   earlier: z
-    .array(z.string())
+    .array(z.string().meta({ path: "adapter" }))
     .default([])
     .describe("Folders of OLieRA adapters of earlier tasks: part of the model from the start, frozen; a folder holds all tasks up to its own"),
 });

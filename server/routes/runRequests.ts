@@ -5,13 +5,14 @@ import { jobKindOf } from "../jobKinds.ts";
 import { probeNamed, type ProbeTable } from "../jobs/runProbe.ts";
 import type { RunRequest } from "../wire.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
-import { checkTrainingPaths } from "./trainingPaths.ts";
+import { checkedPaths, checkedTrainingPaths } from "./checkedPaths.ts";
 
 /** @throws "probe.unknown", "probe.badParams" naming the field, "file.outsideRoots", "file.notFound" */
 export async function checkedRunRequest(asked: RunRequest, probes: ProbeTable, roots: OpenedRoots): Promise<RunRequest> {
   const probe = probeNamed(probes, asked.probe);
   checkParams(asked.probe, probe.params, asked.params);
-  const params = jobKindOf(probe) === "train" ? await checkTrainingPaths(asked.params, roots) : asked.params;
+  const check = jobKindOf(probe) === "train" ? checkedTrainingPaths : checkedPaths;
+  const params = await check(asked.params, probe.params, roots);
   return { ...asked, params, subject: await roots.checkSubject(asked.subject) };
 }
 

@@ -9,7 +9,7 @@ import { branchRequest, previewRequest } from "../wire.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest, checkParams } from "./runRequests.ts";
 import { methodCards } from "./methodCards.ts";
-import { checkTrainingPaths } from "./trainingPaths.ts";
+import { checkedTrainingPaths } from "./checkedPaths.ts";
 import { whileConnected } from "./whileConnected.ts";
 
 const adapterQuery = z.object({ step: z.coerce.number().int().min(0).optional() });
@@ -22,7 +22,7 @@ export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router 
   router.post("/training/preview", async (request, response) => {
     const { subject, params } = previewRequest.parse(request.body);
     checkParams("train", trainingParams, params);
-    const input = { subject: await roots.checkSubject(subject), params: await checkTrainingPaths(params, roots) };
+    const input = { subject: await roots.checkSubject(subject), params: await checkedTrainingPaths(params, trainingParams, roots) };
     response.json(await jobs.execute({ kind: "preview", input }, whileConnected(response)));
   });
   router.post("/runs/:id/pause", (request, response) => {

@@ -6,8 +6,13 @@ export type TaskKind = (typeof tasks)[number];
 export const schedules = ["constant", "linear", "cosine"] as const;
 
 export const dataParams = z.strictObject({
-  path: z.string().describe("File with the examples: .jsonl, .csv or .txt"),
-  validationPath: z.string().nullable().default(null).describe("File with the held-out examples; without it they are split off by the seed"),
+  path: z.string().meta({ path: "file" }).describe("File with the examples: .jsonl, .csv or .txt"),
+  validationPath: z
+    .string()
+    .meta({ path: "file" })
+    .nullable()
+    .default(null)
+    .describe("File with the held-out examples; without it they are split off by the seed"),
   task: z
     .enum(tasks)
     .default("text")
@@ -104,7 +109,7 @@ export const trainingParams = z.strictObject({
   probes: probeParams.prefault({}).describe("What is looked at while it trains"),
   seed: z.int().min(0).max(4_294_967_295).default(0).describe("Seed of the start, the order and the dropout"),
   startFrom: z
-    .strictObject({ folder: z.string(), step: z.int().min(0) })
+    .strictObject({ folder: z.string().meta({ path: "run" }), step: z.int().min(0) })
     .nullable()
     .default(null)
     .describe("A checkpoint to begin at: the folder of a run and a step"),
