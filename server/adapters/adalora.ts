@@ -18,8 +18,8 @@ const about = {
     "as in PEFT: the penalty takes norms, not their squares, and the scale stays that of the initial rank; importance is measured with gradients before clipping",
 };
 
-/** As PEFT divides: the rank and a guard against 0. */
-const scalingOf = (alpha: number, initRank: number): number => alpha / (initRank + 1e-5);
+/** As PEFT divides: the rank and a guard against 0; an α of 0 or less stands for the rank. */
+const scalingOf = (alpha: number, initRank: number): number => (alpha > 0 ? alpha : initRank) / (initRank + 1e-5);
 
 /** diag(E) A: `[rank, dIn]` */
 function weighted(a: Float32Array, e: Float32Array): Float32Array {

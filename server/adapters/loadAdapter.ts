@@ -62,14 +62,15 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
 
   const grouped = new Map<string, Grouped>();
   const shared: Record<string, AdapterKey> = {};
-  const saved: SavedParam[] = [];
+  const savedAt = new Map<string, SavedParam>();
   const notUsed: string[] = [];
   const narrower = new Set<string>();
   for (const key of keys) {
     refuseEmpty(key);
     if (key.role === "saved" || key.role === "bias" || key.role === "rows") {
       const found = model && savedParams(model, key, config, path);
-      if (found) saved.push(...found);
+      // The later of two copies of one parameter holds, as where both ends of a tied pair are in the file.
+      if (found) for (const param of found) savedAt.set(`${param.segment} ${param.param}`, param);
       else notUsed.push(`${key.modulePath}.${key.param ?? "weight"}`);
       continue;
     }
@@ -106,6 +107,7 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   }
   // Files are in the order of their keys, where layer 10 comes before layer 2; a stable sort keeps the order inside a layer.
   const sites = new Map(loadedSites.sort((a, b) => a.layer - b.layer).map((site) => [site.site, site]));
+  const saved = [...savedAt.values()];
   if (sites.size === 0 && saved.length === 0) {
     const left = narrower.size === 0 ? "" : `; its ${narrower.size} modules are all left out by target_modules, exclude_modules or layers_to_transform`;
     throw new WorkbenchError("adapter.matchedNothing", `${path}: the adapter has no tensor that fits a module of the base${left}`);

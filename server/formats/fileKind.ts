@@ -36,6 +36,9 @@ export const fileKindBytes = 64;
  * @returns what it is and how to get the real file, "is a …; …"; null when nothing here knows it
  */
 export function fileKind(head: Uint8Array): string | null {
+  // The length of a safetensors header may begin with any magic number: 640 is 0x80 0x02, as a pickle does.
+  const isSafetensors = head[8] === 0x7b && [4, 5, 6, 7].every((i) => head[i] === 0);
+  if (isSafetensors) return null;
   const text = new TextDecoder("latin1")
     .decode(head.subarray(0, fileKindBytes))
     .replace(/^\u00ef\u00bb\u00bf/, "")

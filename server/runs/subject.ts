@@ -50,6 +50,7 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
   const names = adapters.map((adapter) => adapter.name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new WorkbenchError("adapter.malformed", `two adapters are called "${twice}"; give one of them another name`);
+  refuseTwoReplacements(adapters);
   const tokenizer = request.model !== null && hasTokenizer(request.model) ? openTokenizer(request.model) : null;
   const runner = model ? new Runner(model, adapters, await sharedEngine(options)) : null;
   const setting: AdapterSetting = { strengths: Object.fromEntries(request.adapters.map((adapter, i) => [names[i]!, adapter.strength])) };
@@ -73,6 +74,22 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
     tokenText,
     dispose: () => Promise.resolve(),
   };
+}
+
+/** PEFT refuses it, too: each would stand for a whole parameter, and no sum of the two means anything. @throws "adapter.unsupported" */
+function refuseTwoReplacements(adapters: readonly LoadedAdapter[]): void {
+  const owners = new Map<string, string>();
+  for (const { name, saved } of adapters) {
+    for (const { segment, param, key } of saved) {
+      const other = owners.get(`${segment} ${param}`);
+      if (other !== undefined)
+        throw new WorkbenchError(
+          "adapter.unsupported",
+          `adapters "${other}" and "${name}" both replace "${key}" of the base (modules_to_save, trained biases or tokens); open one of them`,
+        );
+      owners.set(`${segment} ${param}`, name);
+    }
+  }
 }
 
 function modelCard(model: LoadedModel, hasTokenizerFile: boolean): ModelCard {

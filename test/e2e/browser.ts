@@ -8,7 +8,7 @@ import { chromium, type Browser } from "playwright-core";
 
 const { findChromium } = (await import(new URL("../../scripts/findChromium.mjs", import.meta.url).href)) as { findChromium: () => string | null };
 const binary = fileURLToPath(new URL("../../bin/deltascope.js", import.meta.url));
-const startWithinMs = 60_000;
+const startWithinMs = 240_000;
 
 export interface RunningServer {
   readonly url: string;

@@ -44,6 +44,7 @@ afterAll(async () => {
 
 async function openPage(path = "/", size = { width: 1440, height: 900 }): Promise<Page & { problems: string[] }> {
   const page = await browser.newPage({ viewport: size, colorScheme: "light" });
+  page.setDefaultTimeout(240_000);
   const problems: string[] = [];
   page.on("pageerror", (error) => problems.push(error.message));
   await page.goto(url + path);
@@ -53,7 +54,7 @@ async function openPage(path = "/", size = { width: 1440, height: 900 }): Promis
 /** The demo's patching run, finished: its last self-check is on screen. */
 async function demo(): Promise<Page & { problems: string[] }> {
   const page = await openPage();
-  await page.getByText(/every hook fired/).waitFor({ timeout: 60_000 });
+  await page.getByText(/every hook fired/).waitFor({ timeout: 240_000 });
   return page;
 }
 
@@ -105,7 +106,7 @@ describe("the demo", () => {
     expect(link).toContain("?");
     await page.close();
     const again = await openPage(link);
-    await again.getByText(/every hook fired/).waitFor({ timeout: 60_000 });
+    await again.getByText(/every hook fired/).waitFor({ timeout: 240_000 });
     await again
       .locator("aside")
       .last()
@@ -124,7 +125,7 @@ describe("the demo", () => {
     await page
       .getByText(/\d+ (ms|s),/)
       .first()
-      .waitFor({ timeout: 60_000 });
+      .waitFor({ timeout: 240_000 });
     expect(await page.getByText("✗").count()).toBe(0);
     expect(page.problems).toEqual([]);
     await page.close();
@@ -158,7 +159,7 @@ describe("the page", () => {
 
   it("switches between light and dark, and stays inside a window 1,024 wide", async () => {
     const page = await openPage("/", { width: 1024, height: 768 });
-    await page.getByText(/every hook fired/).waitFor({ timeout: 60_000 });
+    await page.getByText(/every hook fired/).waitFor({ timeout: 240_000 });
     const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const before = await background();
     await page.getByRole("button", { name: /Switch to dark theme/ }).click();

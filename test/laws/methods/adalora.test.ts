@@ -254,17 +254,6 @@ describe("files", () => {
     expect([...sites.values()].filter(({ factors }) => factors.left.some((value) => value !== 0))).toHaveLength(5);
   });
 
-  it("open with an alpha of 0, and add nothing", () => {
-    const source = join(referenceDir, "training", "llama-adalora");
-    const folder = join(temporaryDir(), "adalora");
-    mkdirSync(folder);
-    const config = JSON.parse(readFileSync(join(source, "adapter_config.json"), "utf8")) as object;
-    writeFileSync(join(folder, "adapter_config.json"), JSON.stringify({ ...config, lora_alpha: 0 }));
-    copyFileSync(join(source, "adapter_model.safetensors"), join(folder, "adapter_model.safetensors"));
-    const { sites } = loadAdapter(folder, "a", loadModel(join(referenceDir, "families", "llama")));
-    expect([...sites.values()].map(({ scaling }) => scaling)).toEqual([0, 0, 0, 0]);
-  });
-
   it.each([
     [{ init_r: 3 }, /expected at most 3 rows/],
     [{ ada_gate: 1 }, /"ada_gate"/],
