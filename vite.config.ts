@@ -8,7 +8,8 @@ export default defineConfig({
   root: here("client/"),
   plugins: [svelte({ configFile: false })],
   // Fonts stay files: the server's content policy allows no data: fonts.
-  build: { outDir: here("dist/web"), emptyOutDir: true, assetsInlineLimit: 0, chunkSizeWarningLimit: 800 },
+  // The bundle carries others' code without its comments: their licences go beside it.
+  build: { outDir: here("dist/web"), emptyOutDir: true, assetsInlineLimit: 0, chunkSizeWarningLimit: 800, license: { fileName: "licenses.md" } },
   server: {
     proxy: {
       "/api": "http://127.0.0.1:4870",

@@ -11,7 +11,7 @@ import type { AdapterSetting, ComponentGate, World } from "../server/runs/worlds
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { isSameRun, plannerCheck } from "./causal/checks.ts";
 import { measured, measuredSweep } from "./causal/measuredSweep.ts";
-import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts";
 import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
@@ -27,8 +27,7 @@ const params = z.strictObject({
     .enum(["site", "component"])
     .default("site")
     .describe("What is replaced at a time: a site's whole update, or its k-th singular component by the other's k-th"),
-  nullSamples: z.int().min(0).max(256).default(24).describe("Random changes of equal norm that the null is made of"),
-  seed: z.int().min(0).default(7).describe("Seed of the null"),
+  ...nullFields("random changes of equal norm", 24),
 });
 type Params = z.infer<typeof params>;
 

@@ -11,12 +11,13 @@ import { AnswerMeter, answerMetrics, metricIds, type MetricId } from "./causal/a
 import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
 import { contrasts, contrastSides, contrastWords, type Side } from "./causal/contrast.ts";
 import { measured, measuredSweep } from "./causal/measuredSweep.ts";
+import { turned } from "./causal/directions.ts";
 import { nullRunner } from "./causal/nullAdapter.ts";
-import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts";
 import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readToken } from "./promptPair.ts";
-import { randomDirection, sampleIndices, uniform } from "./random.ts";
+import { sampleIndices, uniform } from "./random.ts";
 import type { HeatmapFigure, NullBand, ProbeEvent } from "./result.ts";
 
 /** What can be patched: the hook, and the second axis of its panel. */
@@ -35,8 +36,7 @@ const params = z.strictObject({
   ...promptPairFields,
   contrast: z.enum(contrasts).default("adaptedIntoBase").describe("Which run is patched into which"),
   activations: z.array(z.enum(placeNames)).min(1).default(["resid_pre", "attn_out", "mlp_out", "heads"]).describe("What is patched"),
-  nullSamples: z.int().min(0).max(512).default(32).describe("Random directions of equal norm that the null is made of"),
-  seed: z.int().min(0).default(7).describe("Seed of the null"),
+  ...nullFields("random directions of equal norm", 32),
 });
 type Params = z.infer<typeof params>;
 
@@ -245,15 +245,17 @@ async function* chanceDraws(
 
 /** into + a random direction as long as (from − into), for each vector over the last axis. */
 function randomised(into: FloatTensor, from: FloatTensor, next: () => number): FloatTensor {
-  const width = into.shape.at(-1)!;
-  const data = into.data.slice();
-  for (let at = 0; at < data.length; at += width) {
-    let sum = 0;
-    for (let i = at; i < at + width; i++) sum += (from.data[i]! - into.data[i]!) ** 2;
-    const direction = randomDirection(width, Math.sqrt(sum), next);
-    for (let i = 0; i < width; i++) data[at + i]! += direction[i]!;
-  }
-  return float32(data, into.shape);
+  const change = turned(
+    float32(
+      from.data.map((value, i) => value - (into.data[i] ?? 0)),
+      from.shape,
+    ),
+    next,
+  );
+  return float32(
+    into.data.map((value, i) => value + (change.data[i] ?? 0)),
+    into.shape,
+  );
 }
 
 function describe(

@@ -9,7 +9,7 @@ import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { klDivergence, logitDiff } from "../server/runs/metrics.ts";
 import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
 import { measured, measuredSweep } from "./causal/measuredSweep.ts";
-import { beatsDraws, clearsNull, nullBands } from "./causal/nulls.ts";
+import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts";
 import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
@@ -20,9 +20,8 @@ const params = z.strictObject({
   clean: promptPairFields.clean,
   answer: promptPairFields.answer,
   counterAnswer: promptPairFields.counterAnswer,
-  nullSamples: z.int().min(0).max(256).default(24).describe("Random rank-one terms of equal norm that the null is made of"),
+  ...nullFields("random rank-one terms of equal norm", 24),
   strongest: z.int().min(1).max(200).default(24).describe("How many components the bar figure shows"),
-  seed: z.int().min(0).default(7).describe("Seed of the null"),
 });
 type Params = z.infer<typeof params>;
 

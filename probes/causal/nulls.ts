@@ -1,6 +1,13 @@
 /** What chance alone gives: how it is stated, and when a value is clear of it. One definition for every causal probe. */
+import * as z from "zod";
 import { central95 } from "../random.ts";
 import type { NullBand } from "../result.ts";
+
+/** How many draws a null is made of, and their seed. @param what "random directions of equal norm" */
+export const nullFields = (what: string, draws: number) => ({
+  nullSamples: z.int().min(0).max(512).default(draws).describe(`How many ${what} the null is made of`),
+  seed: z.int().min(0).default(7).describe("Seed of the null"),
+});
 
 /** Chance as seen in a few dozen draws may be larger than they show; a value within twice of what they do claims nothing. */
 const margin = 2;
