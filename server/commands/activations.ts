@@ -5,6 +5,8 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import type { Subject } from "../runs/subject.ts";
+import { subjectWarnings } from "../runs/subjectRequest.ts";
+import { sayWarnings } from "./sayWarnings.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
 
@@ -47,6 +49,7 @@ async function run(flags: Flags): Promise<void> {
   const signal = interruptSignal();
   const [{ activations }, { openSubject }] = await Promise.all([import("../runs/activations.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
+  sayWarnings(subjectWarnings(subject.card));
   try {
     const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });
     const file = resolve(flags.out);

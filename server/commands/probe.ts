@@ -8,7 +8,7 @@ import { jobKindOf, jobKinds } from "../jobKinds.ts";
 import { executeRun } from "../jobs/executeRun.ts";
 import { LiveResult, type ResultOutline } from "../jobs/liveResult.ts";
 import { Pause } from "../jobs/pause.ts";
-import { provenance } from "../jobs/provenance.ts";
+import { figureMetadata, provenance } from "../jobs/provenance.ts";
 import { writeResult } from "../jobs/resultFolder.ts";
 import { probeNamed } from "../jobs/runProbe.ts";
 import { SubjectCache } from "../jobs/subjectCache.ts";
@@ -16,6 +16,7 @@ import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
+import { sayWarnings } from "./sayWarnings.ts";
 import { progressLine } from "./progressLine.ts";
 
 interface Flags extends SubjectFlags, EngineFlags {
@@ -78,6 +79,7 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
       checkpoints: [],
     };
     progress.stop();
+    sayWarnings(outcome.warnings);
     mkdirSync(folder, { recursive: true });
     await writeResult(folder, record, result, await figureFiles(record, result));
   } finally {
@@ -111,7 +113,7 @@ async function figureFiles(record: RunRecord, result: LiveResult): Promise<Recor
   const { figures, arrays } = await result.whole();
   if (figures.length === 0) return {};
   const { renderFigureFile } = await import("../reports/figureFile.ts");
-  const metadata = record.provenance?.command ?? "";
+  const metadata = figureMetadata(record);
   return Object.fromEntries(
     figures.map((figure, index) => {
       const { body } = renderFigureFile({ figure, arrays, format: "svg", theme: "light", metadata });

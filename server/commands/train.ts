@@ -18,6 +18,7 @@ import { interruptSignal } from "./interrupt.ts";
 import { engineChoice, engineOption, threadsOption, type EngineFlags } from "./options.ts";
 import { progressLine } from "./progressLine.ts";
 import type { TrainConfig } from "./trainConfig.ts";
+import { sayWarnings } from "./sayWarnings.ts";
 
 interface Flags extends EngineFlags {
   readonly config?: string;
@@ -115,6 +116,7 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     follower.stop();
     await subjects.clear();
   }
+  sayWarnings(outcome.warnings);
   const about = provenance(packageVersion, { kind: "train", request }, outcome, performance.now() - started + earlier.durationMs);
   const adapter = await writeTrainResult(folder, ending(outcome.isPaused ? "paused" : "done", null, about), follower.result);
   const { progress, finding, checks } = follower.result.outline;

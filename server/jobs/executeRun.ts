@@ -1,5 +1,6 @@
 /** One run from its request to its outcome: the same path for worker processes, the command line and tests. */
 import type { Check, ProbeEvent } from "../../probes/result.ts";
+import { subjectWarnings } from "../runs/subjectRequest.ts";
 import { changedFiles, subjectIdentity } from "../runs/subjectFiles.ts";
 import type { RunRequest } from "../wire.ts";
 import { jobKindOf, jobKinds } from "../jobKinds.ts";
@@ -41,6 +42,7 @@ export async function executeRun(
   return {
     engine: subject.runner?.engine.name ?? "none (weights only)",
     hashes: provenanceHashes(request.subject),
+    warnings: subjectWarnings(subject.card),
     isPaused: place.pause.isHeeded,
   };
 }

@@ -21,6 +21,8 @@ export interface RunTask {
 export interface RunOutcome {
   readonly engine: string;
   readonly hashes: Readonly<Record<string, string>>;
+  /** What a reader of the numbers must know of the model and the adapters. */
+  readonly warnings: readonly string[];
   /** Whether it stopped because it was asked to pause. */
   readonly isPaused: boolean;
 }

@@ -13,12 +13,18 @@ export function provenance(version: string, run: Pick<RunRecord, "kind" | "reque
     hashes: outcome.hashes,
     command: recomputeCommand(run),
     durationMs: Math.round(durationMs),
+    warnings: outcome.warnings,
   };
 }
 
 /** `environment.json`: the machine, beside the provenance. */
 export function environment(about: Provenance | null): object {
   return { ...about, cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), memoryBytes: totalmem() };
+}
+
+/** What a figure file carries: the command that makes it again, and what a reader must know. */
+export function figureMetadata(record: Pick<RunRecord, "kind" | "request" | "provenance">): string {
+  return [recomputeCommand(record), ...(record.provenance?.warnings ?? []).map((warning) => `# ${warning}`)].join("\n");
 }
 
 export function recomputeCommand({ kind, request: { subject, probe, params } }: Pick<RunRecord, "kind" | "request">): string {

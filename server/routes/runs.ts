@@ -5,7 +5,7 @@ import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { figureFormats } from "../reports/figureRequest.ts";
-import { recomputeCommand } from "../jobs/provenance.ts";
+import { figureMetadata } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { AppDeps } from "./appDeps.ts";
@@ -66,7 +66,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
           figures.map((candidate) => candidate.id),
         )}`,
       );
-    const metadata = recomputeCommand(record);
+    const metadata = figureMetadata(record);
     const file = await jobs.execute({ kind: "figure", input: { figure, arrays, format, theme, metadata, ...given(drawing) } }, whileConnected(response));
     response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));

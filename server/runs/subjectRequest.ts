@@ -57,6 +57,11 @@ export interface SubjectCard {
   readonly model: ModelCard | null;
   readonly adapters: readonly AdapterCard[];
 }
+/** All that a reader must know of a subject, each with the name of what it is about. */
+export function subjectWarnings({ model, adapters }: SubjectCard): string[] {
+  return [...(model?.warnings ?? []), ...adapters.flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`))];
+}
+
 export interface TokenizedText {
   readonly ids: readonly number[];
   /** Exact text of each token. */

@@ -11,7 +11,11 @@ import { applyEvent, emptyResult, type ProbeResult, type TableFigure } from "../
 import { answerToken } from "../../server/formats/answerToken.ts";
 import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { openTokenizer } from "../../server/formats/tokenizer.ts";
+import { executeRun } from "../../server/jobs/executeRun.ts";
+import { Pause } from "../../server/jobs/pause.ts";
+import { figureMetadata, provenance } from "../../server/jobs/provenance.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
+import type { RunRequest } from "../../server/wire.ts";
 import { siteLayout } from "../../server/training/monitors/siteLayout.ts";
 import { relativeError } from "./goldens.ts";
 
@@ -72,6 +76,26 @@ describe("what opens, and with the reference's logits", () => {
     const subject = await open("orig_mod-prefix");
     expect(subject.adapters[0]?.sites.size).toBe(4);
     expect(warnings(subject)).toMatch(/_orig_mod.*wrapper/);
+  });
+});
+
+describe("what a reader must know", () => {
+  it("is in the outcome of a run, which records and figures carry, with the adapter's name", async () => {
+    const request: RunRequest = {
+      subject: {
+        model: folder("config-narrower-than-file", "base"),
+        adapters: [{ path: folder("config-narrower-than-file", "adapter"), name: "a", strength: 1 }],
+      },
+      probe: "deltaSpectrum",
+      params: {},
+    };
+    const open = (asked: RunRequest["subject"]) => openSubject(asked, { engine: "onnx-cpu" });
+    const place = { folder: "", pause: new Pause() };
+    const outcome = await executeRun(request, { probes: { deltaSpectrum }, openSubject: open }, () => undefined, new AbortController().signal, place);
+    expect(outcome.warnings.join()).toMatch(/^a: 2 modules have tensors .* left out/);
+    const about = provenance("0", { kind: "probe", request }, outcome, 1);
+    expect(about.warnings).toEqual(outcome.warnings);
+    expect(figureMetadata({ kind: "probe", request, provenance: about })).toMatch(/^deltascope probe deltaSpectrum .*\n# a: 2 modules/s);
   });
 });
 
