@@ -86,8 +86,19 @@ export class WorkbenchError extends Error {
   readonly code: ErrorCode;
   readonly field: string | undefined;
   constructor(code: ErrorCode, message: string, { field, ...options }: WorkbenchErrorOptions = {}) {
-    super(message, options);
+    super(readable(message), options);
     this.code = code;
     this.field = field;
   }
+}
+
+/** What a stranger's file says gets into messages: nothing in them may steer a terminal, and none is longer than a page. */
+const longestMessage = 1800;
+
+function readable(message: string): string {
+   
+  const visible = message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  if (visible.length <= longestMessage) return visible;
+  const half = longestMessage / 2 - 40;
+  return `${visible.slice(0, half)} … (${visible.length - 2 * half} more characters) … ${visible.slice(-half)}`;
 }
