@@ -96,7 +96,6 @@ export class WorkbenchError extends Error {
 const longestMessage = 1800;
 
 function readable(message: string): string {
-   
   const visible = message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
   if (visible.length <= longestMessage) return visible;
   const half = longestMessage / 2 - 40;
