@@ -5,7 +5,9 @@
  * 3. s·B·A = (Q_B Y) (|s| Σ) (Q_A Z)ᵀ, the sign of s going into the left vectors.
  */
 import { WorkbenchError } from "../errors.ts";
-import { gramMatrix, thinQr, type TallMatrix, type ThinQr } from "./qr.ts";
+import { thinQr, type ThinQr } from "./qr.ts";
+import { gramMatrix, type TallMatrix } from "./tallMatrix.ts";
+import { svdValues } from "./singularValues.ts";
 import { svd, type Svd } from "./svd.ts";
 
 /** scale · left · right */
@@ -26,7 +28,9 @@ export interface FactoredMatrix {
  * @throws "spectrum.zero" at rank 0; "spectrum.notConverged" when a factor holds NaN or infinity
  */
 export function singularValues(m: FactoredMatrix): Float64Array {
-  return coreSvd(m, thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m))).s;
+  checkRank(m);
+  const core = coreOf(thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m)), m.rank);
+  return svdValues(core, m.rank).map((value) => Math.abs(m.scale) * value);
 }
 
 /**
@@ -122,9 +126,13 @@ function rowsOfRight({ right, dIn, rank }: FactoredMatrix): TallMatrix {
 }
 
 function coreSvd(m: FactoredMatrix, b: ThinQr, a: ThinQr): Svd {
-  if (m.rank === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
+  checkRank(m);
   const { u, s, v } = svd(coreOf(b, a, m.rank), m.rank, m.rank);
   return { u, v, s: s.map((value) => Math.abs(m.scale) * value) };
+}
+
+function checkRank({ rank }: FactoredMatrix): void {
+  if (rank === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
 }
 
 /** R_B R_Aᵀ, `[n, n]` column-major. */

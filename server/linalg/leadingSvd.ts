@@ -6,7 +6,8 @@
  * @see Golub & Van Loan, "Matrix Computations", 10.1 and 10.4; Parlett, "The Symmetric Eigenvalue Problem", 13
  */
 import { WorkbenchError } from "../errors.ts";
-import { gramMatrix, thinQr } from "./qr.ts";
+import { thinQr } from "./qr.ts";
+import { gramMatrix } from "./tallMatrix.ts";
 import { Lanczos, randomUnit } from "./lanczos.ts";
 import { randomStream } from "./random.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";

@@ -8,16 +8,8 @@
  * @see Golub & Van Loan, "Matrix Computations", 5.2; Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2 algorithm"
  */
 import { WorkbenchError } from "../errors.ts";
+import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { norm } from "./vectors.ts";
-
-/** `[rows, n]` seen through strides: entry (i, j) is data[i · rowStride + j · columnStride]. */
-export interface TallMatrix {
-  readonly data: Float32Array | Float64Array;
-  readonly rows: number;
-  readonly n: number;
-  readonly rowStride: number;
-  readonly columnStride: number;
-}
 
 export interface ThinQr {
   readonly method: "cholesky" | "householder";
@@ -29,8 +21,6 @@ export interface ThinQr {
 
 /** Largest ‖R‖·‖R⁻¹‖ (Frobenius, scaled columns) for Cholesky QR: Q is then orthonormal to about κ²·2⁻⁵³ ≈ 1e-8, below float32. */
 const choleskyCondition = 1e4;
-/** Rows of a panel: 16 columns of them in float64 fit the first-level cache. */
-const panelRows = 128;
 
 /** @throws "spectrum.notConverged" when `x` holds NaN or infinity */
 export function thinQr(x: TallMatrix): ThinQr {
@@ -39,66 +29,6 @@ export function thinQr(x: TallMatrix): ThinQr {
   if (!gram.every(Number.isFinite))
     throw new WorkbenchError("spectrum.notConverged", `QR of a ${x.rows} × ${n} matrix: it holds NaN or infinity; expected finite values`);
   return choleskyQr(x, gram) ?? householderQr(columnsOf(x), x.rows, n);
-}
-
-/** XᵀX, `[n, n]`, summed in float64. */
-export function gramMatrix(x: TallMatrix): Float64Array {
-  const { n } = x;
-  const wide = Math.ceil(n / 4) * 4; // columns of zeros up to a multiple of the tile
-  const panel = new Float64Array(wide * panelRows);
-  const sums = new Float64Array(wide * wide);
-  for (let start = 0; start < x.rows; start += panelRows) {
-    fillPanel(panel, x, start);
-    addGram(sums, panel, wide);
-  }
-  const gram = new Float64Array(n * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i <= j; i++) gram[i * n + j] = gram[j * n + i] = sums[i * wide + j]!;
-  return gram;
-}
-
-/** Rows `start`… of x, column after column; 0 past the last row. */
-function fillPanel(panel: Float64Array, { data, rows, n, rowStride, columnStride }: TallMatrix, start: number): void {
-  const count = Math.min(panelRows, rows - start);
-  if (count < panelRows) panel.fill(0);
-  for (let j = 0; j < n; j++) {
-    for (let i = 0, from = start * rowStride + j * columnStride, to = j * panelRows; i < count; i++, from += rowStride, to++) panel[to] = data[from]!;
-  }
-}
-
-/** Adds a panel's XᵀX to the upper triangle, in 2 × 4 tiles whose eight sums stay in registers. */
-function addGram(sums: Float64Array, panel: Float64Array, wide: number): void {
-  for (let b = 0; b < wide; b += 4) {
-    for (let a = 0; a < b + 4; a += 2) {
-      let [s00, s01, s02, s03, s10, s11, s12, s13] = [0, 0, 0, 0, 0, 0, 0, 0];
-      const x = a * panelRows;
-      const y = b * panelRows;
-      for (let i = 0; i < panelRows; i++) {
-        const x0 = panel[x + i]!;
-        const x1 = panel[x + panelRows + i]!;
-        const y0 = panel[y + i]!;
-        const y1 = panel[y + panelRows + i]!;
-        const y2 = panel[y + 2 * panelRows + i]!;
-        const y3 = panel[y + 3 * panelRows + i]!;
-        s00 += x0 * y0;
-        s01 += x0 * y1;
-        s02 += x0 * y2;
-        s03 += x0 * y3;
-        s10 += x1 * y0;
-        s11 += x1 * y1;
-        s12 += x1 * y2;
-        s13 += x1 * y3;
-      }
-      const at = a * wide + b;
-      sums[at]! += s00;
-      sums[at + 1]! += s01;
-      sums[at + 2]! += s02;
-      sums[at + 3]! += s03;
-      sums[at + wide]! += s10;
-      sums[at + wide + 1]! += s11;
-      sums[at + wide + 2]! += s12;
-      sums[at + wide + 3]! += s13;
-    }
-  }
 }
 
 /** Null where the columns are too near dependence for the Gram matrix to tell. */
@@ -144,47 +74,6 @@ function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number
   const product = new Float64Array(n * k);
   for (let c = 0; c < k; c++) for (let j = 0; j < n; j++) for (let i = 0; i <= j; i++) product[c * n + i]! += upper[j * n + i]! * mix[c * n + j]!;
   return product;
-}
-
-/** X · mix, `[rows, k]` column-major, in tiles of four columns of X and two of the result. */
-export function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float64Array {
-  const { rows, n } = x;
-  const wide = Math.ceil(n / 4) * 4;
-  const panel = new Float64Array(wide * panelRows);
-  const tile = new Float64Array(2 * panelRows);
-  const result = new Float64Array(rows * k);
-  const weights = new Float64Array(wide * (k + 1)); // one column of zeros, for an odd k
-  for (let c = 0; c < k; c++) weights.set(mix.subarray(c * n, (c + 1) * n), c * wide);
-  for (let start = 0; start < rows; start += panelRows) {
-    fillPanel(panel, x, start);
-    const count = Math.min(panelRows, rows - start);
-    for (let c = 0; c < k; c += 2) {
-      tile.fill(0);
-      for (let j = 0; j < wide; j += 4) addTile(tile, panel, j * panelRows, weights, c * wide + j, wide);
-      result.set(tile.subarray(0, count), c * rows + start);
-      if (c + 1 < k) result.set(tile.subarray(panelRows, panelRows + count), (c + 1) * rows + start);
-    }
-  }
-  return result;
-}
-
-function addTile(tile: Float64Array, panel: Float64Array, from: number, weights: Float64Array, at: number, wide: number): void {
-  const w0 = weights[at]!;
-  const w1 = weights[at + 1]!;
-  const w2 = weights[at + 2]!;
-  const w3 = weights[at + 3]!;
-  const z0 = weights[at + wide]!;
-  const z1 = weights[at + wide + 1]!;
-  const z2 = weights[at + wide + 2]!;
-  const z3 = weights[at + wide + 3]!;
-  for (let i = 0; i < panelRows; i++) {
-    const x0 = panel[from + i]!;
-    const x1 = panel[from + panelRows + i]!;
-    const x2 = panel[from + 2 * panelRows + i]!;
-    const x3 = panel[from + 3 * panelRows + i]!;
-    tile[i]! += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3;
-    tile[panelRows + i]! += z0 * x0 + z1 * x1 + z2 * x2 + z3 * x3;
-  }
 }
 
 function columnsOf({ data, rows, n, rowStride, columnStride }: TallMatrix): Float64Array {

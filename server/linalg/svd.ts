@@ -7,7 +7,8 @@
  */
 import { WorkbenchError } from "../errors.ts";
 import { identity, transposed } from "./matrices.ts";
-import { gramMatrix, householderQr, timesMatrix, type TallMatrix } from "./qr.ts";
+import { householderQr } from "./qr.ts";
+import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";
 import { dotAt, rotate } from "./vectors.ts";
 
@@ -59,7 +60,7 @@ function nearlyOrthogonal(matrix: Float64Array, rows: number, cols: number): Svd
 }
 
 /** A copy with its largest entry near 1, so that squares neither overflow nor vanish; `scale` is a power of two, hence exact. */
-function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
+export function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
   let peak = 0;
   for (const value of matrix) {
     if (!Number.isFinite(value))

@@ -11,6 +11,8 @@ export interface TridiagonalEigen {
 
 /** An eigenvalue takes one or two iterations; many more means that the matrix holds no numbers. */
 const maxIterations = 50;
+/** Beside entries near 1: far below what rounding leaves of any value, and where two values are 0, all that tells when to end. */
+const negligible = 2 ** -60;
 
 /**
  * @param diagonal `[n]`
@@ -22,14 +24,15 @@ const maxIterations = 50;
  */
 export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<number>, k: number, tracked = diagonal.length): TridiagonalEigen {
   const n = diagonal.length;
-  const d = Float64Array.from(diagonal);
-  const e = Float64Array.from({ length: n }, (_, i) => beside[i] ?? 0);
+  const scale = scaleOf(diagonal, beside);
+  const d = Float64Array.from(diagonal, (value) => value / scale);
+  const e = Float64Array.from({ length: n }, (_, i) => (beside[i] ?? 0) / scale);
   const z = new Float64Array(n * tracked); // row j becomes the eigenvector of d[j]
   for (let j = 0; j < tracked; j++) z[(n - tracked + j) * tracked + j] = 1;
   for (let low = 0; low < n; low++) {
     for (let iteration = 0; ; iteration++) {
       let high = low;
-      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
+      while (high < n - 1 && Math.abs(e[high]!) > Math.max(negligible, Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!)))) high++;
       if (high === low) break;
       if (iteration === maxIterations)
         throw new WorkbenchError("spectrum.notConverged", `eigenvalues of a tridiagonal ${n} × ${n} matrix did not settle in ${maxIterations} iterations`);
@@ -39,18 +42,25 @@ export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<
   const order = [...d.keys()].sort((a, b) => d[b]! - d[a]!).slice(0, k);
   const vectors = new Float64Array(k * tracked);
   order.forEach((from, to) => vectors.set(z.subarray(from * tracked, (from + 1) * tracked), to * tracked));
-  return { values: Float64Array.from(order, (at) => d[at]!), vectors };
+  return { values: Float64Array.from(order, (at) => scale * d[at]!), vectors };
+}
+
+/** The power of two that brings the largest entry near 1, so that squares neither overflow nor vanish; 1 when there is no such entry. */
+function scaleOf(...parts: readonly ArrayLike<number>[]): number {
+  let peak = 0;
+  for (const part of parts) for (let i = 0; i < part.length; i++) peak = Math.max(peak, Math.abs(part[i]!));
+  return peak > 0 && Number.isFinite(peak) ? 2 ** Math.max(-1022, Math.floor(Math.log2(peak))) : 1;
 }
 
 /** One implicit QL step on the block low … high, shifted by the eigenvalue of its first 2 × 2 that is nearer to d[low]. */
 function sweep(d: Float64Array, e: Float64Array, z: Float64Array, low: number, high: number, tracked: number): void {
   const half = (d[low + 1]! - d[low]!) / (2 * e[low]!);
-  let g = d[high]! - d[low]! + e[low]! / (half + (half < 0 ? -1 : 1) * Math.hypot(half, 1));
+  let g = d[high]! - d[low]! + e[low]! / (half + (half < 0 ? -1 : 1) * Math.sqrt(half * half + 1));
   let [s, c, p] = [1, 1, 0];
   for (let i = high - 1; i >= low; i--) {
     const f = s * e[i]!;
     const b = c * e[i]!;
-    const r = Math.hypot(f, g);
+    const r = Math.sqrt(f * f + g * g);
     e[i + 1] = r;
     if (r === 0) {
       d[i + 1]! -= p;

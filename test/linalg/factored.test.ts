@@ -73,7 +73,7 @@ describe.each(Object.keys(golden))("%s", (name) => {
     expect(largestDifference(s, [...expected, ...Array.from({ length: matrix.rank - expected.length }, () => 0)])).toBeLessThanOrEqual(
       valueTolerance * expected[0]!,
     );
-    expect([...factoredSvd(matrix).s]).toEqual([...s]);
+    expect(largestDifference(factoredSvd(matrix).s, s)).toBeLessThanOrEqual(1e-13 * expected[0]!);
   });
 
   it("has the norm of the whole product", () => {

@@ -123,6 +123,8 @@ describe("spectra of ΔW of any rank", () => {
 
   it("are those of the factors where the rank is low", () => {
     const m = factored(50, 40, 5, 2);
-    expect([...spectrumOf(m).values]).toEqual([...singularValues(m)]);
+    const [values, alone] = [spectrumOf(m).values, singularValues(m)];
+    expect(values).toHaveLength(alone.length);
+    for (const [i, value] of values.entries()) expect(Math.abs(value - alone[i]!)).toBeLessThanOrEqual(1e-13 * alone[0]!);
   });
 });

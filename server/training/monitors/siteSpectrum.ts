@@ -1,6 +1,7 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
 import { denseProduct, factoredSvd, type FactoredMatrix } from "../../linalg/factored.ts";
-import { gramMatrix, thinQr } from "../../linalg/qr.ts";
+import { thinQr } from "../../linalg/qr.ts";
+import { gramMatrix } from "../../linalg/tallMatrix.ts";
 import { randomStream } from "../../linalg/random.ts";
 import { Lanczos, randomUnit } from "../../linalg/lanczos.ts";
 import { norm } from "../../linalg/vectors.ts";

@@ -1,0 +1,188 @@
+/**
+ * The inner loops of tall matrices, on panels of 128 rows in float64, two values an instruction (WebAssembly's 128-bit vectors).
+ * A panel lies column after column; its columns are made up to a multiple of four with columns of zeros.
+ *
+ * Scratch memory is one for all: each function below uses what it finds there and leaves nothing that is read later.
+ */
+import {
+  advance,
+  type Code,
+  f64x2Add,
+  f64x2Mul,
+  f64x2PromoteLow,
+  f64x2Shuffle,
+  i32Add,
+  i32Const,
+  i32LessUnsigned,
+  i32Mul,
+  localGet,
+  localSet,
+  repeatWhile,
+  v128Load,
+  v128LoadSplat64,
+  v128LoadZero64,
+  v128Store,
+  v128Zero,
+  wasmModule,
+  type WasmFunction,
+} from "./wasmModule.ts";
+
+/** Rows of a panel: 16 columns of them in float64 fit the first-level cache. */
+export const panelRows = 128;
+const columnBytes = 8 * panelRows;
+const pageBytes = 2 ** 16;
+
+const range = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
+
+/** sums[a, b] += Σᵢ xᵢₐ xᵢᵦ for a ≤ b, in tiles of 2 × 4 whose eight sums stay in registers. */
+const gram: WasmFunction = (() => {
+  const [panel, sums, columns, b, a, x, y, end, at, wide] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
+  const [sum, left, right] = [10, 18, 20] as const; // eight, two and one vectors
+  const step = (offset: number): Code => [
+    ...range(2).flatMap((i) => [...localGet(x), ...v128Load(i * columnBytes + offset), ...localSet(left + i)]),
+    ...range(4).flatMap((j) => [
+      ...[...localGet(y), ...v128Load(j * columnBytes + offset), ...localSet(right)],
+      ...range(2).flatMap((i) => [
+        ...[...localGet(left + i), ...localGet(right), ...f64x2Mul],
+        ...[...localGet(sum + 4 * i + j), ...f64x2Add, ...localSet(sum + 4 * i + j)],
+      ]),
+    ]),
+  ];
+  /** Two neighbours' lanes added up and stored side by side. */
+  const store = (row: number, pair: number): Code => {
+    const [one, two] = [sum + 4 * row + 2 * pair, sum + 4 * row + 2 * pair + 1];
+    const both = [...localGet(one), ...localGet(two)];
+    return [
+      ...localGet(at),
+      ...[...both, ...f64x2Shuffle(0, 2), ...both, ...f64x2Shuffle(1, 3), ...f64x2Add],
+      ...[...localGet(at), ...v128Load(16 * pair), ...f64x2Add, ...v128Store(16 * pair)],
+    ];
+  };
+  const tile: Code = [
+    ...range(8).flatMap((i) => [...v128Zero, ...localSet(sum + i)]),
+    ...[...localGet(panel), ...localGet(a), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(x)],
+    ...[...localGet(panel), ...localGet(b), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(y)],
+    ...[...localGet(x), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
+    ...repeatWhile([...step(0), ...step(16), ...advance(x, 32), ...advance(y, 32)], [...localGet(x), ...localGet(end), ...i32LessUnsigned]),
+    // at = sums + 8 (a · columns + b)
+    ...[...localGet(sums), ...localGet(a), ...localGet(columns), ...i32Mul, ...localGet(b), ...i32Add, ...i32Const(8), ...i32Mul, ...i32Add, ...localSet(at)],
+    ...[...store(0, 0), ...store(0, 1), ...localGet(at), ...localGet(wide), ...i32Add, ...localSet(at), ...store(1, 0), ...store(1, 1)],
+    ...advance(a, 2),
+  ];
+  const upTo = (limit: Code): Code => [...localGet(a), ...limit, ...i32LessUnsigned];
+  return {
+    name: "gram",
+    parameters: 3,
+    locals: [
+      { count: 7, type: "i32" },
+      { count: 11, type: "v128" },
+    ],
+    body: [
+      ...[...localGet(columns), ...i32Const(8), ...i32Mul, ...localSet(wide)],
+      ...repeatWhile(
+        [...i32Const(0), ...localSet(a), ...repeatWhile(tile, upTo([...localGet(b), ...i32Const(4), ...i32Add])), ...advance(b, 4)],
+        [...localGet(b), ...localGet(columns), ...i32LessUnsigned],
+      ),
+    ],
+  };
+})();
+
+/** Two columns of the result += four columns of a panel, each times its weight: `weights` points at 4 and, `stride` bytes on, 4 more. */
+const combine: WasmFunction = (() => {
+  const [result, panel, weights, stride, end] = [0, 1, 2, 3, 4] as const;
+  const [weight, x, sum] = [5, 13, 14] as const; // eight, one and two vectors
+  const body: Code = [
+    ...range(2).flatMap((i) => [...localGet(result), ...v128Load(i * columnBytes), ...localSet(sum + i)]),
+    ...range(4).flatMap((j) => [
+      ...[...localGet(panel), ...v128Load(j * columnBytes), ...localSet(x)],
+      ...range(2).flatMap((i) => [...localGet(x), ...localGet(weight + 4 * i + j), ...f64x2Mul, ...localGet(sum + i), ...f64x2Add, ...localSet(sum + i)]),
+    ]),
+    ...range(2).flatMap((i) => [...localGet(result), ...localGet(sum + i), ...v128Store(i * columnBytes)]),
+    ...[...advance(result, 16), ...advance(panel, 16)],
+  ];
+  return {
+    name: "combine",
+    parameters: 4,
+    locals: [
+      { count: 1, type: "i32" },
+      { count: 11, type: "v128" },
+    ],
+    body: [
+      ...range(4).flatMap((j) => [...localGet(weights), ...v128LoadSplat64(8 * j), ...localSet(weight + j)]),
+      ...[...localGet(weights), ...localGet(stride), ...i32Add, ...localSet(weights)],
+      ...range(4).flatMap((j) => [...localGet(weights), ...v128LoadSplat64(8 * j), ...localSet(weight + 4 + j)]),
+      ...[...localGet(result), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
+      ...repeatWhile(body, [...localGet(result), ...localGet(end), ...i32LessUnsigned]),
+    ],
+  };
+})();
+
+/** One column of a panel out of 128 float32 that lie side by side. */
+const fillColumn: WasmFunction = (() => {
+  const [from, to, end] = [0, 1, 2] as const;
+  const pair = (i: number): Code => [...localGet(to), ...localGet(from), ...v128LoadZero64(8 * i), ...f64x2PromoteLow, ...v128Store(16 * i)];
+  return {
+    name: "fillColumn",
+    parameters: 2,
+    locals: [{ count: 1, type: "i32" }],
+    body: [
+      ...[...localGet(to), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
+      ...repeatWhile([...range(4).flatMap(pair), ...advance(from, 32), ...advance(to, 64)], [...localGet(to), ...localGet(end), ...i32LessUnsigned]),
+    ],
+  };
+})();
+
+/** Two columns of a panel out of 128 rows of float32 that lie `stride` bytes apart. */
+const fillPair: WasmFunction = (() => {
+  const [from, to, stride, end] = [0, 1, 2, 3] as const;
+  const [one, two] = [4, 5] as const;
+  const row = (into: number): Code => [
+    ...[...localGet(from), ...v128LoadZero64(0), ...f64x2PromoteLow, ...localSet(into)],
+    ...[...localGet(from), ...localGet(stride), ...i32Add, ...localSet(from)],
+  ];
+  const both = [...localGet(one), ...localGet(two)];
+  return {
+    name: "fillPair",
+    parameters: 3,
+    locals: [
+      { count: 1, type: "i32" },
+      { count: 2, type: "v128" },
+    ],
+    body: [
+      ...[...localGet(to), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
+      ...repeatWhile(
+        [
+          ...[...row(one), ...row(two)],
+          ...[...localGet(to), ...both, ...f64x2Shuffle(0, 2), ...v128Store(0)],
+          ...[...localGet(to), ...both, ...f64x2Shuffle(1, 3), ...v128Store(columnBytes)],
+          ...advance(to, 16),
+        ],
+        [...localGet(to), ...localGet(end), ...i32LessUnsigned],
+      ),
+    ],
+  };
+})();
+
+/** What the kernels work in; it grows, and a view of it does not outlive that. */
+export const memory = new WebAssembly.Memory({ initial: 1 });
+const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasmModule([gram, combine, fillColumn, fillPair])), { env: { memory } });
+/** All arguments are byte addresses in `memory`, but `columns`. */
+export const kernels = exports as {
+  gram(panel: number, sums: number, columns: number): void;
+  combine(result: number, panel: number, weights: number, stride: number): void;
+  fillColumn(from: number, to: number): void;
+  fillPair(from: number, to: number, stride: number): void;
+};
+
+/** Addresses of so many bytes each, one after another; whoever asked before has lost his. */
+export function scratch(...sizes: readonly number[]): readonly number[] {
+  let used = 0;
+  const starts = sizes.map((size) => {
+    const start = used;
+    used += Math.ceil(size / 16) * 16;
+    return start;
+  });
+  const missing = used - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / pageBytes));
+  return starts;
+}
