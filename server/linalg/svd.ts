@@ -45,7 +45,7 @@ function scaledSvd(matrix: Float64Array, rows: number, cols: number): Svd {
     return { u: v, s, v: u };
   }
   if (cols > jacobiColumns) return nearlyOrthogonal(matrix, rows, cols);
-  const eye = Float64Array.from(identity(cols));
+  const eye = identity(cols);
   if (rows === cols) return jacobi(matrix, eye, rows, cols);
   const qr = householderQr(matrix, rows, cols);
   const { u, s, v } = jacobi(qr.r, eye, cols, cols);
