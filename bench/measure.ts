@@ -1,12 +1,11 @@
 /** One measurement of ours in a process of its own, so that its peak memory is its own: `tsx bench/measure.ts NAME CHECKPOINT REPEATS`. */
 import { performance } from "node:perf_hooks";
-import { uniform } from "../probes/random.ts";
+import { randomStream, uniform } from "../server/linalg/random.ts";
 import { openSubject, sharedEngine } from "../server/runs/subject.ts";
 import type { Runner } from "../server/runs/runner.ts";
 import { sweep } from "../server/runs/sweep.ts";
 import { baseSetting, type World } from "../server/runs/worlds.ts";
 import { singularValues } from "../server/linalg/factored.ts";
-import { randomStream } from "../server/linalg/random.ts";
 import { startAdaptation, trainedTensors } from "../server/training/adaptation.ts";
 import { AdamW } from "../server/training/optimizer.ts";
 import { parameterRules } from "../server/training/parameterRules.ts";

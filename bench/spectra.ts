@@ -4,7 +4,7 @@
  * own time, which other work on the machine does not lengthen.
  */
 import { performance } from "node:perf_hooks";
-import { uniform } from "../probes/random.ts";
+import { uniform } from "../server/linalg/random.ts";
 import { factoredSvd, frobeniusNorm, singularValues, type FactoredMatrix } from "../server/linalg/factored.ts";
 
 const repeats = Number(process.argv[2] ?? 5);

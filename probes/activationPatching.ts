@@ -17,7 +17,7 @@ import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts
 import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readToken } from "./promptPair.ts";
-import { sampleIndices, uniform } from "./random.ts";
+import { sampleIndices, uniform } from "../server/linalg/random.ts";
 import type { HeatmapFigure, NullBand, ProbeEvent } from "./result.ts";
 
 /** What can be patched: the hook, and the second axis of its panel. */

@@ -8,6 +8,7 @@ import { klDivergence } from "../server/runs/metrics.ts";
 import { scalingWords, type Subject } from "../server/runs/subject.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { frobeniusNorm } from "../server/linalg/factored.ts";
+import { norm } from "../server/linalg/vectors.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { BarsFigure, HeatmapFigure, Metric, ProbeEvent, TableFigure } from "./result.ts";
@@ -118,20 +119,6 @@ function baseNormsOf(subject: Subject): (site: SiteAdapter) => number | null {
     if (!spec) return null;
     return norm(baseWeight(model, spec).data());
   };
-}
-
-/** Four sums at a time: one alone waits for itself at every addition. */
-function norm(values: Float32Array): number {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 3 < values.length; i += 4) {
-    s0 += values[i]! * values[i]!;
-    s1 += values[i + 1]! * values[i + 1]!;
-    s2 += values[i + 2]! * values[i + 2]!;
-    s3 += values[i + 3]! * values[i + 3]!;
-  }
-  for (; i < values.length; i++) s0 += values[i]! * values[i]!;
-  return Math.sqrt(s0 + s1 + s2 + s3);
 }
 
 async function* compareOn(subject: Subject, text: string | readonly number[], signal: AbortSignal): AsyncGenerator<ProbeEvent, void, void> {

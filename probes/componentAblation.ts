@@ -13,7 +13,7 @@ import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts
 import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
-import { randomDirection, sampleIndices, uniform } from "./random.ts";
+import { randomDirection, sampleIndices, uniform } from "../server/linalg/random.ts";
 import type { BarsFigure, HeatmapFigure, Metric, NullBand, Place, ProbeEvent } from "./result.ts";
 
 const params = z.strictObject({

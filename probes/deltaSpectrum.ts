@@ -11,7 +11,8 @@ import { effectiveRank, energy, energyEffectiveRank, stableRank } from "../serve
 import { randomShare, sharedEnergy } from "../server/linalg/subspaces.ts";
 import { leadingDirections } from "../server/tensors/topSingular.ts";
 import { defineProbe } from "./defineProbe.ts";
-import { uniform } from "./random.ts";
+import { transposed } from "../server/linalg/matrices.ts";
+import { uniform } from "../server/linalg/random.ts";
 import type { Figure, Metric, ProbeEvent, SpectrumFigure, TableFigure } from "./result.ts";
 import { siteGrid, siteKind } from "./siteGrid.ts";
 
@@ -162,7 +163,12 @@ async function* alignment(
       const { row, col } = grid.cell(site);
       const offset = row * grid.kinds.length + col;
       yield { type: "tile", array: `${prefix(adapter)}align_in`, offset, data: Float32Array.of(sharedEnergy(vt, s, right, site.dIn)) };
-      yield { type: "tile", array: `${prefix(adapter)}align_out`, offset, data: Float32Array.of(sharedEnergy(transposed(u, site), s, left, site.dOut)) };
+      yield {
+        type: "tile",
+        array: `${prefix(adapter)}align_out`,
+        offset,
+        data: Float32Array.of(sharedEnergy(transposed(u, site.dOut, site.rank), s, left, site.dOut)),
+      };
       inexact = Math.max(inexact, ...errors);
       if (s[0]! > 0) {
         for (const d of [site.dIn, site.dOut]) {
@@ -195,12 +201,6 @@ async function* alignment(
       },
     };
   }
-}
-
-function transposed(u: Float32Array, site: SiteAdapter): Float32Array {
-  const out = new Float32Array(u.length);
-  for (let o = 0; o < site.dOut; o++) for (let k = 0; k < site.rank; k++) out[k * site.dOut + o] = u[o * site.rank + k]!;
-  return out;
 }
 
 function spectrumFigure(

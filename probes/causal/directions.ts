@@ -1,5 +1,5 @@
 /** Values that a sweep puts in the place of others: nothing, or as much in a random direction. */
-import { randomDirection } from "../random.ts";
+import { randomDirection } from "../../server/linalg/random.ts";
 import { float32, type FloatTensor } from "../../server/tensors/hostTensor.ts";
 
 /** The same tensors with every number 0. */

@@ -3,8 +3,9 @@ import type { LoadedAdapter } from "../../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../../server/adapters/method.ts";
 import { weight } from "../../server/adapters/lowRankSite.ts";
 import { Runner } from "../../server/runs/runner.ts";
+import { identity } from "../../server/linalg/matrices.ts";
 import { thinQr } from "../../server/linalg/qr.ts";
-import { uniform } from "../random.ts";
+import { gaussian, uniform } from "../../server/linalg/random.ts";
 
 /**
  * A runner on the same model with every adapter's directions drawn anew.
@@ -44,11 +45,9 @@ function randomSite(site: SiteAdapter, key: string, next: () => number): SiteAda
 
 /** `rank` random directions of `width` numbers, orthonormal as far as there is room: `[rank, width]`. */
 function orthonormal(width: number, rank: number, next: () => number): Float64Array {
-  const gaussian = (): number => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
   const n = Math.min(rank, width);
-  const columns = Float64Array.from({ length: width * n }, gaussian);
-  const identity = Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
-  const found = thinQr({ data: columns, rows: width, n, rowStride: 1, columnStride: width }).times(identity, n);
+  const columns = Float64Array.from({ length: width * n }, () => gaussian(next));
+  const found = thinQr({ data: columns, rows: width, n, rowStride: 1, columnStride: width }).times(identity(n), n);
   const all = new Float64Array(width * rank);
   all.set(found);
   return all;

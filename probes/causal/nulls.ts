@@ -1,6 +1,6 @@
 /** What chance alone gives: how it is stated, and when a value is clear of it. One definition for every causal probe. */
 import * as z from "zod";
-import { central95 } from "../random.ts";
+import { at } from "../../server/at.ts";
 import type { NullBand } from "../result.ts";
 
 /** How many draws a null is made of, and their seed. @param what "random directions of equal norm" */
@@ -36,4 +36,15 @@ export function beatsDraws(value: number, draws: readonly number[], picked = 1):
   const mean = draws.reduce((sum, draw) => sum + draw, 0) / draws.length;
   const deviation = Math.sqrt(draws.reduce((sum, draw) => sum + (draw - mean) ** 2, 0) / Math.max(1, draws.length - 1));
   return draws.every((draw) => value > draw) && value > mean + (3 + Math.sqrt(2 * Math.log(picked))) * deviation;
+}
+
+/** The central 95 % of values: 2.5 % and 97.5 % quantiles, linear between ranks. */
+function central95(values: readonly number[]): { low: number; high: number } {
+  const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
+  const quantile = (q: number) => {
+    const place = q * (sorted.length - 1);
+    const below = at(sorted, Math.floor(place));
+    return below + (at(sorted, Math.ceil(place)) - below) * (place - Math.floor(place));
+  };
+  return sorted.length === 0 ? { low: NaN, high: NaN } : { low: quantile(0.025), high: quantile(0.975) };
 }

@@ -6,6 +6,7 @@ import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { WorkbenchError } from "../errors.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
+import { identity } from "../linalg/matrices.ts";
 import { householderQr } from "../linalg/qr.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
 import type { ParsedSite } from "./method.ts";
@@ -54,8 +55,7 @@ function leadingColumns({ dIn, dOut, stored, baseWeight }: BaseSite, rank: numbe
   const w = baseWeight.data();
   const columns = new Float64Array(dOut * rank);
   for (let k = 0; k < rank; k++) for (let o = 0; o < dOut; o++) columns[k * dOut + o] = w[o * dIn + k] ?? 0;
-  const identity = Float64Array.from({ length: rank * rank }, (_, i) => (i % (rank + 1) === 0 ? 1 : 0));
-  const q = householderQr(columns, dOut, rank).times(identity, rank);
+  const q = householderQr(columns, dOut, rank).times(identity(rank), rank);
   const a = new Float64Array(rank * dIn);
   const b = new Float32Array(dOut * rank);
   for (let k = 0; k < rank; k++) {

@@ -3,10 +3,13 @@
  * and a moving average of the batches' own principal directions.
  * @see Ross et al. 2008, "Incremental learning for robust visual tracking"; scikit-learn, IncrementalPCA; Sanger 1989
  */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { FloatTensor } from "../tensors/hostTensor.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
-import { thinQr } from "../linalg/qr.ts";
+import { timesRows } from "../linalg/products.ts";
+import { orthonormalRows } from "../linalg/qr.ts";
+import { addTimes, addTimesAt, addTwo, divide, dot, dotAt } from "../linalg/vectors.ts";
 
 export interface DirectionLearner {
   /** @param x `[rows, d]` */
@@ -47,23 +50,24 @@ export class IncrementalPca implements DirectionLearner {
 
   update(x: FloatTensor): void {
     const d = this.#d;
-    const b = x.shape[0]!;
+    const b = at(x.shape, 0);
     if (b === 0) return;
     const [n, held] = [this.#count, this.#values.length];
     const batchMean = columnMeans(x.data, b, d);
     const isFirst = n === 0;
     const rows = held + b + (isFirst ? 0 : 1);
     const merged = new Float64Array(rows * d);
-    for (let j = 0; j < held; j++) for (let c = 0; c < d; c++) merged[j * d + c] = this.#values[j]! * this.#rows[j * d + c]!;
-    for (let i = 0; i < b; i++) for (let c = 0; c < d; c++) merged[(held + i) * d + c] = x.data[i * d + c]! - batchMean[c]!;
+    for (const [j, value] of this.#values.entries()) addTimesAt(merged, j * d, value, this.#rows, j * d, d);
+    merged.set(x.data, held * d);
+    for (let i = 0; i < b; i++) addTimesAt(merged, (held + i) * d, -1, batchMean, 0, d);
     if (!isFirst) {
       const weight = Math.sqrt((n * b) / (n + b));
-      for (let c = 0; c < d; c++) merged[(rows - 1) * d + c] = weight * (this.#mean[c]! - batchMean[c]!);
+      addTwo(merged, (rows - 1) * d, weight, this.#mean, -weight, batchMean, d);
     }
     const { s, vt } = leadingSvd(merged, rows, d, Math.min(this.#r, rows, d));
     this.#values = s;
     this.#rows = vt;
-    this.#mean = this.#mean.map((value, c) => (n * value + b * batchMean[c]!) / (n + b));
+    this.#mean = this.#mean.map((value, c) => (n * value + b * at(batchMean, c)) / (n + b));
     this.#count = n + b;
   }
 
@@ -96,34 +100,25 @@ export class HebbianLearner implements DirectionLearner {
 
   /** @throws "training.diverged" when η times the variance is too large for the rule to be stable */
   update(x: FloatTensor): void {
-    const [b, d, r] = [x.shape[0]!, this.#mean.length, this.#r];
+    const [b, d, r] = [at(x.shape, 0), this.#mean.length, this.#r];
     if (b === 0) return;
     this.#count += b;
     const batchMean = columnMeans(x.data, b, d);
-    for (let c = 0; c < d; c++) this.#mean[c]! += (batchMean[c]! - this.#mean[c]!) * (b / this.#count);
+    const share = b / this.#count;
+    this.#mean.forEach((value, c) => (this.#mean[c] = value + (at(batchMean, c) - value) * share));
     const [joint, own] = [new Float64Array(r * d), new Float64Array(r * r)];
-    const centred = new Float64Array(d);
-    const y = new Float64Array(r);
-    for (let i = 0; i < b; i++) {
-      for (let c = 0; c < d; c++) centred[c] = x.data[i * d + c]! - this.#mean[c]!;
-      for (let j = 0; j < r; j++) {
-        let sum = 0;
-        for (let c = 0; c < d; c++) sum += centred[c]! * this.#rows[j * d + c]!;
-        y[j] = sum;
-      }
-      for (let j = 0; j < r; j++) {
-        const value = y[j]! / b;
-        for (let c = 0; c < d; c++) joint[j * d + c]! += value * centred[c]!;
-        for (let k = 0; k <= j; k++) own[j * r + k]! += value * y[k]!;
+    for (const centred of rowsWithout(x.data, this.#mean)) {
+      const y = timesRows(this.#rows, r, d, centred);
+      for (const [j, value] of y.entries()) {
+        addTimesAt(joint, j * d, value / b, centred, 0, d);
+        addTimesAt(own, j * r, value / b, y, 0, j + 1);
       }
     }
     const next = this.#rows.slice();
-    for (let j = 0; j < r; j++)
-      for (let c = 0; c < d; c++) {
-        let lower = 0;
-        for (let k = 0; k <= j; k++) lower += own[j * r + k]! * this.#rows[k * d + c]!;
-        next[j * d + c]! += this.#rate * (joint[j * d + c]! - lower);
-      }
+    for (let j = 0; j < r; j++) {
+      addTimesAt(next, j * d, this.#rate, joint, j * d, d);
+      for (let k = 0; k <= j; k++) addTimesAt(next, j * d, -this.#rate * at(own, j * r + k), this.#rows, k * d, d);
+    }
     if (!next.every((value) => Math.abs(value) < 1e6))
       throw new WorkbenchError(
         "training.diverged",
@@ -152,14 +147,14 @@ export class MovingAverageLearner implements DirectionLearner {
   }
 
   update(x: FloatTensor): void {
-    const [b, d] = [x.shape[0]!, this.#rows.length / this.#r];
+    const [b, d] = [at(x.shape, 0), this.#rows.length / this.#r];
     // A batch with fewer vectors than directions says nothing of the rest.
     if (b < this.#r) return;
     const { vt } = leadingSvd(x.data, b, d, this.#r);
     this.#rows = this.#isFirst
       ? vt
       : orthonormalRows(
-          this.#rows.map((value, at) => (1 - this.#share) * value + this.#share * vt[at]!),
+          this.#rows.map((value, i) => (1 - this.#share) * value + this.#share * at(vt, i)),
           this.#r,
           d,
         );
@@ -171,40 +166,36 @@ export class MovingAverageLearner implements DirectionLearner {
   }
 }
 
-/** Gram–Schmidt's rows, by QR of the transpose with R's diagonal positive: `[r, d]`, r ≤ d. */
-export function orthonormalRows(rows: Float64Array, r: number, d: number): Float64Array {
-  const qr = thinQr({ data: rows, rows: d, n: r, rowStride: 1, columnStride: d });
-  const signs = new Float64Array(r * r);
-  for (let j = 0; j < r; j++) signs[j * r + j] = qr.r[j * r + j]! < 0 ? -1 : 1;
-  return qr.times(signs, r);
-}
-
 /**
  * ‖X_c Pᵀ P‖² beside ‖X_c‖² of the centred batch, as 1 − ‖X_c − X_c Pᵀ P‖²/‖X_c‖²: between 0 and 1 for orthonormal rows.
  * @param p `[r, d]`
  */
 export function keptShare(x: FloatTensor, p: ArrayLike<number>, r: number): number {
-  const [b, d] = [x.shape[0]!, x.shape[1]!];
-  const mean = columnMeans(x.data, b, d);
+  const [b, d] = [at(x.shape, 0), at(x.shape, 1)];
   let [lost, whole] = [0, 0];
-  const rest = new Float64Array(d);
-  const y = new Float64Array(r);
-  for (let i = 0; i < b; i++) {
-    for (let c = 0; c < d; c++) rest[c] = x.data[i * d + c]! - mean[c]!;
-    for (let j = 0; j < r; j++) {
-      let sum = 0;
-      for (let c = 0; c < d; c++) sum += rest[c]! * p[j * d + c]!;
-      y[j] = sum;
-    }
-    for (let c = 0; c < d; c++) whole += rest[c]! * rest[c]!;
-    for (let j = 0; j < r; j++) for (let c = 0; c < d; c++) rest[c]! -= y[j]! * p[j * d + c]!;
-    for (let c = 0; c < d; c++) lost += rest[c]! * rest[c]!;
+  for (const rest of rowsWithout(x.data, columnMeans(x.data, b, d))) {
+    whole += dot(rest, rest);
+    const y = Array.from({ length: r }, (_, j) => dotAt(rest, 0, p, j * d, d));
+    for (const [j, value] of y.entries()) addTimesAt(rest, 0, -value, p, j * d, d);
+    lost += dot(rest, rest);
   }
   return whole > 0 ? 1 - lost / whole : NaN;
 }
 
+/** Each row of x less the mean `[d]`, in a buffer that the next row overwrites. */
+function* rowsWithout(x: Float32Array, mean: Float64Array): Generator<Float64Array> {
+  const d = mean.length;
+  const row = new Float64Array(d);
+  for (let start = 0; start < x.length; start += d) {
+    row.set(x.subarray(start, start + d));
+    addTimes(row, -1, mean);
+    yield row;
+  }
+}
+
 function columnMeans(x: Float32Array, rows: number, d: number): Float64Array {
   const mean = new Float64Array(d);
-  for (let i = 0; i < rows; i++) for (let c = 0; c < d; c++) mean[c]! += x[i * d + c]!;
-  return mean.map((value) => value / rows);
+  for (let i = 0; i < rows; i++) addTimesAt(mean, 0, 1, x, i * d, d);
+  divide(mean, rows);
+  return mean;
 }

@@ -64,8 +64,8 @@ export async function nearestLora({ method, site, base, rank, engine }: NearestR
   if (least > wholeColumns) return { ...(await leading(delta, site, rank ?? denseRank, await engine())), bias };
   const dense: FactoredMatrix =
     site.dIn <= site.dOut
-      ? { left: delta, right: identity(site.dIn), ...shapeOf(site), rank: site.dIn, scale: 1 }
-      : { left: identity(site.dOut), right: delta, ...shapeOf(site), rank: site.dOut, scale: 1 };
+      ? { left: delta, right: Float32Array.from(identity(site.dIn)), ...shapeOf(site), rank: site.dIn, scale: 1 }
+      : { left: Float32Array.from(identity(site.dOut)), right: delta, ...shapeOf(site), rank: site.dOut, scale: 1 };
   return { ...truncated(dense, rank, denseRank), bias };
 }
 

@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import type { FactoredMatrix } from "../linalg/factored.ts";
+import { identity } from "../linalg/matrices.ts";
 
 export const orders = ["exact", "first", "second", "third"] as const;
 export type Order = (typeof orders)[number];
@@ -58,7 +59,7 @@ export function multiplicativeDelta(exponent: FactoredMatrix, base: Float32Array
 /** A dense ΔW as a product with the identity on its smaller side, so that its rank is min(dOut, dIn). */
 export function asFactors(delta: Float32Array, dOut: number, dIn: number): FactoredMatrix {
   const rank = Math.min(dOut, dIn);
-  const eye = Float32Array.from({ length: rank * rank }, (_, at) => (at % (rank + 1) === 0 ? 1 : 0));
+  const eye = Float32Array.from(identity(rank));
   return { left: dIn <= dOut ? delta : eye, right: dIn <= dOut ? eye : delta, dOut, dIn, rank, scale: 1 };
 }
 

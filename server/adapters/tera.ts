@@ -6,6 +6,7 @@ import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
+import { identity, transposed } from "../linalg/matrices.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import {
@@ -127,7 +128,7 @@ function factorsOf(
   if (!isOuter) for (let i = 0; i < out.rank; i++) for (let j = 0; j < inner.rank; j++) core[i * inner.rank + j]! *= gainOut[i]! * gainIn[j]!;
   if (out.rank <= inner.rank) {
     return {
-      left: transposed(throughSide(identityRows(out.rank), out.rank, out), out.rank, dOut),
+      left: Float32Array.from(transposed(throughSide(identity(out.rank), out.rank, out), out.rank, dOut)),
       right: Float32Array.from(throughSide(core, out.rank, inner)),
       dOut,
       dIn,
@@ -135,10 +136,10 @@ function factorsOf(
       scale,
     };
   }
-  const turned = Float64Array.from(transposed(core, out.rank, inner.rank));
+  const turned = transposed(core, out.rank, inner.rank);
   return {
-    left: transposed(throughSide(turned, inner.rank, out), inner.rank, dOut),
-    right: Float32Array.from(throughSide(identityRows(inner.rank), inner.rank, inner)),
+    left: Float32Array.from(transposed(throughSide(turned, inner.rank, out), inner.rank, dOut)),
+    right: Float32Array.from(throughSide(identity(inner.rank), inner.rank, inner)),
     dOut,
     dIn,
     rank: inner.rank,
@@ -160,15 +161,6 @@ interface Side {
 function throughSide(z: Float64Array, rows: number, { factors, modes, ranks, outerGain, size }: Side): Float64Array {
   const y = factors ? expandRows(z, rows, ranks, modes, factors) : z;
   return outerGain ? y.map((value, at) => value * outerGain[at % size]!) : y;
-}
-
-const identityRows = (n: number): Float64Array => Float64Array.from({ length: n * n }, (_, at) => (Math.floor(at / n) === at % n ? 1 : 0));
-
-/** `[rows, cols]` → `[cols, rows]` in float32 */
-function transposed(a: Float64Array, rows: number, cols: number): Float32Array {
-  const turned = new Float32Array(a.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) turned[j * rows + i] = a[i * cols + j]!;
-  return turned;
 }
 
 export const teraTraining = defineTraining<TeraOptions, TeraTensors>({

@@ -4,11 +4,13 @@
  * 2. R_B R_Aᵀ = Y Σ Zᵀ, one rank × rank problem.
  * 3. s·B·A = (Q_B Y) (|s| Σ) (Q_A Z)ᵀ, the sign of s going into the left vectors.
  */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { thinQr, type ThinQr } from "./qr.ts";
 import { gramMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { svdValues } from "./singularValues.ts";
 import { svd, type Svd } from "./svd.ts";
+import { addTimesAt, dot, peak } from "./vectors.ts";
 
 /** scale · left · right */
 export interface FactoredMatrix {
@@ -48,10 +50,13 @@ export function factoredSvd(m: FactoredMatrix): { u: Float32Array; s: Float64Arr
   const vt = new Float32Array(rank * dIn);
   const u = new Float32Array(dOut * rank);
   for (let k = 0; k < rank; k++) {
-    const flip = peakSign(right, k * dIn, dIn);
-    for (let i = k * dIn; i < (k + 1) * dIn; i++) vt[i] = flip * right[i]!;
+    const flip = peak(right, k * dIn, dIn) < 0 ? -1 : 1;
+    vt.set(
+      right.subarray(k * dIn, (k + 1) * dIn).map((value) => flip * value),
+      k * dIn,
+    );
     const turn = m.scale < 0 ? -flip : flip;
-    for (let o = 0, from = k * dOut, to = k; o < dOut; o++, from++, to += rank) u[to] = turn * left[from]!;
+    for (const [o, value] of left.subarray(k * dOut, (k + 1) * dOut).entries()) u[o * rank + k] = turn * value;
   }
   return { u, s: core.s, vt };
 }
@@ -63,8 +68,7 @@ export function factoredSvd(m: FactoredMatrix): { u: Float32Array; s: Float64Arr
 export function frobeniusNorm(m: FactoredMatrix): number {
   const columns = gramMatrix(columnsOfLeft(m));
   const rows = gramMatrix(rowsOfRight(m));
-  let trace = 0;
-  for (let i = 0; i < columns.length; i++) trace += columns[i]! * rows[i]!;
+  const trace = dot(columns, rows);
   if (!Number.isFinite(trace)) return NaN;
   // Factors that nearly cancel leave only rounding in the trace; the triangles do not square it.
   const bound = diagonalSum(columns, m.rank) * diagonalSum(rows, m.rank);
@@ -80,8 +84,7 @@ export function denseProduct(m: FactoredMatrix): Float32Array {
   for (let o = 0; o < m.dOut; o++) {
     row.fill(0);
     for (let k = 0; k < m.rank; k++) {
-      const b = m.scale * m.left[o * m.rank + k]!;
-      for (let i = 0; i < m.dIn; i++) row[i]! += b * m.right[k * m.dIn + i]!;
+      addTimesAt(row, 0, m.scale * at(m.left, o * m.rank + k), m.right, k * m.dIn, m.dIn);
     }
     dense.set(row, o * m.dIn);
   }
@@ -109,7 +112,11 @@ export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
         `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`,
       );
     const factor = scale === term.scale ? 1 : term.scale;
-    for (let o = 0; o < dOut; o++) for (let k = 0; k < term.rank; k++) left[o * rank + start + k] = factor * term.left[o * term.rank + k]!;
+    for (let o = 0; o < dOut; o++)
+      left.set(
+        term.left.subarray(o * term.rank, (o + 1) * term.rank).map((value) => factor * value),
+        o * rank + start,
+      );
     right.set(term.right, start * dIn);
     start += term.rank;
   }
@@ -139,23 +146,11 @@ function checkRank({ rank }: FactoredMatrix): void {
 function coreOf(b: ThinQr, a: ThinQr, n: number): Float64Array {
   const product = new Float64Array(n * n);
   for (let j = 0; j < n; j++) {
-    for (let k = j; k < n; k++) {
-      const weight = a.r[k * n + j]!;
-      for (let i = 0; i <= k; i++) product[j * n + i]! += b.r[k * n + i]! * weight;
-    }
+    for (let k = j; k < n; k++) addTimesAt(product, j * n, at(a.r, k * n + j), b.r, k * n, k + 1);
   }
   return product;
 }
 
-/** The sign of the entry of largest size; 1 for zeros. */
-function peakSign(values: Float64Array, start: number, length: number): number {
-  let peak = 0;
-  for (let i = start; i < start + length; i++) if (Math.abs(values[i]!) > Math.abs(peak)) peak = values[i]!;
-  return peak < 0 ? -1 : 1;
-}
-
 function diagonalSum(matrix: Float64Array, n: number): number {
-  let sum = 0;
-  for (let i = 0; i < n; i++) sum += matrix[i * n + i]!;
-  return sum;
+  return matrix.reduce((sum, value, i) => (i % (n + 1) === 0 ? sum + value : sum), 0);
 }

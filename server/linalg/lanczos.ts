@@ -2,9 +2,10 @@
  * Lanczos steps on a symmetric operator S that others apply: S is seen from one start vector as a small tridiagonal matrix,
  * and that matrix bounds what any single eigenvector of S can hold of the start vector.
  */
+import { at } from "../at.ts";
 import type { RandomStream } from "./random.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { addTimes, dot, norm } from "./vectors.ts";
+import { addTimes, divide, dot, norm } from "./vectors.ts";
 
 /** One start vector on its way: apply S to `vector`, give the image to `absorb`, repeat. */
 export class Lanczos {
@@ -22,7 +23,7 @@ export class Lanczos {
   }
 
   get vector(): Float64Array {
-    return this.basis.at(-1)!;
+    return at(this.basis, -1);
   }
 
   /** The space that S makes of the start vector is exhausted: the small matrix holds all of it. */
@@ -42,7 +43,7 @@ export class Lanczos {
       this.#isComplete = true;
       return;
     }
-    for (let i = 0; i < image.length; i++) image[i]! /= length;
+    divide(image, length);
     this.beside.push(length);
     this.basis.push(image);
   }
@@ -51,7 +52,7 @@ export class Lanczos {
   restart(fresh: Float64Array): void {
     this.#leaveBasis(fresh);
     const length = norm(fresh);
-    for (let i = 0; i < fresh.length; i++) fresh[i]! /= length;
+    divide(fresh, length);
     this.beside.push(0);
     this.basis.push(fresh);
     this.#isComplete = false;
@@ -69,7 +70,7 @@ export class Lanczos {
     const rows = new Float64Array(k * n);
     for (let j = 0; j < k; j++) {
       const row = rows.subarray(j * n, (j + 1) * n);
-      for (const [i, direction] of this.basis.slice(0, steps).entries()) addTimes(row, vectors[j * steps + i]!, direction);
+      for (const [i, direction] of this.basis.slice(0, steps).entries()) addTimes(row, at(vectors, j * steps + i), direction);
     }
     return rows;
   }
@@ -90,17 +91,18 @@ export class Lanczos {
     const places = [...nodes, ...grid].sort((a, b) => a - b);
     const shares = places.map(share);
     // An eigenvalue that has settled is a peak far narrower than the grid.
-    const peaks = places.flatMap((_, i) =>
-      shares[i]! >= (shares[i - 1] ?? 0) && shares[i]! >= (shares[i + 1] ?? 0) ? [peak(share, places[i - 1] ?? low, places[i + 1] ?? high)] : [],
+    const peaks = shares.flatMap((here, i) =>
+      here >= (shares[i - 1] ?? 0) && here >= (shares[i + 1] ?? 0) ? [peak(share, places[i - 1] ?? low, places[i + 1] ?? high)] : [],
     );
     return Math.max(...shares, ...peaks);
   }
 
   #christoffel(value: number, n: number): number {
-    let [before, here, sum] = [0, 1, 1];
+    let [before, here, sum, coupling] = [0, 1, 1, 0];
     for (let j = 0; j + 1 < n; j++) {
-      const next = ((value - this.diagonal[j]!) * here - (j > 0 ? this.beside[j - 1]! * before : 0)) / this.beside[j]!;
-      [before, here] = [here, next];
+      const following = at(this.beside, j);
+      const next = ((value - at(this.diagonal, j)) * here - coupling * before) / following;
+      [before, here, coupling] = [here, next, following];
       sum += here * here;
     }
     return 1 / sum;

@@ -6,13 +6,14 @@
  * @see Golub & Van Loan, "Matrix Computations", 10.1 and 10.4; Parlett, "The Symmetric Eigenvalue Problem", 13
  */
 import { WorkbenchError } from "../errors.ts";
-import { thinQr } from "./qr.ts";
+import { orthonormalRows } from "./qr.ts";
 import { gramMatrix } from "./tallMatrix.ts";
 import { Lanczos, randomUnit } from "./lanczos.ts";
+import { timesColumns, timesRows } from "./products.ts";
 import { randomStream } from "./random.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { dotAt } from "./vectors.ts";
+import { divide, norm, peak } from "./vectors.ts";
 
 /** A V = U diag(s); each row of `vt` has its entry of largest size positive. */
 export interface LeadingSvd {
@@ -51,8 +52,8 @@ export function leadingSvd(a: Float32Array | Float64Array, rows: number, cols: n
   const [ut, vt] = isTall ? [far.vectors, near] : [near, far.vectors];
   for (let j = 0; j < k; j++) {
     if (peak(vt, j * cols, cols) >= 0) continue;
-    for (let i = j * cols; i < (j + 1) * cols; i++) vt[i]! *= -1;
-    for (let i = j * rows; i < (j + 1) * rows; i++) ut[i]! *= -1;
+    divide(vt.subarray(j * cols, (j + 1) * cols), -1);
+    divide(ut.subarray(j * rows, (j + 1) * rows), -1);
   }
   return { ut, s: far.lengths, vt };
 }
@@ -110,56 +111,7 @@ function orthonormalImages(
     if (isTall) timesRows(a, rows, cols, from, to);
     else timesColumns(a, rows, cols, from, to);
   }
-  const lengths = Float64Array.from({ length: k }, (_, j) => Math.sqrt(dotAt(vectors, j * long, vectors, j * long, long)));
+  const lengths = Float64Array.from({ length: k }, (_, j) => norm(vectors.subarray(j * long, (j + 1) * long)));
   // Orthonormal whatever the rank, for where the lengths vanish QR goes by reflections; R is diagonal up to rounding, so only signs can differ.
-  const qr = thinQr({ data: vectors, rows: long, n: k, rowStride: 1, columnStride: long });
-  const signs = new Float64Array(k * k);
-  for (let j = 0; j < k; j++) signs[j * k + j] = qr.r[j * k + j]! < 0 ? -1 : 1;
-  return { vectors: qr.times(signs, k), lengths };
-}
-
-/** y = A x, A row-major; four rows at a time keep the processor busy. */
-function timesRows(a: Float32Array | Float64Array, rows: number, cols: number, x: Float64Array, y: Float64Array): void {
-  let r = 0;
-  for (; r + 3 < rows; r += 4) {
-    let [s0, s1, s2, s3] = [0, 0, 0, 0];
-    const [a0, a1, a2, a3] = [r * cols, (r + 1) * cols, (r + 2) * cols, (r + 3) * cols];
-    for (let c = 0; c < cols; c++) {
-      const value = x[c]!;
-      s0 += a[a0 + c]! * value;
-      s1 += a[a1 + c]! * value;
-      s2 += a[a2 + c]! * value;
-      s3 += a[a3 + c]! * value;
-    }
-    y[r] = s0;
-    y[r + 1] = s1;
-    y[r + 2] = s2;
-    y[r + 3] = s3;
-  }
-  for (; r < rows; r++) {
-    let sum = 0;
-    for (let c = 0; c < cols; c++) sum += a[r * cols + c]! * x[c]!;
-    y[r] = sum;
-  }
-}
-
-/** y = Aᵀ x */
-function timesColumns(a: Float32Array | Float64Array, rows: number, cols: number, x: Float64Array, y: Float64Array): void {
-  y.fill(0, 0, cols);
-  let r = 0;
-  for (; r + 3 < rows; r += 4) {
-    const [x0, x1, x2, x3] = [x[r]!, x[r + 1]!, x[r + 2]!, x[r + 3]!];
-    const [a0, a1, a2, a3] = [r * cols, (r + 1) * cols, (r + 2) * cols, (r + 3) * cols];
-    for (let c = 0; c < cols; c++) y[c]! += x0 * a[a0 + c]! + x1 * a[a1 + c]! + x2 * a[a2 + c]! + x3 * a[a3 + c]!;
-  }
-  for (; r < rows; r++) {
-    const value = x[r]!;
-    for (let c = 0; c < cols; c++) y[c]! += value * a[r * cols + c]!;
-  }
-}
-
-function peak(values: Float64Array, at: number, n: number): number {
-  let found = 0;
-  for (let i = at; i < at + n; i++) if (Math.abs(values[i]!) > Math.abs(found)) found = values[i]!;
-  return found;
+  return { vectors: orthonormalRows(vectors, k, long), lengths };
 }

@@ -7,9 +7,11 @@
  * Both leave the columns' lengths out of the error: a factor with columns of very different size is no harder than another.
  * @see Golub & Van Loan, "Matrix Computations", 5.2; Yamamoto et al. 2015, "Roundoff error analysis of the CholeskyQR2 algorithm"
  */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
+import { diagonal } from "./matrices.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
-import { norm } from "./vectors.ts";
+import { addTimesAt, dotAt, norm } from "./vectors.ts";
 
 export interface ThinQr {
   readonly method: "cholesky" | "householder";
@@ -34,37 +36,38 @@ export function thinQr(x: TallMatrix): ThinQr {
 /** Null where the columns are too near dependence for the Gram matrix to tell. */
 function choleskyQr(x: TallMatrix, gram: Float64Array): ThinQr | null {
   const { n } = x;
-  const lengths = Float64Array.from({ length: n }, (_, j) => Math.sqrt(gram[j * n + j]!));
+  const lengths = Float64Array.from({ length: n }, (_, j) => Math.sqrt(at(gram, j * n + j)));
   if (!lengths.every((length) => length > 0)) return null;
   const r = new Float64Array(n * n);
   for (let j = 0; j < n; j++) {
     for (let i = 0; i <= j; i++) {
-      let sum = gram[i * n + j]! / (lengths[i]! * lengths[j]!);
-      for (let k = 0; k < i; k++) sum -= r[i * n + k]! * r[j * n + k]!;
-      if (i < j) r[j * n + i] = sum / r[i * n + i]!;
+      const sum = at(gram, i * n + j) / (at(lengths, i) * at(lengths, j)) - dotAt(r, i * n, r, j * n, i);
+      if (i < j) r[j * n + i] = sum / at(r, i * n + i);
       else if (sum > 0) r[j * n + j] = Math.sqrt(sum);
       else return null;
     }
   }
   const inverse = invertUpper(r, n);
   if (!(norm(r) * norm(inverse) <= choleskyCondition)) return null;
-  for (let j = 0; j < n; j++) {
+  // R = R_scaled · diag(lengths)
+  for (const [j, length] of lengths.entries())
     for (let i = 0; i <= j; i++) {
-      r[j * n + i]! *= lengths[j]!; // R = R_scaled · diag(lengths)
-      inverse[j * n + i]! /= lengths[i]!;
+      const place = j * n + i;
+      r[place] = at(r, place) * length;
+      inverse[place] = at(inverse, place) / at(lengths, i);
     }
-  }
   return { method: "cholesky", r, times: (mix, k) => timesMatrix(x, upperTimes(inverse, mix, n, k), k) };
 }
 
 function invertUpper(r: Float64Array, n: number): Float64Array {
   const inverse = new Float64Array(n * n);
+  // Column j solves R x = e_j, from the last entry up: x_i known, its multiple of R's column i goes over to the right side.
   for (let j = 0; j < n; j++) {
-    inverse[j * n + j] = 1 / r[j * n + j]!;
-    for (let i = j - 1; i >= 0; i--) {
-      let sum = 0;
-      for (let k = i + 1; k <= j; k++) sum += r[k * n + i]! * inverse[j * n + k]!;
-      inverse[j * n + i] = -sum / r[i * n + i]!;
+    inverse[j * n + j] = 1;
+    for (let i = j; i >= 0; i--) {
+      const found = at(inverse, j * n + i) / at(r, i * n + i);
+      inverse[j * n + i] = found;
+      addTimesAt(inverse, j * n, -found, r, i * n, i);
     }
   }
   return inverse;
@@ -72,7 +75,7 @@ function invertUpper(r: Float64Array, n: number): Float64Array {
 
 function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number): Float64Array {
   const product = new Float64Array(n * k);
-  for (let c = 0; c < k; c++) for (let j = 0; j < n; j++) for (let i = 0; i <= j; i++) product[c * n + i]! += upper[j * n + i]! * mix[c * n + j]!;
+  for (let c = 0; c < k; c++) for (let j = 0; j < n; j++) addTimesAt(product, c * n, at(mix, c * n + j), upper, j * n, j + 1);
   return product;
 }
 
@@ -91,13 +94,12 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
   const r = new Float64Array(n * n);
   const twice = new Float64Array(count); // 2 / ‖v‖²; 0 for a reflection that does nothing
   for (let j = 0; j < n; j++) {
-    const at = j * rows;
-    for (let k = 0; k < Math.min(j, count); k++) reflect(columns, at, columns, k * rows, twice[k]!, k, rows);
-    for (let i = 0; i < Math.min(j, count); i++) r[j * n + i] = columns[at + i]!;
+    const column = columns.subarray(j * rows, (j + 1) * rows);
+    for (let k = 0; k < Math.min(j, count); k++) reflect(column, columns, k * rows, at(twice, k), k);
+    r.set(column.subarray(0, Math.min(j, count)), j * n);
     if (j >= count) continue;
-    let squares = 0;
-    for (let i = j; i < rows; i++) squares += columns[at + i]! ** 2;
-    const first = columns[at + j]!;
+    const squares = dotAt(column, j, column, j, rows - j);
+    const first = at(column, j);
     // What is left of a column that others already span shrinks from one to the next, out of the range in which squares round well.
     if (squares < vanishingSquares) {
       r[j * n + j] = first;
@@ -105,7 +107,7 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
     }
     const diagonal = first > 0 ? -Math.sqrt(squares) : Math.sqrt(squares);
     r[j * n + j] = diagonal;
-    columns[at + j] = first - diagonal;
+    column[j] = first - diagonal;
     const length = squares - first * first + (first - diagonal) ** 2;
     twice[j] = length > 0 ? 2 / length : 0;
   }
@@ -115,8 +117,9 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
     times(mix, k) {
       const result = new Float64Array(rows * k);
       for (let c = 0; c < k; c++) {
-        for (let i = 0; i < count; i++) result[c * rows + i] = mix[c * n + i]!;
-        for (let j = count - 1; j >= 0; j--) reflect(result, c * rows, columns, j * rows, twice[j]!, j, rows);
+        const column = result.subarray(c * rows, (c + 1) * rows);
+        column.set(mix.subarray(c * n, c * n + count));
+        for (let j = count - 1; j >= 0; j--) reflect(column, columns, j * rows, at(twice, j), j);
       }
       return result;
     },
@@ -126,10 +129,15 @@ export function householderQr(columns: Float64Array, rows: number, n: number): T
 const vanishingSquares = 2 ** -960;
 
 /** y ← y − 2 v (vᵀy) / ‖v‖² on entries `from`… */
-function reflect(y: Float64Array, yAt: number, v: Float64Array, vAt: number, twice: number, from: number, rows: number): void {
+function reflect(y: Float64Array, v: Float64Array, vAt: number, twice: number, from: number): void {
   if (twice === 0) return;
-  let dot = 0;
-  for (let i = from; i < rows; i++) dot += v[vAt + i]! * y[yAt + i]!;
-  const amount = twice * dot;
-  for (let i = from; i < rows; i++) y[yAt + i]! -= amount * v[vAt + i]!;
+  const n = y.length - from;
+  addTimesAt(y, from, -twice * dotAt(v, vAt + from, y, from, n), v, vAt + from, n);
+}
+
+/** Gram–Schmidt's rows, by QR of the transpose with R's diagonal positive: `[k, d]` orthonormal whatever the rank, k ≤ d. */
+export function orthonormalRows(rows: Float64Array, k: number, d: number): Float64Array {
+  const qr = thinQr({ data: rows, rows: d, n: k, rowStride: 1, columnStride: d });
+  const signs = Array.from({ length: k }, (_, j) => (at(qr.r, j * k + j) < 0 ? -1 : 1));
+  return qr.times(diagonal(signs), k);
 }

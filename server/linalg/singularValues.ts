@@ -5,7 +5,7 @@
  */
 import { withoutScale } from "./svd.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { dotAt } from "./vectors.ts";
+import { addTimesAt, dotAt } from "./vectors.ts";
 
 /**
  * @param matrix `[n, n]`, by rows or by columns; not changed
@@ -54,9 +54,4 @@ function reflection(x: Float64Array): { left: number; weight: number } {
   const left = first > 0 ? -length : length;
   x[0] = first - left;
   return { left, weight: 1 / (squares - first * left) };
-}
-
-/** y ← y + factor · x, of `n` entries each */
-function addTimesAt(y: Float64Array, yAt: number, factor: number, x: Float64Array, xAt: number, n: number): void {
-  for (let i = 0; i < n; i++) y[yAt + i]! += factor * x[xAt + i]!;
 }

@@ -1,5 +1,7 @@
 /** How two subspaces of one space lie to each other, and what chance alone would give. */
+import { at } from "../at.ts";
 import { svd } from "./svd.ts";
+import { addTimesAt, dotAt } from "./vectors.ts";
 
 /**
  * Share of ‖M‖² (rows weighted by σ²) that lies in the span of given orthonormal directions.
@@ -9,14 +11,10 @@ import { svd } from "./svd.ts";
 export function sharedEnergy(vectors: Float32Array, sigma: Float64Array, basis: Float32Array, d: number): number {
   let inside = 0;
   let total = 0;
-  for (let row = 0; row < sigma.length; row++) {
-    const weight = sigma[row]! ** 2;
+  for (const [row, value] of sigma.entries()) {
+    const weight = value ** 2;
     total += weight;
-    for (let b = 0; b < basis.length / d; b++) {
-      let dot = 0;
-      for (let i = 0; i < d; i++) dot += vectors[row * d + i]! * basis[b * d + i]!;
-      inside += weight * dot * dot;
-    }
+    for (let at = 0; at < basis.length; at += d) inside += weight * dotAt(vectors, row * d, basis, at, d) ** 2;
   }
   return total > 0 ? inside / total : NaN;
 }
@@ -42,11 +40,11 @@ export function principalAngles(a: Float32Array, b: Float32Array, d: number): Fl
   const [m, n] = [a.length / d, b.length / d];
   if (m < n) return principalAngles(b, a, d);
   const cosines = new Float64Array(m * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) for (let x = 0; x < d; x++) cosines[j * m + i]! += a[i * d + x]! * b[j * d + x]!;
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) cosines[j * m + i] = dotAt(a, i * d, b, j * d, d);
   // b's part outside a's span: its singular values are the sines, which are right where cosines near 1 are not.
   const outside = Float64Array.from(b);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) for (let x = 0; x < d; x++) outside[j * d + x]! -= cosines[j * m + i]! * a[i * d + x]!;
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) addTimesAt(outside, j * d, -at(cosines, j * m + i), a, i * d, d);
   const cosine = svd(cosines, m, n).s;
   const sine = svd(outside, d, n).s.reverse();
-  return cosine.map((value, i) => (value > Math.SQRT1_2 ? Math.asin(Math.min(1, sine[i]!)) : Math.acos(value)));
+  return cosine.map((value, i) => (value > Math.SQRT1_2 ? Math.asin(Math.min(1, at(sine, i))) : Math.acos(value)));
 }

@@ -5,12 +5,13 @@
  * Values are right to about n·2⁻⁵³ of the largest, and so are U and V orthonormal.
  * @see Drmač & Veselić 2008, "New fast and accurate Jacobi SVD algorithm"
  */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { identity, transposed } from "./matrices.ts";
 import { householderQr } from "./qr.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";
-import { dotAt, rotate } from "./vectors.ts";
+import { divide, dotAt, rotate } from "./vectors.ts";
 
 /** M = U diag(s) Vᵀ with k = min(rows, cols). */
 export interface Svd {
@@ -46,7 +47,7 @@ function scaledSvd(matrix: Float64Array, rows: number, cols: number): Svd {
     return { u: v, s, v: u };
   }
   if (cols > jacobiColumns) return nearlyOrthogonal(matrix, rows, cols);
-  const eye = Float64Array.from(identity(cols));
+  const eye = identity(cols);
   if (rows === cols) return jacobi(matrix, eye, rows, cols);
   const qr = householderQr(matrix, rows, cols);
   const { u, s, v } = jacobi(qr.r, eye, cols, cols);
@@ -113,12 +114,15 @@ function jacobi(a: Float64Array, v: Float64Array, rows: number, n: number): Svd 
 /** @param least shorter columns are 0 */
 function sorted(a: Float64Array, v: Float64Array, rows: number, n: number, least: number): Svd {
   const lengths = Float64Array.from({ length: n }, (_, k) => Math.sqrt(dotAt(a, k * rows, a, k * rows, rows)));
-  const order = [...lengths.keys()].sort((x, y) => lengths[y]! - lengths[x]!);
-  const s = Float64Array.from(order, (k) => (lengths[k]! < least ? 0 : lengths[k]!));
+  const order = [...lengths.entries()].sort(([, x], [, y]) => y - x);
+  const s = Float64Array.from(order, ([, length]) => (length < least ? 0 : length));
   const [left, right] = [new Float64Array(rows * n), new Float64Array(n * n)];
-  for (const [to, from] of order.entries()) {
+  for (const [to, [from, length]] of order.entries()) {
     right.set(v.subarray(from * n, (from + 1) * n), to * n);
-    if (s[to]! > 0) for (let i = 0; i < rows; i++) left[to * rows + i] = a[from * rows + i]! / s[to]!;
+    if (!(length > 0) || length < least) continue;
+    const column = left.subarray(to * rows, (to + 1) * rows);
+    column.set(a.subarray(from * rows, (from + 1) * rows));
+    divide(column, length);
   }
   return { u: left, s, v: right };
 }
@@ -126,5 +130,5 @@ function sorted(a: Float64Array, v: Float64Array, rows: number, n: number, least
 function swapColumns(a: Float64Array, v: Float64Array, squares: Float64Array, p: number, q: number, rows: number, n: number): void {
   rotate(a, p * rows, q * rows, 0, 1, rows); // (x, y) → (−y, x): a swap, and still a rotation
   rotate(v, p * n, q * n, 0, 1, n);
-  [squares[p], squares[q]] = [squares[q]!, squares[p]!];
+  [squares[p], squares[q]] = [at(squares, q), at(squares, p)];
 }

@@ -1,7 +1,8 @@
 /** Eigenvalues and leading eigenvectors of a real symmetric matrix: Householder to tridiagonal form, then QL with implicit shifts. */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { addTimes, dot } from "./vectors.ts";
+import { addTimes, addTimesAt, addTwo, divide, dot, dotAt } from "./vectors.ts";
 
 /**
  * @param matrix `[n, n]`, symmetric; not changed
@@ -57,49 +58,31 @@ interface Tridiagonal {
 function tridiagonal(a: Float64Array, n: number): Tridiagonal {
   const halves = new Float64Array(n);
   const beside = new Float64Array(n);
-  const image = new Float64Array(n);
+  const space = new Float64Array(n);
   for (let k = n - 1; k > 1; k--) {
     const row = a.subarray(k * n, k * n + k);
     let scale = 0;
     for (const value of row) scale = Math.max(scale, Math.abs(value));
     if (scale === 0) continue;
-    let squares = 0;
-    for (let i = 0; i < k; i++) {
-      row[i]! /= scale;
-      squares += row[i]! * row[i]!;
-    }
-    const last = row[k - 1]!;
+    divide(row, scale);
+    const squares = dot(row, row);
+    const last = at(row, k - 1);
     const turned = last > 0 ? -Math.sqrt(squares) : Math.sqrt(squares);
     beside[k - 1] = scale * turned;
     const half = squares - last * turned; // ‖v‖² / 2 of v = row − turned · e
     halves[k] = half;
     row[k - 1] = last - turned;
     // image = A v / half, from the lower triangle alone
-    image.fill(0, 0, k);
+    const image = space.subarray(0, k);
     for (let i = 0; i < k; i++) {
-      const at = i * n;
-      const vi = row[i]!;
-      let sum = a[at + i]! * vi;
-      for (let j = 0; j < i; j++) {
-        const value = a[at + j]!;
-        sum += value * row[j]!;
-        image[j]! += value * vi;
-      }
-      image[i]! += sum;
+      image[i] = dotAt(a, i * n, row, 0, i + 1);
+      addTimesAt(image, 0, row[i]!, a, i * n, i);
     }
-    let along = 0;
-    for (let i = 0; i < k; i++) {
-      image[i]! /= half;
-      along += image[i]! * row[i]!;
-    }
-    const share = along / (2 * half);
-    for (let i = 0; i < k; i++) image[i]! -= share * row[i]!;
+    divide(image, half);
+    addTimes(image, -dot(image, row) / (2 * half), row);
     // A ← A − v wᵀ − w vᵀ
-    for (let i = 0; i < k; i++) {
-      const [at, vi, wi] = [i * n, row[i]!, image[i]!];
-      for (let j = 0; j <= i; j++) a[at + j]! -= vi * image[j]! + wi * row[j]!;
-    }
+    for (let i = 0; i < k; i++) addTwo(a, i * n, -row[i]!, image, -image[i]!, row, i + 1);
   }
-  if (n > 1) beside[0] = a[n]!;
-  return { diagonal: Float64Array.from({ length: n }, (_, i) => a[i * n + i]!), beside, reflectors: a, halves };
+  if (n > 1) beside[0] = at(a, n);
+  return { diagonal: Float64Array.from({ length: n }, (_, i) => at(a, i * n + i)), beside, reflectors: a, halves };
 }

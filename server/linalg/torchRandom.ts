@@ -1,4 +1,5 @@
 /** Numbers that PyTorch's seeded CPU generator gives, for files that store a seed in place of tensors. */
+import { at } from "../at.ts";
 
 const size = 624;
 const middle = 397;
@@ -12,16 +13,16 @@ export function mersenneTwister(seed: number): () => number {
   const state = new Uint32Array(size);
   state[0] = seed % 2 ** 32;
   for (let i = 1; i < size; i++) {
-    const before = state[i - 1]!;
+    const before = at(state, i - 1);
     state[i] = Math.imul(before ^ (before >>> 30), 1812433253) + i;
   }
-  let at = size;
+  let place = size;
   return () => {
-    if (at === size) {
+    if (place === size) {
       twist(state);
-      at = 0;
+      place = 0;
     }
-    let bits = state[at++]!;
+    let bits = at(state, place++);
     bits ^= bits >>> 11;
     bits ^= (bits << 7) & 0x9d2c5680;
     bits ^= (bits << 15) & 0xefc60000;
@@ -31,8 +32,8 @@ export function mersenneTwister(seed: number): () => number {
 
 function twist(state: Uint32Array): void {
   for (let i = 0; i < size; i++) {
-    const mixed = (state[i]! & 0x80000000) | (state[(i + 1) % size]! & 0x7fffffff);
-    state[i] = state[(i + middle) % size]! ^ (mixed >>> 1) ^ ((mixed & 1) === 0 ? 0 : 0x9908b0df);
+    const mixed = (at(state, i) & 0x80000000) | (at(state, (i + 1) % size) & 0x7fffffff);
+    state[i] = at(state, (i + middle) % size) ^ (mixed >>> 1) ^ ((mixed & 1) === 0 ? 0 : 0x9908b0df);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Eigenvalues and eigenvectors of a symmetric tridiagonal matrix in float64, by the QL method with implicit shifts. */
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
-import { rotate } from "./vectors.ts";
+import { peak, rotate } from "./vectors.ts";
 
 export interface TridiagonalEigen {
   /** `[k]`, the largest first */
@@ -39,44 +40,48 @@ export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<
       sweep(d, e, z, low, high, tracked);
     }
   }
-  const order = [...d.keys()].sort((a, b) => d[b]! - d[a]!).slice(0, k);
+  const leading = [...d.entries()].sort(([, x], [, y]) => y - x).slice(0, k);
   const vectors = new Float64Array(k * tracked);
-  order.forEach((from, to) => vectors.set(z.subarray(from * tracked, (from + 1) * tracked), to * tracked));
-  return { values: Float64Array.from(order, (at) => scale * d[at]!), vectors };
+  leading.forEach(([from], to) => vectors.set(z.subarray(from * tracked, (from + 1) * tracked), to * tracked));
+  return { values: Float64Array.from(leading, ([, value]) => scale * value), vectors };
 }
 
 /** The power of two that brings the largest entry near 1, so that squares neither overflow nor vanish; 1 when there is no such entry. */
 function scaleOf(...parts: readonly ArrayLike<number>[]): number {
-  let peak = 0;
-  for (const part of parts) for (let i = 0; i < part.length; i++) peak = Math.max(peak, Math.abs(part[i]!));
-  return peak > 0 && Number.isFinite(peak) ? 2 ** Math.max(-1022, Math.floor(Math.log2(peak))) : 1;
+  let largest = 0;
+  for (const part of parts) largest = Math.max(largest, Math.abs(peak(part, 0, part.length)));
+  return largest > 0 && Number.isFinite(largest) ? 2 ** Math.max(-1022, Math.floor(Math.log2(largest))) : 1;
 }
 
 /** One implicit QL step on the block low … high, shifted by the eigenvalue of its first 2 × 2 that is nearer to d[low]. */
 function sweep(d: Float64Array, e: Float64Array, z: Float64Array, low: number, high: number, tracked: number): void {
-  const half = (d[low + 1]! - d[low]!) / (2 * e[low]!);
-  let g = d[high]! - d[low]! + e[low]! / (half + (half < 0 ? -1 : 1) * Math.sqrt(half * half + 1));
+  const [first, coupling] = [at(d, low), at(e, low)];
+  const half = (at(d, low + 1) - first) / (2 * coupling);
+  let above = at(d, high); // d[i + 1] as it was before this step
+  let g = above - first + coupling / (half + (half < 0 ? -1 : 1) * Math.sqrt(half * half + 1));
   let [s, c, p] = [1, 1, 0];
   for (let i = high - 1; i >= low; i--) {
-    const f = s * e[i]!;
-    const b = c * e[i]!;
+    const [here, beside] = [d[i]!, e[i]!];
+    const f = s * beside;
+    const b = c * beside;
     const r = Math.sqrt(f * f + g * g);
     e[i + 1] = r;
     if (r === 0) {
-      d[i + 1]! -= p;
+      d[i + 1] = above - p;
       e[high] = 0;
       return;
     }
     s = f / r;
     c = g / r;
-    const shifted = d[i + 1]! - p;
-    const turn = (d[i]! - shifted) * s + 2 * c * b;
+    const shifted = above - p;
+    const turn = (here - shifted) * s + 2 * c * b;
     p = s * turn;
     d[i + 1] = shifted + p;
     g = c * turn - b;
+    above = here;
     rotate(z, i * tracked, (i + 1) * tracked, c, s, tracked);
   }
-  d[low]! -= p;
+  d[low] = above - p;
   e[low] = g;
   e[high] = 0;
 }

@@ -1,4 +1,7 @@
-/** Products of vectors, which may lie inside longer arrays; four sums at a time keep the processor busy. */
+/**
+ * Sums of vectors, which may lie inside longer arrays: the inner loops of the linear algebra. Sums run four at a time, which keeps
+ * the processor busy. Nothing is checked here, for a check costs more than a product: what lies past the end of an array is NaN.
+ */
 
 /** Σ a b */
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
@@ -26,7 +29,22 @@ export function norm(a: ArrayLike<number>): number {
 
 /** a ← a + factor · b */
 export function addTimes(a: Float64Array, factor: number, b: ArrayLike<number>): void {
-  for (let i = 0; i < a.length; i++) a[i]! += factor * b[i]!;
+  addTimesAt(a, 0, factor, b, 0, a.length);
+}
+
+/** The `n` entries of a from `aAt` ← themselves + factor · those of b from `bAt`. */
+export function addTimesAt(a: Float64Array, aAt: number, factor: number, b: ArrayLike<number>, bAt: number, n: number): void {
+  for (let i = 0; i < n; i++) a[aAt + i]! += factor * b[bAt + i]!;
+}
+
+/** The `n` entries of a from `aAt` ← themselves + f · x + g · y. */
+export function addTwo(a: Float64Array, aAt: number, f: number, x: Float64Array, g: number, y: Float64Array, n: number): void {
+  for (let i = 0; i < n; i++) a[aAt + i]! += f * x[i]! + g * y[i]!;
+}
+
+/** a ← a / divisor */
+export function divide(a: Float64Array, divisor: number): void {
+  for (let i = 0; i < a.length; i++) a[i]! /= divisor;
 }
 
 /** (x, y) → (c x − s y, s x + c y) of the `n` entries from `x` and from `y`. */
@@ -36,4 +54,11 @@ export function rotate(a: Float64Array, x: number, y: number, c: number, s: numb
     a[x + i] = c * p - s * q;
     a[y + i] = s * p + c * q;
   }
+}
+
+/** The entry of largest size among the `n` from `start`; 0 where there is none. */
+export function peak(values: ArrayLike<number>, start: number, n: number): number {
+  let found = 0;
+  for (let i = start; i < start + n; i++) if (Math.abs(values[i]!) > Math.abs(found)) found = values[i]!;
+  return found;
 }

@@ -12,17 +12,17 @@ import { reduceGradients } from "./gradients/reduce.ts";
 import { shapeGradients } from "./gradients/shape.ts";
 import { indexingGradients } from "./gradients/indexing.ts";
 
+const table = Object.entries({ ...elementwiseGradients, ...matMulGradients, ...reduceGradients, ...shapeGradients, ...indexingGradients }).map(
+  ([kernelName, gradient]): tf.GradConfig => ({
+    ...gradient,
+    kernelName,
+    gradFunc: (dy, saved, attributes) => gradient.gradFunc(dy, saved, attributes as never),
+  }),
+);
+
 /** Again, too, after anything that loads the package @tensorflow/tfjs: that registers its own table over this one. */
 export function registerGradients(): void {
-  for (const [kernelName, gradient] of Object.entries({
-    ...elementwiseGradients,
-    ...matMulGradients,
-    ...reduceGradients,
-    ...shapeGradients,
-    ...indexingGradients,
-  })) {
-    tf.registerGradient({ kernelName, ...gradient });
-  }
+  table.forEach(tf.registerGradient);
 }
 
 registerGradients();

@@ -2,6 +2,7 @@
  * The graph a trace writes. It keeps one node for equal work, forgets what no output needs, and keeps broadcasts
  * symbolic: a value that is only a small one repeated remembers the small one (`narrow`), so constants stay small.
  */
+import { at } from "../at.ts";
 import { onnxDtypes, type Attribute, type ModelInitialiser, type ModelNode, type OnnxDtype, onnxModel } from "./onnxModel.ts";
 import { sizeOf } from "./hostTensor.ts";
 import { sameShape } from "./signature.ts";
@@ -84,15 +85,15 @@ export class Graph {
     attributes: Readonly<Record<string, Attribute>> = {},
     domain = "",
   ): Value {
-    return this.node(op, inputs, [{ shape, dtype }], attributes, domain)[0]!;
+    return at(this.node(op, inputs, [{ shape, dtype }], attributes, domain), 0);
   }
 
   constant(data: ConstantData, shape: readonly number[], dtype: OnnxDtype): Value {
     const make = (): Value => ({ id: this.#nextId++, shape, dtype, constant: data });
     if (data.length > maxSharedConstant) return make();
     const key = `constant ${dtype} ${shape.join("x")} ${signedText(data)}`;
-    const known = this.#shared.get(key);
-    if (known) return known[0]!;
+    const [known] = this.#shared.get(key) ?? [];
+    if (known) return known;
     const value = make();
     this.#shared.set(key, [value]);
     return value;
@@ -116,8 +117,8 @@ export class Graph {
     if (sameShape(value.shape, shape)) return value;
     const narrow = value.narrow ?? value;
     const key = `expand ${narrow.id} ${shape.join("x")}`;
-    const known = this.#shared.get(key);
-    if (known) return known[0]!;
+    const [known] = this.#shared.get(key) ?? [];
+    if (known) return known;
     const node: Node = { op: "Expand", domain: "", inputs: [narrow, this.ints(shape)], attributes: {}, outputs: [] };
     const expanded: Value = { id: this.#nextId++, shape, dtype: value.dtype, node, narrow };
     node.outputs.push(expanded);
@@ -128,7 +129,7 @@ export class Graph {
   reshape(value: Value, shape: readonly number[]): Value {
     if (sameShape(value.shape, shape)) return value;
     if (value.narrow && sizeOf(value.narrow.shape) === 1) return this.expand(this.reshape(value.narrow, []), shape);
-    const source = value.node?.op === "Reshape" ? value.node.inputs[0]! : value;
+    const source = value.node?.op === "Reshape" ? at(value.node.inputs, 0) : value;
     if (sameShape(source.shape, shape)) return source;
     return this.op("Reshape", [source, this.ints(shape)], shape, value.dtype, { allowzero: 1 });
   }
@@ -181,7 +182,7 @@ export class Graph {
     const bytes = onnxModel({
       nodes,
       initialisers,
-      inputs: this.inputs.filter(({ input }) => usedInputs.has(input!)).map((value) => ({ name: value.input!, dtype: value.dtype, shape: value.shape })),
+      inputs: this.inputs.flatMap(({ input, dtype, shape }) => (input !== undefined && usedInputs.has(input) ? [{ name: input, dtype, shape }] : [])),
       outputs: Object.entries(outputs).map(([output, value]) => ({ name: output, dtype: value.dtype, shape: value.shape })),
     });
     return { bytes, nodeCount: nodes.length, usedInputs };
@@ -203,8 +204,7 @@ function neededNodes(outputs: readonly Value[]): Node[] {
   const stack: Node[] = [];
   for (const { node } of outputs) {
     if (node) stack.push(node);
-    while (stack.length > 0) {
-      const top = stack[stack.length - 1]!;
+    for (let top = stack.at(-1); top; top = stack.at(-1)) {
       if (!state.has(top)) {
         state.set(top, "open");
         for (const { node: source } of top.inputs) if (source && !state.has(source)) stack.push(source);

@@ -8,9 +8,13 @@
  * @see Halko, Martinsson & Tropp 2011, "Finding structure with randomness"; Musco & Musco 2015, "Randomized block Krylov methods"
  */
 import * as tf from "@tensorflow/tfjs-core";
+import { at, named } from "../at.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
+import { identity, transposed } from "../linalg/matrices.ts";
+import { timesColumns, timesRows } from "../linalg/products.ts";
 import { thinQr } from "../linalg/qr.ts";
 import { svd } from "../linalg/svd.ts";
+import { addTimesAt, divide, norm } from "../linalg/vectors.ts";
 import type { Engine, Weight } from "./engine.ts";
 import { float32 } from "./hostTensor.ts";
 
@@ -72,7 +76,7 @@ function exactDirections(weight: Weight, stored: "outIn" | "inOut", k: number): 
   const dOut = stored === "outIn" ? rows : cols;
   return {
     values: s,
-    left: Float32Array.from(left, (x, at) => (s[Math.floor(at / dOut)] ? x : 0)),
+    left: Float32Array.from(left, (x, place) => (s[Math.floor(place / dOut)] ? x : 0)),
     right: Float32Array.from(right),
     errors: new Float64Array(k),
   };
@@ -110,10 +114,11 @@ class Krylov {
       const done = t * width;
       basis.set(orthonormalBeside(basis, done, block, dIn, width), dIn * done);
       // The engine sees the basis in float32; so must everything computed from it.
-      for (let i = dIn * done; i < dIn * (done + width); i++) basis[i] = Math.fround(basis[i]!);
-      const { image, back } = await this.#product(rowMajor(basis.subarray(dIn * done, dIn * (done + width)), dIn, width), width);
-      columnMajor(image, images.subarray(dOut * done), dOut, width);
-      columnMajor(back, backs.subarray(dIn * done), dIn, width);
+      const seen = Float32Array.from(basis.subarray(dIn * done, dIn * (done + width)));
+      basis.set(seen, dIn * done);
+      const { image, back } = await this.#product(transposed(seen, width, dIn), width);
+      images.set(transposed(image, dOut, width), dOut * done);
+      backs.set(transposed(back, dIn, width), dIn * done);
       block = backs.slice(dIn * done, dIn * (done + width));
     }
     const qr = thinQr({ data: images, rows: dOut, n: total, rowStride: 1, columnStride: dOut });
@@ -121,10 +126,11 @@ class Krylov {
     const left = qr.times(u.subarray(0, total * count), count);
     const right = combine(basis, v, dIn, total, count);
     const returned = combine(backs, v, dIn, total, count); // WᵀW v = σ Wᵀu
-    const errors = Float64Array.from({ length: count }, (_, j) => {
-      let squares = 0;
-      for (let i = j * dIn; i < (j + 1) * dIn; i++) squares += (returned[i]! / s[j]! - s[j]! * right[i]!) ** 2;
-      return s[j]! > 0 ? Math.sqrt(squares) / s[0]! : 0;
+    const errors = s.slice(0, count).map((value, j) => {
+      const missed = returned.slice(j * dIn, (j + 1) * dIn);
+      divide(missed, value);
+      addTimesAt(missed, 0, -value, right, j * dIn, dIn);
+      return value > 0 ? norm(missed) / at(s, 0) : 0;
     });
     return { values: s.slice(0, count), left: Float32Array.from(left), right: Float32Array.from(right), errors, images: returned };
   }
@@ -135,41 +141,30 @@ function engineProduct(engine: Engine, weight: Weight, stored: "outIn" | "inOut"
     const program = await engine.compile(
       `subspace ${stored}`,
       (inputs, weights) => {
-        const image = tf.matMul(weights["w"]!, inputs["q"]!, stored === "inOut", false);
-        return { image, back: tf.matMul(weights["w"]!, image, stored === "outIn", false) };
+        const [{ q }, { w }] = [named("a subspace step", inputs, ["q"]), named("a subspace step", weights, ["w"])];
+        const image = tf.matMul(w, q, stored === "inOut", false);
+        return { image, back: tf.matMul(w, image, stored === "outIn", false) };
       },
       { inputs: { q: { shape: [dIn, width], dtype: "float32" } }, weights: { w: weight.shape } },
     );
-    const out = await program.run({ q: float32(q, [dIn, width]) }, { w: weight });
-    return { image: Float32Array.from(out["image"]!.data), back: Float32Array.from(out["back"]!.data) };
+    const { image, back } = named("a subspace step", await program.run({ q: float32(q, [dIn, width]) }, { w: weight }), ["image", "back"]);
+    return { image: Float32Array.from(image.data), back: Float32Array.from(back.data) };
   };
 }
 
-/** The same by loops over W's rows as they lie in memory. */
+/** The same on this thread, a column at a time. */
 function plainProduct(w: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number): Product {
   const [rows, cols] = stored === "outIn" ? [dOut, dIn] : [dIn, dOut];
-  const gather = (x: Float64Array, width: number) => {
-    const y = new Float64Array(rows * width);
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < cols; c++) {
-        const value = w[r * cols + c]!;
-        for (let j = 0; j < width; j++) y[r * width + j]! += value * x[c * width + j]!;
-      }
-    return y;
-  };
-  const scatter = (x: Float64Array, width: number) => {
-    const y = new Float64Array(cols * width);
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < cols; c++) {
-        const value = w[r * cols + c]!;
-        for (let j = 0; j < width; j++) y[c * width + j]! += value * x[r * width + j]!;
-      }
-    return y;
-  };
-  const [forth, turn] = stored === "outIn" ? [gather, scatter] : [scatter, gather];
+  const [forth, turn] = stored === "outIn" ? [timesRows, timesColumns] : [timesColumns, timesRows];
   return (q, width) => {
-    const image = forth(Float64Array.from(q), width);
-    return Promise.resolve({ image: Float32Array.from(image), back: Float32Array.from(turn(image, width)) });
+    const [image, back] = [new Float32Array(width * dOut), new Float32Array(width * dIn)];
+    const columns = transposed(q, dIn, width);
+    for (let j = 0; j < width; j++) {
+      const forward = forth(w, rows, cols, Float64Array.from(columns.subarray(j * dIn, (j + 1) * dIn)));
+      image.set(forward, j * dOut);
+      back.set(turn(w, rows, cols, forward), j * dIn);
+    }
+    return Promise.resolve({ image: transposed(image, width, dOut), back: transposed(back, width, dIn) });
   };
 }
 
@@ -178,44 +173,28 @@ function orthonormalBeside(basis: Float64Array, done: number, block: Float64Arra
   let columns = block;
   for (let pass = 0; pass < 2; pass++) {
     for (let j = 0; j < width; j++) for (let b = 0; b < done; b += 4) projectOut(columns, j * rows, basis, b * rows, rows);
-    const eye = new Float64Array(width * width);
-    for (let j = 0; j < width; j++) eye[j * width + j] = 1;
-    columns = thinQr({ data: columns, rows, n: width, rowStride: 1, columnStride: rows }).times(eye, width);
+    columns = thinQr({ data: columns, rows, n: width, rowStride: 1, columnStride: rows }).times(identity(width), width);
   }
   return columns;
 }
 
 /** Takes four orthonormal columns out of one; four sums at a time keep the processor busy. */
-function projectOut(x: Float64Array, at: number, basis: Float64Array, from: number, rows: number): void {
+function projectOut(x: Float64Array, start: number, basis: Float64Array, from: number, rows: number): void {
   let [d0, d1, d2, d3] = [0, 0, 0, 0];
   const [b1, b2, b3] = [from + rows, from + 2 * rows, from + 3 * rows];
   for (let i = 0; i < rows; i++) {
-    const value = x[at + i]!;
+    const value = x[start + i]!;
     d0 += value * basis[from + i]!;
     d1 += value * basis[b1 + i]!;
     d2 += value * basis[b2 + i]!;
     d3 += value * basis[b3 + i]!;
   }
-  for (let i = 0; i < rows; i++) x[at + i]! -= d0 * basis[from + i]! + d1 * basis[b1 + i]! + d2 * basis[b2 + i]! + d3 * basis[b3 + i]!;
+  for (let i = 0; i < rows; i++) x[start + i]! -= d0 * basis[from + i]! + d1 * basis[b1 + i]! + d2 * basis[b2 + i]! + d3 * basis[b3 + i]!;
 }
 
 /** x · mix `[rows, count]` of x `[rows, n]` and the first columns of mix `[n, …]`, column-major. */
 function combine(x: Float64Array, mix: Float64Array, rows: number, n: number, count: number): Float64Array<ArrayBuffer> {
   const out = new Float64Array(rows * count);
-  for (let c = 0; c < count; c++)
-    for (let j = 0; j < n; j++) {
-      const weight = mix[c * n + j]!;
-      for (let i = 0; i < rows; i++) out[c * rows + i]! += weight * x[j * rows + i]!;
-    }
+  for (let c = 0; c < count; c++) for (let j = 0; j < n; j++) addTimesAt(out, c * rows, at(mix, c * n + j), x, j * rows, rows);
   return out;
-}
-
-function rowMajor(columns: Float64Array, rows: number, n: number): Float32Array {
-  const out = new Float32Array(rows * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i < rows; i++) out[i * n + j] = columns[j * rows + i]!;
-  return out;
-}
-
-function columnMajor(from: Float32Array, to: Float64Array, rows: number, n: number): void {
-  for (let j = 0; j < n; j++) for (let i = 0; i < rows; i++) to[j * rows + i] = from[i * n + j]!;
 }

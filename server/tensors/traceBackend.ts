@@ -1,6 +1,7 @@
 /** A tfjs backend that computes nothing: it records the operations a program performs, as a graph. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { BackendValues, DataType, NamedAttrMap, NamedTensorInfoMap, TensorInfo } from "@tensorflow/tfjs-core";
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { ProgramFunction, Signature, Tensors, HalfDtype } from "./engine.ts";
 import { Graph, type GraphOptions, type Value } from "./graph.ts";
@@ -59,7 +60,7 @@ class TraceBackend extends tf.KernelBackend {
     if (!graph) throw new Error("internal: a tensor was made on the trace backend outside a trace");
     const data = values as ArrayLike<number> | null;
     if (!data) return graph.uniform(0, shape, dtype);
-    if (data.length > 1 && isUniform(data)) return graph.uniform(data[0]!, shape, dtype);
+    if (data.length > 1 && isUniform(data)) return graph.uniform(at(data, 0), shape, dtype);
     const typed = dtype === "float32" ? Float32Array.from(data) : dtype === "int32" ? Int32Array.from(data) : Uint8Array.from(data);
     return graph.constant(typed, shape, dtype);
   }
@@ -106,8 +107,7 @@ class TraceBackend extends tf.KernelBackend {
 }
 
 function isUniform(data: ArrayLike<number>): boolean {
-  const first = data[0]!;
-  for (let i = 1; i < data.length; i++) if (!Object.is(data[i], first)) return false;
+  for (let i = 1; i < data.length; i++) if (!Object.is(data[i], data[0])) return false;
   return true;
 }
 
@@ -124,7 +124,9 @@ function record(lowering: Lowering, inputs: NamedTensorInfoMap, attrs: NamedAttr
   const operands: Record<string, Value> = {};
   // Kernels of many operands get an array; its keys 0, 1, … keep their order in an object.
   for (const [name, info] of Object.entries(inputs)) if (info) operands[name] = backend.value(info.dataId);
-  const result = lowering(backend.graph!, operands, attrs ?? {});
+  const { graph } = backend;
+  if (!graph) throw new Error("internal: a kernel ran on the trace backend outside a trace");
+  const result = lowering(graph, operands, (attrs ?? {}) as never);
   return Array.isArray(result) ? result.map((value) => backend.tensor(value)) : backend.tensor(result);
 }
 

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { uniform } from "../../probes/random.ts";
+import { uniform } from "../../server/linalg/random.ts";
 import { denseProduct, factoredSvd, frobeniusNorm, singularValues, sumOf, type FactoredMatrix } from "../../server/linalg/factored.ts";
 
 interface GoldenCase {

@@ -1,14 +1,13 @@
 /** Leading directions of a dense weight on an engine and by plain loops, against planted ones and LAPACK; angles between subspaces. */
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
-import { randomDirection, uniform } from "../../probes/random.ts";
+import { gaussians, randomDirection, randomStream, uniform } from "../../server/linalg/random.ts";
 import type { Weight } from "../../server/tensors/engine.ts";
 import { factoredSvd, denseProduct } from "../../server/linalg/factored.ts";
 import { createEngine } from "../../server/tensors/providers.ts";
 import { principalAngles, randomShare, sharedEnergy } from "../../server/linalg/subspaces.ts";
 import { leadingDirections, type LeadingDirections } from "../../server/tensors/topSingular.ts";
 import { leadingSvd } from "../../server/linalg/leadingSvd.ts";
-import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { svd } from "../../server/linalg/svd.ts";
 
 const golden = JSON.parse(readFileSync(new URL("../../fixtures/spectra/golden.json", import.meta.url), "utf8")) as { dense: Record<string, number[]> };

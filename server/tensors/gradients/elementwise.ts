@@ -1,37 +1,29 @@
 /** Derivatives of elementwise operations. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { type Gradient, type Gradients, floatZeros, single, sumToShape } from "./gradient.ts";
-
-type UnaryRule = (dy: Tensor, saved: Tensor, attrs: Readonly<Record<string, unknown>>) => Tensor;
+import { type Gradient, type Gradients, floatZeros, keeps, single, sumToShape } from "./gradient.ts";
 
 /** The rule reads the operand. */
-function fromX(rule: UnaryRule): Gradient {
-  return { inputsToSave: ["x"], gradFunc: (dy, [x], attrs) => ({ x: () => rule(single(dy), x!, attrs) }) };
+function fromX(rule: (dy: Tensor, x: Tensor, attributes: never) => Tensor): Gradient {
+  return keeps(["x"])((dy, { x }, attributes: never) => ({ x: () => rule(dy, x, attributes) }));
 }
 
 /** The rule reads the result, so the operand need not be kept. */
-function fromY(rule: UnaryRule): Gradient {
-  return { outputsToSave: [true], gradFunc: (dy, [y], attrs) => ({ x: () => rule(single(dy), y!, attrs) }) };
+function fromY(rule: (dy: Tensor, y: Tensor) => Tensor): Gradient {
+  return keeps([], ["y"])((dy, { y }) => ({ x: () => rule(dy, y) }));
 }
 
 /** Rules for both operands of a broadcasting operation, before the sum over broadcast axes. */
 function binary(da: (dy: Tensor, a: Tensor, b: Tensor) => Tensor, db: (dy: Tensor, a: Tensor, b: Tensor) => Tensor): Gradient {
-  return {
-    inputsToSave: ["a", "b"],
-    gradFunc: (dy, [a, b]) => ({
-      a: () => sumToShape(da(single(dy), a!, b!), a!.shape),
-      b: () => sumToShape(db(single(dy), a!, b!), b!.shape),
-    }),
-  };
+  return keeps(["a", "b"])((dy, { a, b }) => ({
+    a: () => sumToShape(da(dy, a, b), a.shape),
+    b: () => sumToShape(db(dy, a, b), b.shape),
+  }));
 }
 
 /** Piecewise constant: the derivative is 0 wherever it exists. */
 const flat: Gradient = fromX((_dy, x) => floatZeros(x));
-const flatBinary: Gradient = {
-  inputsToSave: ["a", "b"],
-  gradFunc: (_dy, [a, b]) => ({ a: () => floatZeros(a!), b: () => floatZeros(b!) }),
-};
+const flatBinary: Gradient = keeps(["a", "b"])((_dy, { a, b }) => ({ a: () => floatZeros(a), b: () => floatZeros(b) }));
 
 const mask = (condition: Tensor): Tensor => tf.cast(condition, "float32");
 const twoOverRootPi = 2 / Math.sqrt(Math.PI);
@@ -77,37 +69,30 @@ export const elementwiseGradients: Gradients = {
     (dy, a, b) => tf.mul(dy, tf.div(b, tf.add(tf.square(a), tf.square(b)))),
     (dy, a, b) => tf.neg(tf.mul(dy, tf.div(a, tf.add(tf.square(a), tf.square(b))))),
   ),
-  Pow: {
-    inputsToSave: ["a", "b"],
-    outputsToSave: [true],
-    gradFunc: (dy, [a, b, y]) => ({
-      a: () => {
-        const exponent = mask(b!);
-        return sumToShape(tf.mul(single(dy), tf.mul(exponent, tf.pow(a!, tf.sub(exponent, 1)))), a!.shape);
-      },
-      // Defined for a > 0 only; elsewhere tfjs takes 0, and so do we.
-      b: () => sumToShape(tf.mul(single(dy), tf.mul(y!, tf.where(tf.greater(a!, 0), tf.log(tf.maximum(a!, 1e-38)), tf.zerosLike(a!)))), b!.shape),
-    }),
-  },
-  Prelu: {
-    inputsToSave: ["x", "alpha"],
-    gradFunc: (dy, [x, alpha]) => ({
-      x: () => tf.mul(single(dy), tf.where(tf.greater(x!, 0), tf.onesLike(x!), tf.mul(tf.onesLike(x!), alpha!))),
-      alpha: () => sumToShape(tf.mul(single(dy), tf.minimum(x!, 0)), alpha!.shape),
-    }),
-  },
+  Pow: keeps(
+    ["a", "b"],
+    ["y"],
+  )((dy, { a, b, y }) => ({
+    a: () => {
+      const exponent = mask(b);
+      return sumToShape(tf.mul(dy, tf.mul(exponent, tf.pow(a, tf.sub(exponent, 1)))), a.shape);
+    },
+    // Defined for a > 0 only; elsewhere tfjs takes 0, and so do we.
+    b: () => sumToShape(tf.mul(dy, tf.mul(y, tf.where(tf.greater(a, 0), tf.log(tf.maximum(a, 1e-38)), tf.zerosLike(a)))), b.shape),
+  })),
+  Prelu: keeps(["x", "alpha"])((dy, { x, alpha }) => ({
+    x: () => tf.mul(dy, tf.where(tf.greater(x, 0), tf.onesLike(x), tf.mul(tf.onesLike(x), alpha))),
+    alpha: () => sumToShape(tf.mul(dy, tf.minimum(x, 0)), alpha.shape),
+  })),
   AddN: {
     saveAllInputs: true,
     gradFunc: (dy, saved) => Object.fromEntries(saved.map((_, i) => [i, () => tf.clone(single(dy))])),
   },
-  Select: {
-    inputsToSave: ["condition"],
-    gradFunc: (dy, [condition]) => ({
-      condition: () => floatZeros(condition!),
-      t: () => tf.where(condition!, single(dy), tf.zerosLike(single(dy))),
-      e: () => tf.where(condition!, tf.zerosLike(single(dy)), single(dy)),
-    }),
-  },
+  Select: keeps(["condition"])((dy, { condition }) => ({
+    condition: () => floatZeros(condition),
+    t: () => tf.where(condition, dy, tf.zerosLike(dy)),
+    e: () => tf.where(condition, tf.zerosLike(dy), dy),
+  })),
 
   Abs: fromX((dy, x) => tf.mul(dy, tf.sign(x))),
   Neg: { gradFunc: (dy) => ({ x: () => tf.neg(single(dy)) }) },
@@ -135,12 +120,12 @@ export const elementwiseGradients: Gradients = {
   Cosh: fromX((dy, x) => tf.mul(dy, tf.sinh(x))),
   Relu: fromX((dy, x) => tf.mul(dy, tf.step(x))),
   Relu6: fromX((dy, x) => tf.mul(dy, tf.mul(tf.step(x), mask(tf.lessEqual(x, 6))))),
-  LeakyRelu: fromX((dy, x, { alpha }) => tf.mul(dy, tf.where(tf.greater(x, 0), tf.onesLike(x), tf.fill(x.shape, alpha as number)))),
+  LeakyRelu: fromX((dy, x, { alpha }: tf.LeakyReluAttrs) => tf.mul(dy, tf.where(tf.greater(x, 0), tf.onesLike(x), tf.fill(x.shape, alpha)))),
   // y = exp(x) − 1 below 0, so dy/dx = y + 1 there and 1 above.
   Elu: fromY((dy, y) => tf.mul(dy, tf.add(tf.minimum(y, 0), 1))),
   Selu: fromY((dy, y) => tf.mul(dy, tf.where(tf.greater(y, 0), tf.fill(y.shape, seluScale), tf.add(y, seluAlpha)))),
-  ClipByValue: fromX((dy, x, { clipValueMin, clipValueMax }) =>
-    tf.mul(dy, mask(tf.logicalAnd(tf.greaterEqual(x, clipValueMin as number), tf.lessEqual(x, clipValueMax as number)))),
+  ClipByValue: fromX((dy, x, { clipValueMin, clipValueMax }: tf.ClipByValueAttrs) =>
+    tf.mul(dy, mask(tf.logicalAnd(tf.greaterEqual(x, clipValueMin), tf.lessEqual(x, clipValueMax)))),
   ),
 
   Sign: flat,

@@ -1,79 +1,62 @@
 /** Derivatives of operations that only move values. */
 import * as tf from "@tensorflow/tfjs-core";
-import { type Gradient, type Gradients, several, single, sumToShape } from "./gradient.ts";
-
-const reshaped: Gradient = {
-  inputsToSave: ["x"],
-  gradFunc: (dy, [x]) => ({ x: () => tf.reshape(single(dy), x!.shape) }),
-};
+import { at } from "../../at.ts";
+import { type Gradients, keeps, several, single, sumToShape } from "./gradient.ts";
 
 export const shapeGradients: Gradients = {
-  Reshape: { ...reshaped, inputsToSave: ["x"] },
-  ExpandDims: { inputsToSave: ["input"], gradFunc: (dy, [x]) => ({ input: () => tf.reshape(single(dy), x!.shape) }) },
-  BroadcastTo: { inputsToSave: ["x"], gradFunc: (dy, [x]) => ({ x: () => sumToShape(single(dy), x!.shape) }) },
+  Reshape: keeps(["x"])((dy, { x }) => ({ x: () => tf.reshape(dy, x.shape) })),
+  ExpandDims: keeps(["input"])((dy, { input }) => ({ input: () => tf.reshape(dy, input.shape) })),
+  BroadcastTo: keeps(["x"])((dy, { x }) => ({ x: () => sumToShape(dy, x.shape) })),
   Transpose: {
-    gradFunc: (dy, _saved, attrs) => ({
-      x: () => {
-        const { perm } = attrs as unknown as { perm: number[] };
-        return tf.transpose(
+    gradFunc: (dy, _saved, { perm }: tf.TransposeAttrs) => ({
+      x: () =>
+        tf.transpose(
           single(dy),
           perm.map((_, i) => perm.indexOf(i)),
-        );
-      },
-    }),
-  },
-  // Axis i of the result is reps[i] copies of the operand, one after the other.
-  Tile: {
-    inputsToSave: ["x"],
-    gradFunc: (dy, [x], attrs) => ({
-      x: () => {
-        const { reps } = attrs as unknown as { reps: number[] };
-        const copies = reps.flatMap((rep, i) => [rep, x!.shape[i]!]);
-        return tf.sum(
-          tf.reshape(single(dy), copies),
-          reps.map((_, i) => 2 * i),
-        );
-      },
-    }),
-  },
-  PadV2: {
-    inputsToSave: ["x"],
-    gradFunc: (dy, [x], attrs) => ({
-      x: () =>
-        tf.slice(
-          single(dy),
-          (attrs as unknown as { paddings: [number, number][] }).paddings.map(([before]) => before),
-          x!.shape,
         ),
     }),
   },
-  Slice: {
-    inputsToSave: ["x"],
-    gradFunc: (dy, [x], attrs) => ({
-      x: () => {
-        const { begin } = attrs as unknown as { begin: number | number[] };
-        const starts = typeof begin === "number" ? [begin] : begin;
-        const result = single(dy);
-        return tf.pad(
-          result,
-          x!.shape.map((dim, i): [number, number] => [starts[i] ?? 0, dim - (starts[i] ?? 0) - result.shape[i]!]),
-        );
-      },
-    }),
-  },
+  // Axis i of the result is reps[i] copies of the operand, one after the other.
+  Tile: keeps(["x"])((dy, { x }, { reps }: tf.TileAttrs) => ({
+    x: () =>
+      tf.sum(
+        tf.reshape(
+          dy,
+          reps.flatMap((rep, i) => [rep, at(x.shape, i)]),
+        ),
+        reps.map((_, i) => 2 * i),
+      ),
+  })),
+  PadV2: keeps(["x"])((dy, { x }, { paddings }: tf.PadV2Attrs) => ({
+    x: () =>
+      tf.slice(
+        dy,
+        paddings.map(([before]) => before),
+        x.shape,
+      ),
+  })),
+  Slice: keeps(["x"])((dy, { x }, { begin }: tf.SliceAttrs) => ({
+    x: () => {
+      const starts = [begin].flat();
+      return tf.pad(
+        dy,
+        x.shape.map((dim, i): [number, number] => [starts[i] ?? 0, dim - (starts[i] ?? 0) - at(dy.shape, i)]),
+      );
+    },
+  })),
   Reverse: {
-    gradFunc: (dy, _saved, attrs) => ({ x: () => tf.reverse(single(dy), (attrs as unknown as { dims: number | number[] }).dims) }),
+    gradFunc: (dy, _saved, { dims }: tf.ReverseAttrs) => ({ x: () => tf.reverse(single(dy), dims) }),
   },
   Concat: {
     saveAllInputs: true,
-    gradFunc: (dy, saved, attrs) => {
-      const axis = tf.util.parseAxisParam((attrs as unknown as { axis: number }).axis, saved[0]!.shape)[0]!;
+    gradFunc: (dy, saved, { axis: rawAxis }: tf.ConcatAttrs) => {
+      const axis = at(tf.util.parseAxisParam(rawAxis, at(saved, 0).shape), 0);
       const result = single(dy);
       let start = 0;
       return Object.fromEntries(
         saved.map((x, i) => {
           const begin = result.shape.map((_, dim) => (dim === axis ? start : 0));
-          start += x.shape[axis]!;
+          start += at(x.shape, axis);
           return [i, () => tf.slice(result, begin, x.shape)];
         }),
       );
@@ -81,9 +64,8 @@ export const shapeGradients: Gradients = {
   },
   Pack: {
     saveAllInputs: true,
-    gradFunc: (dy, saved, attrs) => {
+    gradFunc: (dy, saved, { axis }: tf.PackAttrs) => {
       const result = single(dy);
-      const { axis } = attrs as unknown as { axis: number };
       const size = result.shape.map((dim, i) => (i === axis ? 1 : dim));
       return Object.fromEntries(
         saved.map((x, index) => [
@@ -102,9 +84,9 @@ export const shapeGradients: Gradients = {
     },
   },
   Unpack: {
-    gradFunc: (dys, _saved, attrs) => ({ value: () => tf.stack(several(dys), (attrs as unknown as { axis: number }).axis) }),
+    gradFunc: (dys, _saved, { axis }: tf.UnpackAttrs) => ({ value: () => tf.stack(several(dys), axis) }),
   },
   SplitV: {
-    gradFunc: (dys, _saved, attrs) => ({ x: () => tf.concat(several(dys), (attrs as unknown as { axis: number }).axis) }),
+    gradFunc: (dys, _saved, { axis }: tf.SplitVAttrs) => ({ x: () => tf.concat(several(dys), axis) }),
   },
 };

@@ -1,8 +1,9 @@
 /** Elementwise kernels. Broadcast operands are used as they were before the broadcast; only the result is (perhaps) repeated. */
+import type * as tf from "@tensorflow/tfjs-core";
 import type { Graph, Value } from "../graph.ts";
 import type { Attribute, OnnxDtype } from "../onnxModel.ts";
 import { sameShape } from "../signature.ts";
-import { broadcastShape, type Lowering, type Lowerings, uniformValue } from "./lowering.ts";
+import { broadcastShape, constantDtype, type Lowering, type Lowerings, reads, uniformValue } from "./lowering.ts";
 
 /** One ONNX operator over operands of one dtype, at the smallest shape that carries the information. */
 export function apply(graph: Graph, op: string, operands: readonly Value[], dtype: OnnxDtype, attributes: Readonly<Record<string, Attribute>> = {}): Value {
@@ -69,27 +70,16 @@ function neutral(a: Value, b: Value, element: number): Value | undefined {
   return undefined;
 }
 
-const arithmetic =
-  (make: (graph: Graph, a: Value, b: Value) => Value): Lowering =>
-  (graph, { a, b }) =>
-    make(graph, numeric(graph, a!), numeric(graph, b!));
-const compare =
-  (op: string): Lowering =>
-  (graph, { a, b }) =>
-    apply(graph, op, [numeric(graph, a!), numeric(graph, b!)], "bool");
-const logical =
-  (op: string): Lowering =>
-  (graph, { a, b }) =>
-    apply(graph, op, [a!, b!], "bool");
-const unary =
-  (op: string, attributes: Readonly<Record<string, Attribute>> = {}): Lowering =>
-  (graph, { x }) =>
-    apply(graph, op, [float(graph, x!)], "float32", attributes);
+const arithmetic = (make: (graph: Graph, a: Value, b: Value) => Value): Lowering =>
+  reads("a", "b")((graph, { a, b }) => make(graph, numeric(graph, a), numeric(graph, b)));
+const compare = (op: string): Lowering => reads("a", "b")((graph, { a, b }) => apply(graph, op, [numeric(graph, a), numeric(graph, b)], "bool"));
+const logical = (op: string): Lowering => reads("a", "b")((graph, { a, b }) => apply(graph, op, [a, b], "bool"));
+const unary = (op: string, attributes: Readonly<Record<string, Attribute>> = {}): Lowering =>
+  reads("x")((graph, { x }) => apply(graph, op, [float(graph, x)], "float32", attributes));
 /** Kept in the operand's own dtype. */
-const sameType =
-  (make: (graph: Graph, x: Value) => Value): Lowering =>
-  (graph, { x }) =>
-    make(graph, numeric(graph, x!));
+const sameType = (make: (graph: Graph, x: Value) => Value): Lowering => reads("x")((graph, { x }) => make(graph, numeric(graph, x)));
+/** Of the operand as float32. */
+const ofFloat = (make: (graph: Graph, x: Value) => Value): Lowering => reads("x")((graph, { x }) => make(graph, float(graph, x)));
 
 function floor(graph: Graph, x: Value): Value {
   return x.dtype === "float32" ? apply(graph, "Floor", [x], "float32") : x;
@@ -170,10 +160,10 @@ export const elementwiseLowerings: Lowerings = {
     return mul(graph, d, d);
   }),
   AddN: (graph, operands) => Object.values(operands).reduce((total, value) => add(graph, total, value)),
-  Prelu: (graph, { x, alpha }) => apply(graph, "PRelu", [x!, alpha!], "float32"),
+  Prelu: reads("x", "alpha")((graph, { x, alpha }) => apply(graph, "PRelu", [x, alpha], "float32")),
 
   Equal: compare("Equal"),
-  NotEqual: (graph, { a, b }) => apply(graph, "Not", [apply(graph, "Equal", [numeric(graph, a!), numeric(graph, b!)], "bool")], "bool"),
+  NotEqual: reads("a", "b")((graph, { a, b }) => apply(graph, "Not", [apply(graph, "Equal", [numeric(graph, a), numeric(graph, b)], "bool")], "bool")),
   Less: compare("Less"),
   LessEqual: compare("LessOrEqual"),
   Greater: compare("Greater"),
@@ -181,8 +171,8 @@ export const elementwiseLowerings: Lowerings = {
   LogicalAnd: logical("And"),
   LogicalOr: logical("Or"),
   LogicalXor: logical("Xor"),
-  LogicalNot: (graph, { x }) => apply(graph, "Not", [x!], "bool"),
-  Select: (graph, { condition, t, e }) => select(graph, condition!, t!, e!),
+  LogicalNot: reads("x")((graph, { x }) => apply(graph, "Not", [x], "bool")),
+  Select: reads("condition", "t", "e")((graph, { condition, t, e }) => select(graph, condition, t, e)),
 
   Abs: sameType((graph, x) => apply(graph, "Abs", [x], x.dtype)),
   Neg: sameType((graph, x) => apply(graph, "Neg", [x], x.dtype)),
@@ -192,23 +182,22 @@ export const elementwiseLowerings: Lowerings = {
   Ceil: sameType((graph, x) => (x.dtype === "float32" ? apply(graph, "Ceil", [x], "float32") : x)),
   Round: sameType((graph, x) => (x.dtype === "float32" ? apply(graph, "Round", [x], "float32") : x)),
   Relu: sameType((graph, x) => apply(graph, "Max", [x, number(graph, 0, x)], x.dtype)),
-  Step: (graph, { x }, { alpha }) => {
-    const positive = apply(graph, "Greater", [x!, number(graph, 0, x!)], "bool");
-    return alpha === 0 || alpha === undefined
-      ? graph.cast(positive, "float32")
-      : select(graph, positive, graph.scalar(1, "float32"), graph.scalar(alpha as number, "float32"));
-  },
-  ClipByValue: (graph, { x }, { clipValueMin, clipValueMax }) =>
-    apply(graph, "Clip", [x!, number(graph, clipValueMin as number, x!), number(graph, clipValueMax as number, x!)], x!.dtype),
-  Relu6: (graph, { x }) => apply(graph, "Clip", [float(graph, x!), graph.scalar(0, "float32"), graph.scalar(6, "float32")], "float32"),
-  LeakyRelu: (graph, { x }, { alpha }) => apply(graph, "LeakyRelu", [float(graph, x!)], "float32", { alpha: { float: alpha as number } }),
+  Step: reads("x")((graph, { x }, { alpha = 0 }: Partial<tf.StepAttrs>) => {
+    const positive = apply(graph, "Greater", [x, number(graph, 0, x)], "bool");
+    return alpha === 0 ? graph.cast(positive, "float32") : select(graph, positive, graph.scalar(1, "float32"), graph.scalar(alpha, "float32"));
+  }),
+  ClipByValue: reads("x")((graph, { x }, { clipValueMin, clipValueMax }: tf.ClipByValueAttrs) =>
+    apply(graph, "Clip", [x, number(graph, clipValueMin, x), number(graph, clipValueMax, x)], x.dtype),
+  ),
+  Relu6: ofFloat((graph, x) => apply(graph, "Clip", [x, graph.scalar(0, "float32"), graph.scalar(6, "float32")], "float32")),
+  LeakyRelu: reads("x")((graph, { x }, { alpha }: tf.LeakyReluAttrs) => apply(graph, "LeakyRelu", [float(graph, x)], "float32", { alpha: { float: alpha } })),
   Exp: unary("Exp"),
   Log: unary("Log"),
   Sqrt: unary("Sqrt"),
   Reciprocal: unary("Reciprocal"),
-  Rsqrt: (graph, { x }) => apply(graph, "Reciprocal", [apply(graph, "Sqrt", [float(graph, x!)], "float32")], "float32"),
-  Expm1: (graph, { x }) => expm1(graph, float(graph, x!)),
-  Log1p: (graph, { x }) => log1p(graph, float(graph, x!)),
+  Rsqrt: ofFloat((graph, x) => apply(graph, "Reciprocal", [apply(graph, "Sqrt", [x], "float32")], "float32")),
+  Expm1: ofFloat(expm1),
+  Log1p: ofFloat(log1p),
   Tanh: unary("Tanh"),
   Sigmoid: unary("Sigmoid"),
   Erf: unary("Erf"),
@@ -226,13 +215,10 @@ export const elementwiseLowerings: Lowerings = {
   Asinh: unary("Asinh"),
   Acosh: unary("Acosh"),
   Atanh: unary("Atanh"),
-  IsNan: (graph, { x }) => apply(graph, "IsNaN", [float(graph, x!)], "bool"),
-  IsInf: (graph, { x }) => apply(graph, "IsInf", [float(graph, x!)], "bool"),
+  IsNan: ofFloat((graph, x) => apply(graph, "IsNaN", [x], "bool")),
+  IsInf: ofFloat((graph, x) => apply(graph, "IsInf", [x], "bool")),
   // x − x is 0 for finite x, and NaN otherwise.
-  IsFinite: (graph, { x }) => {
-    const value = float(graph, x!);
-    return apply(graph, "Equal", [apply(graph, "Sub", [value, value], "float32"), graph.scalar(0, "float32")], "bool");
-  },
-  Cast: (graph, { x }, { dtype }) => graph.cast(x!, dtype as OnnxDtype),
-  Identity: (_graph, { x }) => x!,
+  IsFinite: ofFloat((graph, x) => apply(graph, "Equal", [apply(graph, "Sub", [x, x], "float32"), graph.scalar(0, "float32")], "bool")),
+  Cast: reads("x")((graph, { x }, { dtype }: tf.CastAttrs) => graph.cast(x, constantDtype(dtype))),
+  Identity: reads("x")((_graph, { x }) => x),
 };

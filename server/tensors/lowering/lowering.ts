@@ -1,11 +1,25 @@
 /** What an entry of the lowering tables is: how one tfjs kernel becomes ONNX nodes. */
+import { at, named } from "../../at.ts";
 import type { Graph, Value } from "../graph.ts";
 
-/** The attributes tfjs hands a kernel, typed at each use as tfjs declares them. */
-export type Attributes = Readonly<Record<string, unknown>>;
-export type Operands = Readonly<Record<string, Value>>;
-export type Lowering = (graph: Graph, operands: Operands, attributes: Attributes) => Value | Value[];
+/** `attributes` are what tfjs hands the kernel: each lowering says which of tfjs's types that is. */
+export type Lowering = (graph: Graph, operands: Readonly<Record<string, Value>>, attributes: never) => Value | Value[];
 export type Lowerings = Readonly<Record<string, Lowering>>;
+
+/** `reads("x")((graph, { x }, { begin, size }: tf.SliceAttrs) => …)`: a lowering of a kernel whose operands tfjs calls so. */
+export function reads<Name extends string>(...names: readonly Name[]) {
+  return (make: (graph: Graph, operands: Readonly<Record<Name, Value>>, attributes: never) => Value | Value[]): Lowering =>
+    (graph, operands, attributes: never) =>
+      make(graph, named("a kernel", operands, names), attributes);
+}
+
+/** The same of a kernel that takes a list; `first` is its first entry. */
+export function readsAll(make: (graph: Graph, parts: readonly Value[], attributes: never, first: Value) => Value | Value[]): Lowering {
+  return (graph, operands, attributes: never) => {
+    const parts = Object.values(operands);
+    return make(graph, parts, attributes, at(parts, 0));
+  };
+}
 
 /** numpy's rule: aligned from the right, 1 stretches. */
 export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
@@ -18,9 +32,22 @@ export function broadcastShape(a: readonly number[], b: readonly number[]): numb
 }
 
 /** Axes counted from the front; null or undefined means all. */
-export function normalAxes(axis: unknown, rank: number): number[] {
-  const axes = axis === null || axis === undefined ? Array.from({ length: rank }, (_, i) => i) : ([axis].flat() as number[]);
-  return axes.map((one) => (one < 0 ? one + rank : one));
+export function normalAxes(axis: number | readonly number[] | null | undefined, rank: number): number[] {
+  const axes = axis === null || axis === undefined ? Array.from({ length: rank }, (_, i) => i) : [axis].flat();
+  return axes.map((one) => normalAxis(one, rank));
+}
+
+/** One axis, counted from the front. */
+export function normalAxis(axis: number, rank: number): number {
+  return axis < 0 ? axis + rank : axis;
+}
+
+export type ConstantDtype = "float32" | "int32" | "bool";
+
+/** A dtype that constants come in. @throws Error "internal: …" for another */
+export function constantDtype(dtype: string | undefined): ConstantDtype {
+  if (dtype === "float32" || dtype === "int32" || dtype === "bool") return dtype;
+  throw new Error(`internal: no constants of dtype ${dtype}`);
 }
 
 /** The number a value is everywhere, if that is known. */

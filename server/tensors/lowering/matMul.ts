@@ -1,8 +1,10 @@
 /** Matrix products, so arranged that a frozen weight is never transposed or copied. */
+import type * as tf from "@tensorflow/tfjs-core";
+import { at, named } from "../../at.ts";
 import type { Graph, Value } from "../graph.ts";
 import { sizeOf } from "../hostTensor.ts";
 import { add, apply } from "./elementwise.ts";
-import { broadcastShape, type Lowerings } from "./lowering.ts";
+import { broadcastShape, type Lowerings, reads, readsAll } from "./lowering.ts";
 
 function swapLast(graph: Graph, x: Value): Value {
   const rank = x.shape.length;
@@ -10,7 +12,7 @@ function swapLast(graph: Graph, x: Value): Value {
   return graph.op(
     "Transpose",
     [x],
-    perm.map((axis) => x.shape[axis]!),
+    perm.map((axis) => at(x.shape, axis)),
     x.dtype,
     { perm },
   );
@@ -18,8 +20,8 @@ function swapLast(graph: Graph, x: Value): Value {
 
 function matMul(graph: Graph, a: Value, b: Value, transposeA: boolean, transposeB: boolean): Value {
   const batch = broadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
-  const [m, inner] = transposeA ? [a.shape.at(-1)!, a.shape.at(-2)!] : [a.shape.at(-2)!, a.shape.at(-1)!];
-  const n = transposeB ? b.shape.at(-2)! : b.shape.at(-1)!;
+  const [m, inner] = transposeA ? [at(a.shape, -1), at(a.shape, -2)] : [at(a.shape, -2), at(a.shape, -1)];
+  const n = at(b.shape, transposeB ? -2 : -1);
   const shape = [...batch, m, n];
   if (sizeOf(shape) === 0 || inner === 0) return graph.uniform(0, shape, a.dtype === "int32" ? "int32" : "float32");
 
@@ -45,27 +47,25 @@ function matMul(graph: Graph, a: Value, b: Value, transposeA: boolean, transpose
 const activations: Readonly<Record<string, string>> = { relu: "Relu", elu: "Elu", sigmoid: "Sigmoid" };
 
 export const matMulLowerings: Lowerings = {
-  BatchMatMul: (graph, { a, b }, { transposeA, transposeB }) => matMul(graph, a!, b!, transposeA === true, transposeB === true),
-  _FusedMatMul: (graph, { a, b, bias }, { transposeA, transposeB, activation }) => {
-    const product = matMul(graph, a!, b!, transposeA === true, transposeB === true);
+  BatchMatMul: reads("a", "b")((graph, { a, b }, { transposeA, transposeB }: tf.BatchMatMulAttrs) => matMul(graph, a, b, transposeA, transposeB)),
+  _FusedMatMul: (graph, { bias, ...factors }, { transposeA, transposeB, activation }: Partial<tf._FusedMatMulAttrs>) => {
+    const { a, b } = named("a fused product", factors, ["a", "b"]);
+    const product = matMul(graph, a, b, transposeA === true, transposeB === true);
     const sum = bias ? add(graph, product, bias) : product;
-    if (activation === null || activation === undefined || activation === "linear") return sum;
-    const op = activations[activation as string];
-    if (!op) throw new Error(`internal: fused activation ${String(activation)} has no lowering`);
+    if ((activation ?? "linear") === "linear") return sum;
+    const op = activations[activation ?? ""];
+    if (!op) throw new Error(`internal: fused activation ${activation} has no lowering`);
     return apply(graph, op, [sum], "float32");
   },
-  Einsum: (graph, operands, attributes) => {
-    const equation = (attributes["equation"] as string).replaceAll(" ", "");
-    const [left, output] = equation.split("->") as [string, string];
-    const values = Object.values(operands);
-    const sizes = new Map<string, number>();
-    left.split(",").forEach((term, i) => [...term].forEach((subscript, axis) => sizes.set(subscript, values[i]!.shape[axis]!)));
-    return graph.op(
-      "Einsum",
-      values,
-      [...output].map((subscript) => sizes.get(subscript)!),
-      values[0]!.dtype,
-      { equation },
-    );
-  },
+  Einsum: readsAll((graph, values, { equation: spaced }: tf.EinsumAttrs, first) => {
+    const equation = spaced.replaceAll(" ", "");
+    const [left = "", output = ""] = equation.split("->");
+    const shape = Array<number>(output.length);
+    for (const [i, term] of left.split(",").entries())
+      for (const [axis, subscript] of [...term].entries()) {
+        const place = output.indexOf(subscript);
+        if (place >= 0) shape[place] = at(at(values, i).shape, axis);
+      }
+    return graph.op("Einsum", values, shape, first.dtype, { equation });
+  }),
 };

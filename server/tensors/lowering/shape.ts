@@ -1,14 +1,15 @@
 /** Kernels that only move values. */
 import * as tf from "@tensorflow/tfjs-core";
+import { at } from "../../at.ts";
 import type { Graph, Value } from "../graph.ts";
 import { sameShape } from "../signature.ts";
-import { type Lowering, type Lowerings, normalAxes } from "./lowering.ts";
+import { constantDtype, type Lowerings, normalAxes, normalAxis, reads, readsAll } from "./lowering.ts";
 
 export function transpose(graph: Graph, x: Value, perm: readonly number[]): Value {
-  const shape = perm.map((axis) => x.shape[axis]!);
+  const shape = perm.map((axis) => at(x.shape, axis));
   // Axes of size 1 may move freely: if the others keep their order, nothing moves in memory.
   const moving = perm.filter((axis) => x.shape[axis] !== 1);
-  if (moving.every((axis, i) => i === 0 || axis > moving[i - 1]!)) return graph.reshape(x, shape);
+  if (moving.every((axis, i) => i === 0 || axis > at(moving, i - 1))) return graph.reshape(x, shape);
   return graph.op("Transpose", [x], shape, x.dtype, { perm: [...perm] });
 }
 
@@ -16,8 +17,8 @@ export function slice(graph: Graph, x: Value, begin: readonly number[], size: re
   if (sameShape(x.shape, size)) return x;
   if (x.narrow && x.narrow.shape.length === 0) return graph.expand(x.narrow, size);
   const axes = x.shape.map((_, i) => i).filter((i) => size[i] !== x.shape[i]);
-  const starts = axes.map((i) => begin[i]!);
-  const ends = axes.map((i) => begin[i]! + size[i]!);
+  const starts = axes.map((i) => at(begin, i));
+  const ends = axes.map((i) => at(begin, i) + at(size, i));
   return graph.op("Slice", [x, graph.ints(starts), graph.ints(ends), graph.ints(axes)], size, x.dtype);
 }
 
@@ -31,9 +32,10 @@ export function reverse(graph: Graph, x: Value, axes: readonly number[]): Value 
 }
 
 function concat(graph: Graph, parts: readonly Value[], axis: number): Value {
-  if (parts.length === 1) return parts[0]!;
-  const shape = parts[0]!.shape.map((dim, i) => (i === axis ? parts.reduce((total, part) => total + part.shape[axis]!, 0) : dim));
-  return graph.op("Concat", parts, shape, parts[0]!.dtype, { axis });
+  const first = at(parts, 0);
+  if (parts.length === 1) return first;
+  const shape = first.shape.map((dim, i) => (i === axis ? parts.reduce((total, part) => total + at(part.shape, axis), 0) : dim));
+  return graph.op("Concat", parts, shape, first.dtype, { axis });
 }
 
 function split(graph: Graph, x: Value, sizes: readonly number[], axis: number): Value[] {
@@ -42,72 +44,59 @@ function split(graph: Graph, x: Value, sizes: readonly number[], axis: number): 
   return graph.node("Split", [x, graph.ints(sizes)], specs, { axis });
 }
 
-const reshaped: Lowering = (graph, { x }, { shape }) =>
-  graph.reshape(x!, tf.util.inferFromImplicitShape(shape as number[], tf.util.sizeFromShape([...x!.shape])));
+/** tfjs's shape functions take a whole tensor and read only its shape. */
+function shapeOnly({ shape }: Value): tf.Tensor {
+  return { shape: [...shape] } as tf.Tensor;
+}
 
 export const shapeLowerings: Lowerings = {
-  Reshape: reshaped,
-  ExpandDims: (graph, { input }, { dim }) => {
-    const shape = [...input!.shape];
-    const at = dim as number;
-    shape.splice(at < 0 ? at + shape.length + 1 : at, 0, 1);
-    return graph.reshape(input!, shape);
-  },
-  Transpose: (graph, { x }, { perm }) => transpose(graph, x!, perm as number[]),
-  Slice: (graph, { x }, { begin, size }) => {
-    const [starts, sizes] = tf.slice_util.parseSliceParams({ shape: [...x!.shape] } as tf.TensorInfo, begin as number[], size as number[]);
-    return slice(graph, x!, starts!, sizes!);
-  },
-  StridedSlice: (graph, { x }, attributes) => {
-    const { begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask } = attributes as unknown as tf.StridedSliceAttrs;
-    const info = tf.slice_util.sliceInfo([...x!.shape], begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask);
-    const ends = info.end.map((stop, i) => (info.strides[i]! < 0 && stop < 0 ? beforeFirst : stop));
+  Reshape: reads("x")((graph, { x }, { shape }: tf.ReshapeAttrs) =>
+    graph.reshape(x, tf.util.inferFromImplicitShape(shape, tf.util.sizeFromShape([...x.shape]))),
+  ),
+  ExpandDims: reads("input")((graph, { input }, { dim }: tf.ExpandDimsAttrs) =>
+    graph.reshape(input, input.shape.toSpliced(normalAxis(dim, input.shape.length + 1), 0, 1)),
+  ),
+  Transpose: reads("x")((graph, { x }, { perm }: tf.TransposeAttrs) => transpose(graph, x, perm)),
+  Slice: reads("x")((graph, { x }, { begin, size }: tf.SliceAttrs) => {
+    const [starts = [], sizes = []] = tf.slice_util.parseSliceParams(shapeOnly(x), begin, size);
+    return slice(graph, x, starts, sizes);
+  }),
+  StridedSlice: reads("x")((graph, { x }, { begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask }: tf.StridedSliceAttrs) => {
+    const info = tf.slice_util.sliceInfo([...x.shape], begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask);
+    const ends = info.end.map((stop, i) => (at(info.strides, i) < 0 && stop < 0 ? beforeFirst : stop));
     const axes = info.begin.map((_, i) => i);
-    const sliced = graph.op(
-      "Slice",
-      [x!, graph.ints(info.begin), graph.ints(ends), graph.ints(axes), graph.ints(info.strides)],
-      info.finalShapeSparse,
-      x!.dtype,
-    );
+    const sliced = graph.op("Slice", [x, graph.ints(info.begin), graph.ints(ends), graph.ints(axes), graph.ints(info.strides)], info.finalShapeSparse, x.dtype);
     return graph.reshape(sliced, info.finalShape);
-  },
-  Reverse: (graph, { x }, { dims }) => reverse(graph, x!, normalAxes(dims, x!.shape.length)),
-  Concat: (graph, operands, { axis }) => {
-    const parts = Object.values(operands);
-    return concat(graph, parts, normalAxes(axis, parts[0]!.shape.length)[0]!);
-  },
-  Pack: (graph, operands, { axis }) => {
-    const parts = Object.values(operands);
-    const [at] = normalAxes(axis, parts[0]!.shape.length + 1);
+  }),
+  Reverse: reads("x")((graph, { x }, { dims }: tf.ReverseAttrs) => reverse(graph, x, normalAxes(dims, x.shape.length))),
+  Concat: readsAll((graph, parts, { axis }: tf.ConcatAttrs, first) => concat(graph, parts, normalAxis(axis, first.shape.length))),
+  Pack: readsAll((graph, parts, { axis }: tf.PackAttrs, first) => {
+    const place = normalAxis(axis, first.shape.length + 1);
     return concat(
       graph,
-      parts.map((part) => graph.reshape(part, part.shape.toSpliced(at!, 0, 1))),
-      at!,
+      parts.map((part) => graph.reshape(part, part.shape.toSpliced(place, 0, 1))),
+      place,
     );
-  },
-  Unpack: (graph, { value }, { axis }) => {
-    const [at] = normalAxes(axis, value!.shape.length);
-    const parts = split(graph, value!, Array<number>(value!.shape[at!]!).fill(1), at!);
-    return parts.map((part) => graph.reshape(part, part.shape.toSpliced(at!, 1)));
-  },
-  SplitV: (graph, { x }, { numOrSizeSplits, axis }) => {
-    const [at] = normalAxes(axis, x!.shape.length);
-    const sizes = tf.backend_util.prepareSplitSize({ shape: [...x!.shape] } as tf.Tensor, numOrSizeSplits as number[] | number, at);
-    return split(graph, x!, sizes, at!);
-  },
-  Tile: (graph, { x }, { reps }) => {
-    const counts = reps as number[];
-    const shape = x!.shape.map((dim, i) => dim * counts[i]!);
+  }),
+  Unpack: reads("value")((graph, { value }, { axis }: tf.UnpackAttrs) => {
+    const place = normalAxis(axis, value.shape.length);
+    const parts = split(graph, value, Array<number>(at(value.shape, place)).fill(1), place);
+    return parts.map((part) => graph.reshape(part, part.shape.toSpliced(place, 1)));
+  }),
+  SplitV: reads("x")((graph, { x }, { numOrSizeSplits, axis }: tf.SplitVAttrs) => {
+    const place = normalAxis(axis, x.shape.length);
+    return split(graph, x, tf.backend_util.prepareSplitSize(shapeOnly(x), numOrSizeSplits, place), place);
+  }),
+  Tile: reads("x")((graph, { x }, { reps }: tf.TileAttrs) => {
+    const shape = x.shape.map((dim, i) => dim * at(reps, i));
     // tfjs broadcasts by tiling axes of size 1.
-    if (counts.every((count, i) => count === 1 || x!.shape[i] === 1)) return graph.expand(x!, shape);
-    return graph.op("Tile", [x!, graph.ints(counts)], shape, x!.dtype);
-  },
-  PadV2: (graph, { x }, { paddings, constantValue }) => {
-    const pairs = paddings as [number, number][];
-    if (pairs.every(([before, after]) => before === 0 && after === 0)) return x!;
-    const shape = x!.shape.map((dim, i) => dim + pairs[i]![0] + pairs[i]![1]);
-    const pads = graph.ints([...pairs.map(([before]) => before), ...pairs.map(([, after]) => after)]);
-    const value = graph.scalar(constantValue as number, x!.dtype as "float32" | "int32" | "bool");
-    return graph.op("Pad", [x!, pads, value], shape, x!.dtype);
-  },
+    if (reps.every((count, i) => count === 1 || x.shape[i] === 1)) return graph.expand(x, shape);
+    return graph.op("Tile", [x, graph.ints(reps)], shape, x.dtype);
+  }),
+  PadV2: reads("x")((graph, { x }, { paddings, constantValue }: tf.PadV2Attrs) => {
+    const [before, after] = [paddings.map(([count]) => count), paddings.map(([, count]) => count)];
+    if (paddings.flat().every((count) => count === 0)) return x;
+    const shape = x.shape.map((dim, i) => dim + at(before, i) + at(after, i));
+    return graph.op("Pad", [x, graph.ints([...before, ...after]), graph.scalar(constantValue, constantDtype(x.dtype))], shape, x.dtype);
+  }),
 };

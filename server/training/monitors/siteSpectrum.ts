@@ -1,10 +1,12 @@
 /** Singular values of one site's ΔW and its leading component, by the cheapest exact way its factors allow. */
+import { at } from "../../at.ts";
 import { denseProduct, factoredSvd, type FactoredMatrix } from "../../linalg/factored.ts";
 import { thinQr } from "../../linalg/qr.ts";
 import { gramMatrix } from "../../linalg/tallMatrix.ts";
 import { randomStream } from "../../linalg/random.ts";
 import { Lanczos, randomUnit } from "../../linalg/lanczos.ts";
-import { norm } from "../../linalg/vectors.ts";
+import { timesColumns, timesRows } from "../../linalg/products.ts";
+import { addTimesAt, norm } from "../../linalg/vectors.ts";
 import { transposed } from "../../linalg/matrices.ts";
 import { symmetricEigenvalues } from "../../linalg/symmetricEigen.ts";
 
@@ -26,8 +28,8 @@ export function spectrumOf(m: FactoredMatrix): SiteSpectrum {
   if (isZero(m)) return { values: new Float64Array(count), leading: null };
   if (m.rank > jacobiRank) return fullSpectrum(m, count);
   const { u, s, vt } = factoredSvd(m);
-  const left = Float32Array.from({ length: m.dOut }, (_, row) => u[row * m.rank]!);
-  return { values: s.slice(0, count), leading: s[0]! > 0 ? { left, right: vt.slice(0, m.dIn) } : null };
+  const left = u.filter((_, place) => place % m.rank === 0);
+  return { values: s.slice(0, count), leading: at(s, 0) > 0 ? { left, right: vt.slice(0, m.dIn) } : null };
 }
 
 /** Most methods begin with a factor that is all zeros. */
@@ -43,12 +45,12 @@ function fullSpectrum(m: FactoredMatrix, count: number): SiteSpectrum {
   const values = symmetricEigenvalues(core, n)
     .slice(0, count)
     .map((value) => scale * Math.sqrt(Math.max(0, value)));
-  if (!(values[0]! > 0)) return { values, leading: null };
+  if (!(at(values, 0) > 0)) return { values, leading: null };
   return { values, leading: leadingComponent(dense ? { ...m, left: dense, rank: m.dIn, scale: 1, right: null } : m) };
 }
 
 function denseOf(m: FactoredMatrix): Float32Array {
-  const isIdentity = m.rank === m.dIn && m.right.every((value, at) => value === (Math.floor(at / m.dIn) === at % m.dIn ? 1 : 0));
+  const isIdentity = m.rank === m.dIn && m.right.every((value, place) => value === (Math.floor(place / m.dIn) === place % m.dIn ? 1 : 0));
   if (!isIdentity) return denseProduct(m);
   return m.scale === 1 ? m.left : m.left.map((value) => m.scale * value);
 }
@@ -74,10 +76,8 @@ function upperTimes(r: Float64Array, g: Float64Array, n: number): Float64Array {
   for (let i = 0; i < n; i++) {
     const row = product.subarray(i * n, (i + 1) * n);
     for (let k = i; k < n; k++) {
-      const weight = r[k * n + i]!;
-      if (weight === 0) continue;
-      const from = k * n;
-      for (let j = 0; j < n; j++) row[j]! += weight * g[from + j]!;
+      const weight = at(r, k * n + i);
+      if (weight !== 0) addTimesAt(row, 0, weight, g, k * n, n);
     }
   }
   return product;
@@ -97,38 +97,10 @@ export function leadingComponent(m: Applied): NonNullable<SiteSpectrum["leading"
 }
 
 function times({ left, right, rank, dOut, dIn, scale }: Applied, x: Float64Array): Float64Array {
-  return rowsTimes(left, dOut, rank, right ? rowsTimes(right, rank, dIn, x) : x, scale);
+  return timesRows(left, dOut, rank, right ? timesRows(right, rank, dIn, x) : x).map((value) => scale * value);
 }
 
 function timesTransposed({ left, right, rank, dOut, dIn, scale }: Applied, y: Float64Array): Float64Array {
-  const thin = rowsSum(left, dOut, rank, y, scale);
-  return right ? rowsSum(right, rank, dIn, thin) : thin;
-}
-
-/** scale · M x of row-major M `[rows, cols]`; four sums at a time keep the processor busy. */
-function rowsTimes(matrix: Float32Array, rows: number, cols: number, x: Float64Array, scale = 1): Float64Array {
-  const out = new Float64Array(rows);
-  const whole = cols - (cols % 4);
-  for (let row = 0, at = 0; row < rows; row++, at += cols) {
-    let [s0, s1, s2, s3] = [0, 0, 0, 0];
-    for (let i = 0; i < whole; i += 4) {
-      s0 += matrix[at + i]! * x[i]!;
-      s1 += matrix[at + i + 1]! * x[i + 1]!;
-      s2 += matrix[at + i + 2]! * x[i + 2]!;
-      s3 += matrix[at + i + 3]! * x[i + 3]!;
-    }
-    for (let i = whole; i < cols; i++) s0 += matrix[at + i]! * x[i]!;
-    out[row] = scale * (s0 + s1 + (s2 + s3));
-  }
-  return out;
-}
-
-/** scale · Mᵀ y of row-major M `[rows, cols]`. */
-function rowsSum(matrix: Float32Array, rows: number, cols: number, y: Float64Array, scale = 1): Float64Array {
-  const out = new Float64Array(cols);
-  for (let row = 0, at = 0; row < rows; row++, at += cols) {
-    const weight = scale * y[row]!;
-    for (let i = 0; i < cols; i++) out[i]! += weight * matrix[at + i]!;
-  }
-  return out;
+  const thin = timesColumns(left, dOut, rank, y).map((value) => scale * value);
+  return right ? timesColumns(right, rank, dIn, thin) : thin;
 }

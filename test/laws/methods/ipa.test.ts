@@ -2,20 +2,14 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import {
-  HebbianLearner,
-  IncrementalPca,
-  keptShare,
-  MovingAverageLearner,
-  orthonormalRows,
-  type DirectionLearner,
-} from "../../../server/adapters/incrementalPca.ts";
+import { HebbianLearner, IncrementalPca, keptShare, MovingAverageLearner, type DirectionLearner } from "../../../server/adapters/incrementalPca.ts";
 import { ipaTraining } from "../../../server/adapters/ipa.ts";
 import { encodeSafetensors, parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { openSubject } from "../../../server/runs/subject.ts";
 import { denseProduct } from "../../../server/linalg/factored.ts";
 import { float32, type FloatTensor } from "../../../server/tensors/hostTensor.ts";
 import { randomStream } from "../../../server/linalg/random.ts";
+import { orthonormalRows } from "../../../server/linalg/qr.ts";
 import { svd } from "../../../server/linalg/svd.ts";
 import { trainedCount } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
