@@ -10,7 +10,7 @@ import { thinQr, type ThinQr } from "./qr.ts";
 import { gramMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { svdValues } from "./singularValues.ts";
 import { svd, type Svd } from "./svd.ts";
-import { addTimesAt, dot, peak } from "./vectors.ts";
+import { addTimesAt, copyTimes, dot, peak } from "./vectors.ts";
 
 /** scale · left · right */
 export interface FactoredMatrix {
@@ -51,12 +51,9 @@ export function factoredSvd(m: FactoredMatrix): { u: Float32Array; s: Float64Arr
   const u = new Float32Array(dOut * rank);
   for (let k = 0; k < rank; k++) {
     const flip = peak(right, k * dIn, dIn) < 0 ? -1 : 1;
-    vt.set(
-      right.subarray(k * dIn, (k + 1) * dIn).map((value) => flip * value),
-      k * dIn,
-    );
+    copyTimes(vt, k * dIn, 1, flip, right, k * dIn, dIn);
     const turn = m.scale < 0 ? -flip : flip;
-    for (const [o, value] of left.subarray(k * dOut, (k + 1) * dOut).entries()) u[o * rank + k] = turn * value;
+    copyTimes(u, k, rank, turn, left, k * dOut, dOut);
   }
   return { u, s: core.s, vt };
 }
@@ -112,11 +109,7 @@ export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
         `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`,
       );
     const factor = scale === term.scale ? 1 : term.scale;
-    for (let o = 0; o < dOut; o++)
-      left.set(
-        term.left.subarray(o * term.rank, (o + 1) * term.rank).map((value) => factor * value),
-        o * rank + start,
-      );
+    for (let o = 0; o < dOut; o++) copyTimes(left, o * rank + start, 1, factor, term.left, o * term.rank, term.rank);
     right.set(term.right, start * dIn);
     start += term.rank;
   }

@@ -42,6 +42,11 @@ export function addTwo(a: Float64Array, aAt: number, f: number, x: Float64Array,
   for (let i = 0; i < n; i++) a[aAt + i]! += f * x[i]! + g * y[i]!;
 }
 
+/** Every `step`-th entry of `to` from `toAt`, `n` of them ← factor · those of `from` from `fromAt`. */
+export function copyTimes(to: Float32Array, toAt: number, step: number, factor: number, from: ArrayLike<number>, fromAt: number, n: number): void {
+  for (let i = 0; i < n; i++) to[toAt + i * step] = factor * from[fromAt + i]!;
+}
+
 /** a ← a / divisor */
 export function divide(a: Float64Array, divisor: number): void {
   for (let i = 0; i < a.length; i++) a[i]! /= divisor;
