@@ -1,6 +1,7 @@
 /** HF-format checkpoints with random weights at real sizes, made once under a given folder. */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { writeSafetensors } from "../server/formats/safetensorsWriter.ts";
 import type { ModelConfig } from "../server/models/family.ts";
 import { modulePath } from "../server/models/modelSites.ts";
@@ -52,10 +53,11 @@ export const checkpointConfigs = {
     torch_dtype: "bfloat16",
   },
 } as const;
-export type CheckpointName = keyof typeof checkpointConfigs;
+export type CheckpointName = keyof typeof checkpointConfigs | "demo";
 
 /** @returns the folder */
 export function makeCheckpoint(root: string, name: CheckpointName): string {
+  if (name === "demo") return fileURLToPath(new URL("../fixtures/demo/base", import.meta.url));
   const dir = join(root, name);
   if (existsSync(join(dir, "model.safetensors"))) return dir;
   mkdirSync(dir, { recursive: true });

@@ -1,124 +1,135 @@
 /**
- * `npm run bench`: ours and the peers', side by side in one run, on checkpoints with random weights at real sizes.
- * Every measurement is a process of its own; ours and theirs alternate, medians are compared. Python is used when
- * $BENCH_PYTHON (or python3) has torch, transformer_lens and peft; without it only our column is filled, and it says so.
+ * `npm run bench`: ours, the peers' and, with `--against REV`, those of an earlier revision, in turn on one machine.
+ *
+ * Each is a process of its own that stays open; a round measures each once, and the ratio is taken round by round, so that what
+ * disturbs the machine disturbs both. A row ends when its ratios agree, or at its time. Python is used when $BENCH_PYTHON (or
+ * python3) has torch, transformer_lens and peft; without it the peers' columns are empty, and it says so.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Command } from "commander";
 import { workerNodeFlags } from "../server/jobs/workerProcess.ts";
-import { makeCheckpoint, type CheckpointName } from "./checkpoints.ts";
+import { checkoutOf } from "./against.ts";
+import { makeCheckpoint } from "./checkpoints.ts";
+import { machineText, watchOthers } from "./machine.ts";
+import { isSettled, median, ratioOf, ratioText, type Ratio } from "./ratios.ts";
+import { rows, type Row } from "./rows.ts";
+import { Side } from "./side.ts";
 
-interface Row {
+interface Flags {
+  readonly quick?: true;
+  readonly against?: string;
+  readonly peers: boolean;
+}
+interface Result {
+  readonly checkpoint: string;
   readonly label: string;
-  readonly ours: string;
-  readonly theirs: string | null;
-  readonly peer: string;
-  readonly checkpoint: CheckpointName;
-  readonly repeats: number;
+  readonly date: string;
+  readonly machine: string;
+  readonly ours: number;
+  readonly peer: Ratio | null;
+  readonly against: { readonly revision: string; readonly ratio: Ratio } | null;
+  readonly others: number | null;
 }
 
-const rows: readonly Row[] = [
-  { label: "open", ours: "opening", theirs: "opening", peer: "transformers", checkpoint: "gpt2-124m", repeats: 3 },
-  {
-    label: "forward 1×128, every hook cached",
-    ours: "forward_with_cache",
-    theirs: "forward_with_cache",
-    peer: "transformer_lens",
-    checkpoint: "gpt2-124m",
-    repeats: 7,
-  },
-  { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
-  { label: "layer × head sweep, 16 tokens", ours: "head_sweep", theirs: "head_sweep", peer: "transformer_lens", checkpoint: "gpt2-124m", repeats: 3 },
-  { label: "LoRA r=8 training step, 1×128", ours: "lora_step", theirs: "lora_step", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
-  { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "gpt2-124m", repeats: 5 },
-  { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", theirs: "lora_step_4", peer: "peft", checkpoint: "llama-small", repeats: 5 },
-  {
-    label: "spectra of a 7B-shape adapter, 224 sites, rank 16",
-    ours: "spectra",
-    theirs: "spectra",
-    peer: "torch QR + SVD",
-    checkpoint: "gpt2-124m",
-    repeats: 3,
-  },
-  {
-    label: "forward 1×128, every hook cached",
-    ours: "forward_with_cache",
-    theirs: "forward_with_cache",
-    peer: "transformer_lens",
-    checkpoint: "llama-small",
-    repeats: 7,
-  },
-  { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: "resid_sweep", peer: "transformer_lens", checkpoint: "llama-small", repeats: 3 },
-  { label: "open", ours: "opening", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },
-  { label: "forward 1×16", ours: "forward_16", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },
-  { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", theirs: null, peer: "", checkpoint: "llama-1b-bf16", repeats: 1 },
-];
-
-const here = fileURLToPath(new URL(".", import.meta.url));
+const repository = fileURLToPath(new URL("..", import.meta.url));
 const root = join(process.env["BENCH_DIR"] ?? tmpdir(), "deltascope-bench");
-mkdirSync(root, { recursive: true });
+const history = join(root, "bench.jsonl");
 const python = process.env["BENCH_PYTHON"] ?? "python3";
-const only = process.argv[2];
-const hasPeers = spawnSync(python, ["-c", "import torch, transformer_lens, peft"], { stdio: "ignore" }).status === 0;
+/** Seconds that a row may take once its processes are ready, and rounds it takes at least. */
+const rowSeconds = { quick: 12, all: 60 };
+const leastRounds = 3;
+/** Others at work on more than this share of the machine are told. */
+const disturbing = 0.1;
 
-interface Measured {
-  readonly median: number;
-  readonly peakBytes: number;
-}
+const program = new Command("bench")
+  .argument("[text]", "only the rows whose checkpoint and label hold this")
+  .option("--quick", "the rows that matter most, in about three minutes")
+  .option("--against <revision>", "build this revision too and measure it in turn")
+  .option("--no-peers", "leave PyTorch out")
+  .parse();
+const flags = program.opts<Flags>();
+const [only = ""] = program.args;
 
-/** Twice, ours and theirs in turn, as a machine is not equally quiet all the time. */
-const rounds = 2;
-
-function both(first: Timed | string, second: Timed | string): Measured | string {
-  if (typeof first === "string") return first;
-  if (typeof second === "string") return second;
-  const sorted = [...first.seconds, ...second.seconds].toSorted((a, b) => a - b);
-  return { median: sorted[Math.floor(sorted.length / 2)]!, peakBytes: Math.max(first.peakBytes, second.peakBytes) };
-}
-
-interface Timed {
-  readonly seconds: readonly number[];
-  readonly peakBytes: number;
-}
-
-function run(command: string, args: readonly string[]): Timed | string {
-  const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 });
-  const line = done.stdout.trim().split("\n").at(-1) ?? "";
-  if (done.status !== 0 || !line.startsWith("{")) return (done.stderr.trim().split("\n").at(-1) ?? "failed").slice(0, 120);
-  return JSON.parse(line) as Timed;
-}
-
+mkdirSync(root, { recursive: true });
+const base = flags.against === undefined ? null : { revision: flags.against, folder: checkoutOf(repository, root, flags.against) };
+const hasPeers = flags.peers && spawnSync(python, ["-c", "import torch, transformer_lens, peft"], { stdio: "ignore" }).status === 0;
+const machine = machineText();
 const print = (text: string) => process.stdout.write(`${text}\n`);
-const milliseconds = (measured: Measured) => `${(measured.median * 1000).toFixed(measured.median < 0.1 ? 1 : 0)} ms`;
-const gigabytes = (measured: Measured) => `${(measured.peakBytes / 2 ** 30).toFixed(2)} GB`;
-
-print(
-  `${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, node ${process.version}${hasPeers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`,
-);
-print("| checkpoint | what | ours | peer | ratio | our peak | its peak |");
-print("|---|---|---|---|---|---|---|");
-const results: Record<string, unknown>[] = [];
+print(`${machine}${hasPeers || !flags.peers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`);
+print(`| checkpoint | what | ours | before | peer | its time over ours${base ? ` | ${base.revision}'s time over ours` : ""} | peak, ours and peer | |`);
+print(`|---|---|---|---|---|---${base ? "|---" : ""}|---|---|`);
+const earlier = pastResults();
 for (const row of rows) {
-  if (only !== undefined && !`${row.checkpoint} ${row.label}`.includes(only)) continue;
-  const path = makeCheckpoint(root, row.checkpoint);
-  const { theirs: peer } = row;
-  const all = Array.from({ length: rounds }, () => ({
-    ours: run(process.execPath, [...workerNodeFlags, "--import", "tsx", join(here, "measure.ts"), row.ours, path, String(row.repeats)]),
-    theirs: hasPeers && peer ? run(python, [join(here, "peers.py"), peer, path, String(row.repeats)]) : null,
-  }));
-  const [one, two] = [all[0]!, all[1]!];
-  const ours = both(one.ours, two.ours);
-  const theirs = one.theirs && two.theirs ? both(one.theirs, two.theirs) : null;
-  const cell = (measured: Measured | string | null, show: (m: Measured) => string) =>
-    measured === null ? "" : typeof measured === "string" ? `failed: ${measured}` : show(measured);
-  const ratio = ours && theirs && typeof ours !== "string" && typeof theirs !== "string" ? `${(theirs.median / ours.median).toPrecision(3)}×` : "";
-  print(
-    `| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`,
-  );
-  results.push({ ...row, ours, theirs });
+  if (!`${row.checkpoint} ${row.label}`.includes(only) || (flags.quick && !row.quick)) continue;
+  await measureRow(row);
 }
-writeFileSync(join(root, "bench.json"), JSON.stringify(results, null, 2));
-print(`\nNumbers: ${join(root, "bench.json")}`);
+print(`\nIntervals hold the median of the ratios in 95 of 100 cases, from six rounds on. Every result: ${history}`);
+
+async function measureRow(row: Row): Promise<void> {
+  const path = makeCheckpoint(root, row.checkpoint);
+  const measureIn = (folder: string) => ({
+    command: process.execPath,
+    args: [...workerNodeFlags, "--import", "tsx", join(folder, "bench/measure.ts"), row.ours, path],
+    cwd: folder,
+  });
+  const ours = await Side.start(measureIn(repository));
+  const before = base && (await Side.start(measureIn(base.folder)));
+  const peer = hasPeers && row.peer ? await Side.start({ command: python, args: [join(repository, "bench/peers.py"), row.peer.call, path] }) : null;
+  const sides = [ours, before, peer].filter((side): side is Side => side !== null);
+  const ratios = () => [before, peer].flatMap((side) => (side === null || side.failed !== null ? [] : [ratioOf(ours.seconds, side.seconds)]));
+  const others = watchOthers();
+  const end = performance.now() + 1000 * (flags.quick ? rowSeconds.quick : rowSeconds.all);
+  for (let round = 0; ours.failed === null && (round < leastRounds || (performance.now() < end && !ratios().every(isSettled))); round++) {
+    // Whoever comes first in one round comes last in the next.
+    for (const side of round % 2 === 0 ? sides : sides.toReversed()) await side.measure();
+  }
+  const shareOfOthers = others();
+  for (const side of sides) await side.end();
+  const ratioTo = (side: Side | null) => (side === null || side.failed !== null ? null : ratioOf(ours.seconds, side.seconds));
+  const ratioCell = (side: Side | null) =>
+    side === null ? "" : side.failed !== null ? `failed: ${side.failed}` : ratioText(ratioOf(ours.seconds, side.seconds));
+  const last = earlier.get(`${row.checkpoint} ${row.label}`);
+  print(
+    `| ${[
+      row.checkpoint,
+      row.label,
+      ours.failed === null ? milliseconds(median(ours.seconds)) : `failed: ${ours.failed}`,
+      last ? `${milliseconds(last.ours)}${last.machine.split(",")[0] === machine.split(",")[0] ? "" : " elsewhere"}` : "",
+      peer ? `${peer.failed === null ? milliseconds(median(peer.seconds)) : ""} ${row.peer?.name ?? ""}` : "",
+      ratioCell(peer),
+      ...(base ? [ratioCell(before)] : []),
+      `${gigabytes(ours.peakBytes)}${peer?.failed === null ? ` ${gigabytes(peer.peakBytes)}` : ""}`,
+      shareOfOthers !== null && shareOfOthers > disturbing ? `others used ${Math.round(100 * shareOfOthers)} % of the processors` : "",
+    ].join(" | ")} |`,
+  );
+  const result: Result = {
+    checkpoint: row.checkpoint,
+    label: row.label,
+    date: new Date().toISOString(),
+    machine,
+    ours: median(ours.seconds),
+    peer: ratioTo(peer),
+    against: base && before ? { revision: base.revision, ratio: ratioOf(ours.seconds, before.seconds) } : null,
+    others: shareOfOthers,
+  };
+  appendFileSync(history, `${JSON.stringify(result)}\n`);
+}
+
+/** The last result of each row. */
+function pastResults(): Map<string, Result> {
+  if (!existsSync(history)) return new Map();
+  const lines = readFileSync(history, "utf8").trim().split("\n").filter(Boolean);
+  return new Map(lines.map((line) => JSON.parse(line) as Result).map((result) => [`${result.checkpoint} ${result.label}`, result]));
+}
+
+function milliseconds(seconds: number): string {
+  return `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
+}
+
+function gigabytes(bytes: number): string {
+  return bytes === 0 ? "" : `${(bytes / 2 ** 30).toFixed(2)} GB`;
+}

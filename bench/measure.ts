@@ -1,6 +1,13 @@
-/** One measurement of ours in a process of its own, so that its peak memory is its own: `tsx bench/measure.ts NAME CHECKPOINT REPEATS`. */
-import { performance } from "node:perf_hooks";
-import { randomStream, uniform } from "../server/linalg/random.ts";
+/**
+ * One measurement of ours in a process of its own, so that its peak memory is its own: `tsx bench/measure.ts NAME CHECKPOINT`.
+ * It gets ready, runs once and says so; then every line on stdin has it run once more and print its seconds; at the end its peak memory.
+ */
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import * as z from "zod";
+import { activationPatching } from "../probes/activationPatching.ts";
+import { randomStream, uniforms } from "../server/linalg/random.ts";
 import { openSubject, sharedEngine } from "../server/runs/subject.ts";
 import type { Runner } from "../server/runs/runner.ts";
 import { sweep } from "../server/runs/sweep.ts";
@@ -13,32 +20,25 @@ import { TrainingPrograms } from "../server/training/trainingPrograms.ts";
 import { optimizerParams, siteParams } from "../server/training/trainingParams.ts";
 import { loadModel } from "../server/models/loadModel.ts";
 
-const [name, path, repeatsText] = process.argv.slice(2);
-const repeats = Number(repeatsText);
+const [name = "", path = ""] = process.argv.slice(2);
 const ids = (count: number) => Array.from({ length: count }, (_, i) => 100 + i);
 
-async function times(run: () => Promise<unknown>): Promise<number[]> {
-  await run();
-  const seconds: number[] = [];
-  for (let i = 0; i < repeats; i++) {
-    const start = performance.now();
-    await run();
-    seconds.push((performance.now() - start) / 1000);
-  }
-  return seconds;
-}
+/** What is timed; opening and compiling lie before it. */
+type Run = () => Promise<unknown>;
 
 async function runnerOf(): Promise<Runner> {
-  return (await openSubject({ model: path!, adapters: [] })).runner!;
+  const { runner } = await openSubject({ model: path, adapters: [] });
+  if (!runner) throw new Error(`${path} has no model`);
+  return runner;
 }
 
 /** The whole layer × position (or × head) sweep, programs and caches included, as a user who just asked for it waits. */
-async function sweepOf(hook: (layer: number) => string, by: "position" | "head"): Promise<number[]> {
+async function sweepOf(hook: (layer: number) => string, by: "position" | "head"): Promise<Run> {
   const runner = await runnerOf();
   const { nLayers, nHeads } = runner.model.config;
   const clean = ids(16);
   const corrupted = clean.map((id, i) => (i === 5 ? 4000 : id));
-  const run = async () => {
+  return async () => {
     const hooks = Array.from({ length: nLayers }, (_, layer) => hook(layer));
     const { taps } = await runner.forward({ tokens: [clean], settings: [baseSetting], taps: hooks, logits: "none" });
     const worlds = hooks.flatMap((name) =>
@@ -52,12 +52,11 @@ async function sweepOf(hook: (layer: number) => string, by: "position" | "head")
     for await (const tile of sweep(request)) first ||= tile.logits.data[11]!;
     return first;
   };
-  return times(run);
 }
 
 /** One AdamW step of LoRA r = 8 on every c_attn (q and v of a Llama), the same step as the peer's: `rows` × 128 tokens. */
-async function loraStep(rows: number): Promise<number[]> {
-  const model = loadModel(path!);
+async function loraStep(rows: number): Promise<Run> {
+  const model = loadModel(path);
   const targetModules = model.config.modelType === "gpt2" ? ["c_attn"] : ["q_proj", "v_proj"];
   const adaptation = startAdaptation(model, {
     method: "lora",
@@ -83,51 +82,87 @@ async function loraStep(rows: number): Promise<number[]> {
     tasks: new Int32Array(rows),
   };
   const scale = 1 / (rows * (positions - 1));
-  return times(async () => {
+  return async () => {
     const { gradients } = await programs.lossAndGradients({ batch, scale, penaltyScale: 1, dropout: 0, labelSmoothing: 0, random: randomStream(0) });
     optimizer.update(trainedTensors(adaptation), gradients, 1e-4);
-  });
+  };
 }
 
-/** Exact singular values of every site of a 7B-shape adapter, rank 16. */
-async function spectra(): Promise<number[]> {
-  const shapes: [number, number][] = [
-    [4096, 4096],
-    [4096, 4096],
-    [4096, 4096],
-    [4096, 4096],
-    [11008, 4096],
-    [11008, 4096],
-    [4096, 11008],
-  ];
-  const next = uniform(1);
-  const noise = (size: number) => Float32Array.from({ length: size }, () => next() - 0.5);
-  const sites = Array.from({ length: 32 }, () => shapes)
-    .flat()
-    .map(([dOut, dIn]) => ({ left: noise(dOut * 16), right: noise(16 * dIn), dOut, dIn, rank: 16, scale: 2 }));
-  return times(async () => sites.map(singularValues));
+interface LlamaShape {
+  readonly layers: number;
+  readonly rank: number;
+  readonly dModel: number;
+  readonly dKv: number;
+  readonly dMlp: number;
+  /** Layers with random factors of their own; the rest uses them again, so that 70B fits into memory. */
+  readonly distinct: number;
 }
 
-const measurements: Record<string, () => Promise<number[]>> = {
-  opening: () => times(() => Promise.resolve(loadModel(path!))),
+/** Exact singular values of every site of an adapter on all seven linear maps of a Llama. */
+function spectra({ layers, rank, dModel, dKv, dMlp, distinct }: LlamaShape): Run {
+  const shapes = [
+    [dModel, dModel],
+    [dKv, dModel],
+    [dKv, dModel],
+    [dModel, dModel],
+    [dMlp, dModel],
+    [dMlp, dModel],
+    [dModel, dMlp],
+  ] as const;
+  const random = randomStream(1);
+  const sites = Array.from({ length: distinct }, () =>
+    shapes.map(([dOut, dIn]) => ({ left: uniforms(dOut * rank, 0.5, random), right: uniforms(rank * dIn, 0.5, random), dOut, dIn, rank, scale: 2 })),
+  );
+  return () => Promise.resolve(Array.from({ length: layers }, (_, layer) => sites[layer % distinct]?.map(singularValues)));
+}
+
+/** The run that the demo opens with, its model open already; to its first tile, or to its end. */
+async function demoPatching(until: "firstTile" | "end"): Promise<Run> {
+  const folder = fileURLToPath(new URL("../fixtures/demo/", import.meta.url));
+  const { subject: asked, params } = demo.parse(JSON.parse(readFileSync(`${folder}demo.json`, "utf8")));
+  const here = { model: folder + asked.model, adapters: asked.adapters.map((adapter) => ({ ...adapter, path: folder + adapter.path })) };
+  const subject = await openSubject(here);
+  return async () => {
+    const events = activationPatching.run(subject, activationPatching.params.parse(params), new AbortController().signal);
+    for await (const { type } of events) if (until === "firstTile" && type === "tile") break;
+  };
+}
+const demo = z.object({
+  subject: z.object({ model: z.string(), adapters: z.array(z.object({ path: z.string(), name: z.string(), strength: z.number() })) }),
+  params: z.unknown(),
+});
+
+const measurements: Readonly<Record<string, () => Run | Promise<Run>>> = {
+  opening: () => () => Promise.resolve(loadModel(path)),
   forward_with_cache: async () => {
     const runner = await runnerOf();
     const taps = [...runner.hooks.keys()];
-    return times(() => runner.forward({ tokens: [ids(128)], settings: [baseSetting], taps, logits: "all" }));
+    return () => runner.forward({ tokens: [ids(128)], settings: [baseSetting], taps, logits: "all" });
   },
   lora_step: () => loraStep(1),
   lora_step_4: () => loraStep(4),
-  spectra,
+  spectra: () => spectra({ layers: 32, rank: 16, dModel: 4096, dKv: 4096, dMlp: 11008, distinct: 32 }),
+  spectra_70b: () => spectra({ layers: 80, rank: 64, dModel: 8192, dKv: 1024, dMlp: 28672, distinct: 1 }),
   resid_sweep: () => sweepOf((layer) => `blocks.${layer}.hook_resid_pre`, "position"),
   head_sweep: () => sweepOf((layer) => `blocks.${layer}.attn.hook_z`, "head"),
   forward_16: async () => {
     const runner = await runnerOf();
-    return times(() => runner.forward({ tokens: [ids(16)], settings: [baseSetting], logits: "all" }));
+    return () => runner.forward({ tokens: [ids(16)], settings: [baseSetting], logits: "all" });
   },
+  demo_first_tile: () => demoPatching("firstTile"),
+  demo_patching: () => demoPatching("end"),
 };
 
-const measure = measurements[name ?? ""];
-if (!measure) throw new Error(`unknown measurement ${name}; expected one of ${Object.keys(measurements).join(", ")}`);
-const seconds = await measure();
-process.stdout.write(`${JSON.stringify({ seconds, peakBytes: process.resourceUsage().maxRSS * 1024 })}\n`);
+const prepare = measurements[name];
+if (!prepare) throw new Error(`unknown measurement ${name}; expected one of ${Object.keys(measurements).join(", ")}`);
+const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const run = await prepare();
+await run();
+say({ ready: true });
+for await (const _ of createInterface({ input: process.stdin })) {
+  const start = performance.now();
+  await run();
+  say({ seconds: (performance.now() - start) / 1000 });
+}
+say({ peakBytes: process.resourceUsage().maxRSS * 1024 });
 process.exit(0);

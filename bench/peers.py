@@ -1,6 +1,7 @@
 """The peers' side of the bench: TransformerLens and PEFT on PyTorch, on the same checkpoints, one measurement a call.
 
-Prints one JSON line: {"seconds": [..], "peakBytes": n}. Called by bench/main.ts.
+It gets ready, runs once and prints {"ready": true}; every line on stdin has it run once more and print {"seconds": s}; at the end
+{"peakBytes": n}. Called by bench/main.ts.
 """
 import json
 import os
@@ -14,20 +15,18 @@ import torch  # noqa: E402
 torch.set_num_threads(int(os.environ.get("BENCH_THREADS", "2")))
 
 
-def times(run, repeats):
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
 def load(path, attention="eager"):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=attention).eval()
+
+
+def without_gradients(run):
+    def wrapped():
+        with torch.no_grad():
+            return run()
+
+    return wrapped
 
 
 def bridge(path):
@@ -41,23 +40,17 @@ def bridge(path):
     return TransformerBridge.boot_transformers(path, hf_model=load(path), tokenizer=words)
 
 
-def opening(path, repeats):
-    def run():
-        start = time.perf_counter()
-        load(path)
-        return time.perf_counter() - start
-
-    return [run() for _ in range(repeats)]
+def opening(path):
+    return lambda: load(path)
 
 
-def forward_with_cache(path, repeats):
+def forward_with_cache(path):
     model = bridge(path)
     ids = torch.arange(100, 228).reshape(1, 128)
-    with torch.no_grad():
-        return times(lambda: model.run_with_cache(ids), repeats)
+    return without_gradients(lambda: model.run_with_cache(ids))
 
 
-def resid_sweep(path, repeats):
+def resid_sweep(path):
     from transformer_lens import patching
 
     model = bridge(path)
@@ -65,14 +58,15 @@ def resid_sweep(path, repeats):
     corrupted = clean.clone()
     corrupted[0, 5] = 4000
     metric = lambda logits: logits[0, -1, 11] - logits[0, -1, 12]  # noqa: E731
-    with torch.no_grad():
+
+    def run():
         _, cache = model.run_with_cache(clean)
-        start = time.perf_counter()
         patching.get_act_patch_resid_pre(model, corrupted, cache, metric)
-        return [time.perf_counter() - start]
+
+    return without_gradients(run)
 
 
-def head_sweep(path, repeats):
+def head_sweep(path):
     from transformer_lens import patching
 
     model = bridge(path)
@@ -80,14 +74,15 @@ def head_sweep(path, repeats):
     corrupted = clean.clone()
     corrupted[0, 5] = 4000
     metric = lambda logits: logits[0, -1, 11] - logits[0, -1, 12]  # noqa: E731
-    with torch.no_grad():
+
+    def run():
         _, cache = model.run_with_cache(clean)
-        start = time.perf_counter()
         patching.get_act_patch_attn_head_out_all_pos(model, corrupted, cache, metric)
-        return [time.perf_counter() - start]
+
+    return without_gradients(run)
 
 
-def lora_step(path, repeats, rows=1):
+def lora_step(path, rows=1):
     """One AdamW step of LoRA r = 8, gradients clipped at 1: `rows` x 128 tokens."""
     from peft import LoraConfig, get_peft_model
 
@@ -105,14 +100,14 @@ def lora_step(path, repeats, rows=1):
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
 
-    return times(run, repeats)
+    return run
 
 
-def lora_step_4(path, repeats):
-    return lora_step(path, repeats, rows=4)
+def lora_step_4(path):
+    return lora_step(path, rows=4)
 
 
-def spectra(path, repeats):
+def spectra(path):
     """224 sites of a 7B shape at rank 16: QR of both factors, then the SVD of the core, as a careful PyTorch user would."""
     shapes = ([(4096, 4096)] * 4 + [(11008, 4096)] * 2 + [(4096, 11008)]) * 32
     factors = [(torch.randn(o, 16), torch.randn(16, i)) for o, i in shapes]
@@ -123,10 +118,16 @@ def spectra(path, repeats):
             ra = torch.linalg.qr(a.T, mode="r").R
             torch.linalg.svdvals(rb @ ra.T)
 
-    return times(run, repeats)
+    return run
 
 
 if __name__ == "__main__":
-    name, path, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    seconds = globals()[name](path, repeats)
-    print(json.dumps({"seconds": seconds, "peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    name, path = sys.argv[1], sys.argv[2]
+    run = globals()[name](path)
+    run()
+    print(json.dumps({"ready": True}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+    print(json.dumps({"peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}), flush=True)
