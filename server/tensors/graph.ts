@@ -27,6 +27,8 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
   readonly outputs: Value[];
 }
+/** Nodes in the order of their work, and what is read of them from outside, to nodes that compute the same. */
+export type Fusion = (nodes: readonly Node[], outputs: readonly Value[]) => readonly Node[];
 export type ConstantData = Float32Array | Int32Array | Uint8Array | BigInt64Array;
 export interface Spec {
   readonly shape: readonly number[];
@@ -140,8 +142,11 @@ export class Graph {
     return this.expand(this.op("Cast", [narrow], narrow.shape, dtype, { to: onnxDtypes[dtype] }), value.shape);
   }
 
-  /** The model that computes `outputs`; inputs keep their names, output i is named as its key. */
-  toModel(outputs: Readonly<Record<string, Value>>): { bytes: Uint8Array<ArrayBuffer>; nodeCount: number; usedInputs: Set<string> } {
+  /** The model that computes `outputs`; inputs keep their names, output i is named as its key. `fuse` may put one node in the place of several. */
+  toModel(
+    outputs: Readonly<Record<string, Value>>,
+    fuse: Fusion = (nodes) => nodes,
+  ): { bytes: Uint8Array<ArrayBuffer>; nodeCount: number; usedInputs: Set<string> } {
     const nodes: ModelNode[] = [];
     const initialisers: ModelInitialiser[] = [];
     const usedInputs = new Set<string>();
@@ -159,7 +164,7 @@ export class Graph {
       }
       return made;
     };
-    const needed = neededNodes(Object.values(outputs));
+    const needed = fuse(neededNodes(Object.values(outputs)), Object.values(outputs));
     // A computed value that is an output bears the output's name; a copy of it would cost as much as many an operator.
     const copied: [output: string, value: Value][] = [];
     for (const [output, value] of Object.entries(outputs)) {

@@ -10,6 +10,7 @@ import { WorkbenchError } from "../errors.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { loadCudaLibraries } from "./engineFolder.ts";
 import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
+import { withFastGelu } from "./fusions.ts";
 import type { HostTensor } from "./hostTensor.ts";
 import type { Value } from "./graph.ts";
 import { LruCache } from "./lruCache.ts";
@@ -68,7 +69,7 @@ export class OnnxEngine implements Engine {
       decodesHalves: this.name === "onnx-cpu",
     });
     const { computed, sources } = outputSources(outputs, signature);
-    const { bytes, nodeCount, usedInputs } = graph.toModel(computed);
+    const { bytes, nodeCount, usedInputs } = graph.toModel(computed, this.name === "onnx-webgpu" ? undefined : withFastGelu);
     const model: BuiltModel = { bytes, usedInputs, sources, signature };
     const held = bytes.length + nodeCount * bytesPerNode;
     const program: Program = {

@@ -1,7 +1,10 @@
 /** What an engine owes besides right numbers: caches that find and forget, small graphs, clear errors, no leaks. */
 import * as tf from "@tensorflow/tfjs-core";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Engine, Signature, Weight } from "../../server/tensors/engine.ts";
+import { geluTanh } from "../../server/tensors/activations.ts";
+import type { Engine, ProgramFunction, Signature, Weight } from "../../server/tensors/engine.ts";
+import { withFastGelu } from "../../server/tensors/fusions.ts";
+import type { Fusion } from "../../server/tensors/graph.ts";
 import { float32, int32 } from "../../server/tensors/hostTensor.ts";
 import { createEngine, parseEngineName } from "../../server/tensors/providers.ts";
 import { loadOrt, OnnxEngine } from "../../server/tensors/onnx.ts";
@@ -170,8 +173,33 @@ describe("a trace", () => {
       cpuGraph,
     );
     const text = new TextDecoder().decode(graph.toModel({ ...outputs }).bytes);
-    expect(text).toContain("Gemm");
+    expect(text).toContain("FusedMatMul");
     expect(text).not.toContain("Transpose");
+  });
+
+  it("has GELU as one node where only its value is read, and as the chain that it is where its slope is too", () => {
+    const ops = (fn: ProgramFunction, fuse: Fusion): string => {
+      const { graph, outputs } = trace("gelu", fn, { inputs: { x: { shape: [2, 4, 8], dtype: "float32" } }, weights: {} }, cpuGraph);
+      return new TextDecoder().decode(graph.toModel({ ...outputs }, fuse).bytes);
+    };
+    const forward: ProgramFunction = ({ x }) => ({ y: tf.neg(geluTanh(x!)), x1: tf.abs(x!) });
+    expect(ops(forward, withFastGelu)).toMatch(/FastGelu/);
+    expect(ops(forward, withFastGelu)).not.toMatch(/Sigmoid/);
+    expect(ops(({ x }) => ({ dx: tf.grad((one: tf.Tensor) => tf.sum(geluTanh(one)))(x!) }), withFastGelu)).not.toMatch(/FastGelu/);
+    // x σ(x (b x² + a)) with other numbers is something else.
+    expect(ops(({ x }) => ({ y: tf.mul(x!, tf.sigmoid(tf.mul(x!, tf.add(tf.mul(tf.square(x!), 0.05), 1.6)))) }), withFastGelu)).toMatch(/Sigmoid/);
+  });
+
+  it("computes that one node as the chain", async () => {
+    engine = await createEngine("onnx-cpu");
+    const data = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 200);
+    const inputs = { x: float32(data, [4001]) };
+    const program = await engine.compile("gelu", ({ x }) => ({ y: geluTanh(x!) }), { inputs, weights: {} });
+    const { y } = await program.run(inputs);
+    for (const [i, x] of data.entries()) {
+      const expected = 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+      expect(Math.abs(Number(y?.data[i]) - expected)).toBeLessThan(1e-6);
+    }
   });
 });
 

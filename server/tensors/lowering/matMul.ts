@@ -3,6 +3,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { at, named } from "../../at.ts";
 import type { Graph, Value } from "../graph.ts";
 import { sizeOf } from "../hostTensor.ts";
+import { sameShape } from "../signature.ts";
 import { add, apply } from "./elementwise.ts";
 import { broadcastShape, type Lowerings, reads, readsAll } from "./lowering.ts";
 
@@ -28,13 +29,15 @@ function matMul(graph: Graph, a: Value, b: Value, transposeA: boolean, transpose
   const oneRight = sizeOf(b.shape.slice(0, -2)) === 1;
   const oneLeft = sizeOf(a.shape.slice(0, -2)) === 1;
   if (a.dtype === "float32" && oneRight && (!transposeA || oneLeft)) {
-    // One right operand for all rows (a linear layer): a single two-dimensional product.
+    const right2d = graph.reshape(b, b.shape.slice(-2));
+    // A linear layer: one right operand for all rows.
+    if (!transposeA && transposeB && graph.options.fusedMatMul && sameShape(shape.slice(0, -1), a.shape.slice(0, -1)))
+      return graph.op("FusedMatMul", [a, right2d], shape, "float32", { transA: 0, transB: 1 }, "com.microsoft");
     const rows = transposeA ? graph.reshape(a, [inner, m]) : graph.reshape(a, [sizeOf(batch) * m, inner]);
-    const right = graph.reshape(b, b.shape.slice(-2));
     const product =
       transposeA || transposeB
-        ? graph.op("Gemm", [rows, right], [sizeOf(batch) * m, n], "float32", { transA: Number(transposeA), transB: Number(transposeB) })
-        : graph.op("MatMul", [rows, right], [sizeOf(batch) * m, n], "float32");
+        ? graph.op("Gemm", [rows, right2d], [sizeOf(batch) * m, n], "float32", { transA: Number(transposeA), transB: Number(transposeB) })
+        : graph.op("MatMul", [rows, right2d], [sizeOf(batch) * m, n], "float32");
     return graph.reshape(product, shape);
   }
   if (!transposeA && !transposeB) return graph.op("MatMul", [a, b], shape, a.dtype);
