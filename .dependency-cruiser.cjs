@@ -7,10 +7,11 @@ const leaves = ["server/commandText.ts", "server/errors.ts", "server/nearNames.t
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
 const results = ["probes", "server/packedEvents.ts"];
-const served = [...subject, "server/training", ...results, "server/wire.ts", "server/jobKinds.ts", "server/reports", "server/jobs", "server/demo.ts"];
+const served = [...subject, "server/training", ...results, "server/wire.ts", "server/endpoints.ts", "server/jobKinds.ts", "server/reports", "server/jobs", "server/demo.ts"];
 const wire = [
   "server/commandText.ts",
   "server/wire.ts",
+  "server/endpoints.ts",
   "server/jobKinds.ts",
   "server/errors.ts",
   "server/nearNames.ts",
@@ -38,6 +39,7 @@ const mayImport = {
   probes: [...subject, "server/training", ...leaves],
   "server/jobKinds.ts": ["probes/probe.ts"],
   "server/wire.ts": ["server/errors.ts", "server/jobKinds.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
+  "server/endpoints.ts": ["server/wire.ts"],
   "server/reports": ["probes", "client/figures", ...leaves],
   "server/jobs": [...served, ...leaves],
   "server/routes": [...served, ...leaves],

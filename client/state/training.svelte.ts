@@ -1,5 +1,6 @@
 /** The form of a new training run: settings, what they would do (from the server), and where it starts from. */
-import { api, ApiError } from "../api.ts";
+import { ApiError, call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import type { SubjectRequest, TrainingMethodCard, TrainingPreview } from "../../server/wire.ts";
 import { nestedFields, type ParamField } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
@@ -56,7 +57,7 @@ class TrainingState {
   async loadMethods(): Promise<void> {
     if (this.methods.length > 0) return;
     try {
-      this.methods = await api.trainingMethods();
+      this.methods = await call(endpoints.trainingMethods, {});
       this.methodsError = null;
     } catch (error) {
       this.methodsError = words(error);
@@ -113,7 +114,7 @@ class TrainingState {
     const controller = new AbortController();
     this.#controller = controller;
     try {
-      const preview = await api.trainingPreview(asked, params, controller.signal);
+      const preview = await call(endpoints.trainingPreview, { subject: asked, params }, controller);
       if (controller.signal.aborted) return;
       this.preview = preview;
       this.error = null;

@@ -1,7 +1,8 @@
 /** What a person does, across the states: open the demo, run, go to a probe, follow a link, go back. */
-import { api, type Health } from "../api.ts";
+import { call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import type { Place } from "../../probes/result.ts";
-import type { DemoCard, RunRecord, RunRequest } from "../../server/wire.ts";
+import type { DemoCard, Health, RunRecord, RunRequest } from "../../server/wire.ts";
 import { comparison } from "./comparison.svelte.ts";
 import { schemaProperties } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
@@ -57,7 +58,7 @@ class Workbench {
     runs.start();
     addEventListener("popstate", () => void this.show(viewFromQuery(location.search)));
     try {
-      [this.health, probes.cards, this.demo] = await Promise.all([api.health(), api.probes(), api.demo()]);
+      [this.health, probes.cards, this.demo] = await Promise.all([call(endpoints.health, {}), call(endpoints.probes, {}), call(endpoints.demo, {})]);
     } catch (error) {
       this.bootError = error instanceof Error ? error.message : String(error);
       return;
