@@ -25,7 +25,7 @@ const figureQuery = z.object({
   panel: z.string().optional(),
 });
 
-export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
   const router = Router();
   serve(router, endpoints.runs, listQuery, ({ limit, before }) => board.list(limit, before));
   serve(router, endpoints.startRun, runRequest, async (asked) => board.submit(await checkedRunRequest(asked, probes, roots)));
@@ -54,7 +54,7 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
         )}`,
       );
     const drawing = given({ metric, width, step, look, panel });
-    const file = await jobs.execute(
+    const file = await queue.ask(
       { kind: "figure", input: { figure, arrays, format, theme, metadata: figureMetadata(record), ...drawing } },
       whileConnected(response),
     );

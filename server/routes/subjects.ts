@@ -6,13 +6,13 @@ import type { AppDeps } from "./appDeps.ts";
 import { serve } from "./serve.ts";
 import { whileConnected } from "./whileConnected.ts";
 
-export function subjectRoutes({ roots, jobs }: AppDeps): Router {
+export function subjectRoutes({ roots, queue }: AppDeps): Router {
   const router = Router();
   serve(router, endpoints.openSubject, subjectRequest, async (asked, response) =>
-    jobs.execute({ kind: "card", input: await roots.checkSubject(asked) }, whileConnected(response)),
+    queue.ask({ kind: "card", input: await roots.checkSubject(asked) }, whileConnected(response)),
   );
   serve(router, endpoints.tokenize, tokenizeRequest, async ({ subject, text }, response) =>
-    jobs.execute({ kind: "tokenize", input: { subject: await roots.checkSubject(subject), text } }, whileConnected(response)),
+    queue.ask({ kind: "tokenize", input: { subject: await roots.checkSubject(subject), text } }, whileConnected(response)),
   );
   return router;
 }

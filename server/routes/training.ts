@@ -16,13 +16,13 @@ import { whileConnected } from "./whileConnected.ts";
 
 const adapterQuery = z.object({ step: z.coerce.number().int().min(0).optional() });
 
-export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+export function trainingRoutes({ roots, queue, board, probes }: AppDeps): Router {
   const router = Router();
   serve(router, endpoints.trainingMethods, noFields, methodCards);
   serve(router, endpoints.trainingPreview, previewRequest, async ({ subject, params }, response) => {
     checkParams("train", trainingParams, params);
     const input = { subject: await roots.checkSubject(subject), params: await checkedTrainingPaths(params, trainingParams, roots) };
-    return jobs.execute({ kind: "preview", input }, whileConnected(response));
+    return queue.ask({ kind: "preview", input }, whileConnected(response));
   });
   serve(router, endpoints.pauseRun, noFields, ({ id }) => board.pause(id));
   serve(router, endpoints.resumeRun, noFields, async ({ id }) => {
