@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Check, Figure } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
-import type { JobKind } from "./jobKinds.ts";
+import type { JobKind } from "./jobKinds/registry.ts";
 import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 

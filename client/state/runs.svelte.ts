@@ -1,6 +1,7 @@
 /** Runs: the list, and the one on screen, live while it is computed. */
 import { arraysOf, call } from "../api.ts";
 import { endpoints } from "../../server/endpoints.ts";
+import { jobKinds } from "../../server/jobKinds/registry.ts";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 import type { RunRecord, RunRequest } from "../../server/wire.ts";
 import { connectSocket, type LiveSocket } from "../socket.ts";
@@ -8,9 +9,10 @@ import { connectSocket, type LiveSocket } from "../socket.ts";
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 /** Nothing more comes of it unless someone asks: a paused run is over until it is resumed. */
 export const isOver = ({ state }: RunRecord): boolean => state !== "queued" && state !== "running";
-export const isTraining = ({ kind }: RunRecord): boolean => kind === "train";
-/** A training run sends numbers at every step; drawing them more often than this would cost the trainer its cores. */
-const trainingFrameMs = 200;
+/** Work of hours. */
+export const isResumable = ({ kind }: RunRecord): boolean => jobKinds[kind].isResumable;
+/** Such a run sends numbers at every step; drawing them more often than this would cost the one who computes its cores. */
+const longRunFrameMs = 200;
 
 const stage = (record: RunRecord): number => (isOver(record) ? 2 : record.state === "running" ? 1 : 0);
 
@@ -166,7 +168,7 @@ class RunsState {
       this.#isFrameAsked = false;
       if (this.currentId === runId) this.result = this.#latest;
     };
-    if (this.current && isTraining(this.current)) setTimeout(() => requestAnimationFrame(show), trainingFrameMs);
+    if (this.current && isResumable(this.current)) setTimeout(() => requestAnimationFrame(show), longRunFrameMs);
     else requestAnimationFrame(show);
   }
 

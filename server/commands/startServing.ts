@@ -11,7 +11,7 @@ import { attachApp } from "../app.ts";
 import { adapterText } from "../commandText.ts";
 import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
-import { jobKindOf, type JobKind } from "../jobKinds.ts";
+import { jobKindOf, type JobKind } from "../jobKinds/registry.ts";
 import { LocalQueue } from "../jobs/localQueue.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";

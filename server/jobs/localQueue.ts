@@ -1,6 +1,7 @@
 /** The queue of one machine: lanes for training, for other runs and for short questions, so that neither a card nor a probe waits for a run of hours. */
 import type { ChildProcess } from "node:child_process";
-import { jobKinds, type Lane } from "../jobKinds.ts";
+import type { Lane } from "../jobKinds/jobKind.ts";
+import { jobKinds } from "../jobKinds/registry.ts";
 import type { TaskOf, TaskTable } from "./messages.ts";
 import type { QuestionHooks, QuestionKind, Queue, QueuedRun, QueueEvent } from "./queue.ts";
 import { taskError } from "./taskError.ts";

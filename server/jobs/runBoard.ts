@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { ProbeEvent, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { RunRecord, RunRequest, StoredResult } from "../wire.ts";
-import { jobKinds, type JobKind } from "../jobKinds.ts";
+import { jobKinds, type JobKind } from "../jobKinds/registry.ts";
 import type { RunOutcome, TaskError } from "./messages.ts";
 import { environment, provenance } from "./provenance.ts";
 import type { Queue, QueueEvent } from "./queue.ts";

@@ -6,7 +6,7 @@ import { appendFileSync, readFileSync, renameSync, statSync, writeFileSync } fro
 import { join } from "node:path";
 import * as z from "zod";
 import { fileIdentity } from "../formats/openFile.ts";
-import { isJobKind, type JobKind } from "../jobKinds.ts";
+import { isJobKind, type JobKind } from "../jobKinds/registry.ts";
 import type { RunRecord } from "../wire.ts";
 
 /** Only the outline is looked at; the rest was written by this program. */

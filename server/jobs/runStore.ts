@@ -8,7 +8,7 @@ import * as z from "zod";
 import { emptyResult } from "../../probes/result.ts";
 import type { ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
-import type { JobKind } from "../jobKinds.ts";
+import type { JobKind } from "../jobKinds/registry.ts";
 import { checkpointDir, checkpointSteps } from "../training/checkpoint.ts";
 import { runRequest, type RunRecord, type StoredResult } from "../wire.ts";
 import { checkpointResult } from "./checkpointResult.ts";

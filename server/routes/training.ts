@@ -10,7 +10,7 @@ import { branchRequest, previewRequest } from "../wire.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest, checkParams } from "./runRequests.ts";
 import { methodCards } from "./methodCards.ts";
-import { checkedTrainingPaths } from "./checkedPaths.ts";
+import { checkedPaths } from "./checkedPaths.ts";
 import { noFields, serve, serveFile } from "./serve.ts";
 import { whileConnected } from "./whileConnected.ts";
 
@@ -21,7 +21,7 @@ export function trainingRoutes({ roots, queue, board, probes }: AppDeps): Router
   serve(router, endpoints.trainingMethods, noFields, methodCards);
   serve(router, endpoints.trainingPreview, previewRequest, async ({ subject, params }, response) => {
     checkParams("train", trainingParams, params);
-    const input = { subject: await roots.checkSubject(subject), params: await checkedTrainingPaths(params, trainingParams, roots) };
+    const input = { subject: await roots.checkSubject(subject), params: await checkedPaths(params, trainingParams, roots) };
     return queue.ask({ kind: "preview", input }, whileConnected(response));
   });
   serve(router, endpoints.pauseRun, noFields, ({ id }) => board.pause(id));

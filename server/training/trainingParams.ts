@@ -92,7 +92,7 @@ export const trainingParams = z.strictObject({
     .default("adapter")
     .describe("Name of the adapter"),
   method: z.string().default("lora").describe("Adapter method, or full for all weights"),
-  options: z.record(z.string(), z.unknown()).default({}).describe("The method's own options"),
+  options: z.record(z.string(), z.unknown()).meta({ optionsOf: "method" }).default({}).describe("The method's own options"),
   sites: siteParams.prefault({}).describe("Where the adapter acts"),
   data: dataParams.describe("What is learned"),
   steps: z.int().min(1).max(mostSteps).nullable().default(null).describe("Optimizer steps; null counts them from the epochs"),

@@ -8,7 +8,7 @@ import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
 import { attachApp } from "../../server/app.ts";
 import { listen } from "../../server/commands/listen.ts";
-import { jobKindOf, type JobKind } from "../../server/jobKinds.ts";
+import { jobKindOf, type JobKind } from "../../server/jobKinds/registry.ts";
 import { LocalQueue } from "../../server/jobs/localQueue.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
