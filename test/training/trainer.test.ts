@@ -7,7 +7,7 @@ import { sharedEngine } from "../../server/runs/subject.ts";
 import { randomStream } from "../../server/linalg/random.ts";
 import { trainedTensors } from "../../server/training/adaptation.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps } from "../../server/training/checkpoint.ts";
-import type { Dataset, Example } from "../../server/training/data/example.ts";
+import type { Dataset, Example } from "../../server/data/example.ts";
 import { Trainer, trainingPlan, type TrainingEvent } from "../../server/training/trainer.ts";
 import { trainingParams, type TrainingParams } from "../../server/training/trainingParams.ts";
 import { referenceDir } from "../laws/goldens.ts";
