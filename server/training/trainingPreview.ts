@@ -13,7 +13,7 @@ import type { Dataset } from "../data/example.ts";
 import { previewOf, type DatasetPreview } from "../data/preview.ts";
 import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
 import { checkRates, parameterRules } from "./parameterRules.ts";
-import { trainingPlan } from "./trainer.ts";
+import { trainingPlan } from "./trainingPlan.ts";
 import type { TrainingParams } from "./trainingParams.ts";
 
 export interface TrainingPreview {
