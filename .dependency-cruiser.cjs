@@ -7,11 +7,22 @@ const leaves = ["server/at.ts", "server/commandText.ts", "server/errors.ts", "se
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
 const results = ["probes", "server/packedEvents.ts"];
-const served = [...subject, "server/training", ...results, "server/wire.ts", "server/jobKinds.ts", "server/reports", "server/jobs", "server/demo.ts"];
+const served = [
+  ...subject,
+  "server/training",
+  ...results,
+  "server/wire.ts",
+  "server/endpoints.ts",
+  "server/jobKinds",
+  "server/reports",
+  "server/jobs",
+  "server/demo.ts",
+];
 const wire = [
   "server/commandText.ts",
   "server/wire.ts",
-  "server/jobKinds.ts",
+  "server/endpoints.ts",
+  "server/jobKinds",
   "server/errors.ts",
   "server/nearNames.ts",
   "server/quoted.ts",
@@ -37,8 +48,9 @@ const mayImport = {
   "server/runs": [...tensors, "server/models", "server/adapters", ...leaves],
   "server/training": [...subject, ...leaves],
   probes: [...subject, "server/training", ...leaves],
-  "server/jobKinds.ts": ["probes/probe.ts"],
-  "server/wire.ts": ["server/errors.ts", "server/jobKinds.ts", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
+  "server/jobKinds": ["probes/probe.ts", "server/commandText.ts", "server/runs/subjectRequest.ts"],
+  "server/wire.ts": ["server/errors.ts", "server/jobKinds", "server/packedEvents.ts", "server/runs", "server/training", "probes"],
+  "server/endpoints.ts": ["server/wire.ts"],
   "server/reports": ["probes", "client/figures", ...leaves],
   "server/jobs": [...served, ...leaves],
   "server/routes": [...served, ...leaves],

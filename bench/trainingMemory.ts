@@ -11,7 +11,7 @@ import { loadModel } from "../server/models/loadModel.ts";
 import { sharedEngine } from "../server/runs/subject.ts";
 import { randomStream } from "../server/linalg/random.ts";
 import { trainedCount } from "../server/training/adaptation.ts";
-import type { Dataset } from "../server/training/data/example.ts";
+import type { Dataset } from "../server/data/example.ts";
 import { memoryEstimate, totalBytes } from "../server/training/memoryEstimate.ts";
 import { Trainer } from "../server/training/trainer.ts";
 import { trainingParams } from "../server/training/trainingParams.ts";

@@ -1,29 +1,8 @@
-/** The HTTP side of the wire: one function a resource; a failure is always an `ApiError` with words for a person. */
-import type {
-  DemoCard,
-  FolderListing,
-  ProbeCard,
-  RunRecord,
-  RunRequest,
-  StoredResult,
-  SubjectCard,
-  SubjectRequest,
-  TokenizedText,
-  TrainingMethodCard,
-  TrainingPreview,
-  WireError,
-  apiPrefix,
-} from "../server/wire.ts";
+/** The HTTP side of the wire: every endpoint by its entry in the table; a failure is always an `ApiError` with words for a person. */
+import { apiPrefix, endpoints, type Endpoint, type FileEndpoint, type RequestOf, type ResponseOf } from "../server/endpoints.ts";
+import type { StoredResult, WireError } from "../server/wire.ts";
 import type { NamedArray } from "../probes/result.ts";
 import { readArrays } from "./arrays.ts";
-
-// The type alone is imported: the value would bring the schema library into the page.
-const prefix: typeof apiPrefix = "/api";
-
-export interface Health {
-  readonly version: string;
-  readonly engine: string;
-}
 
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -45,10 +24,35 @@ export function isWireError(value: unknown): value is { error: WireError } {
   return typeof error === "object" && error !== null && "message" in error && typeof error.message === "string";
 }
 
-async function call(path: string, init: RequestInit = {}): Promise<Response> {
+/** The address, and the fields of the request that are no part of its path. */
+function addressed<E extends Endpoint>({ path }: E, request: RequestOf<E>): { path: string; fields: ReadonlyMap<string, unknown> } {
+  const fields = new Map<string, unknown>(Object.entries(request).filter(([, value]) => value !== undefined));
+  const filled = path.replaceAll(/:(\w+)/g, (_whole, name: string) => {
+    const value = String(fields.get(name));
+    fields.delete(name);
+    return encodeURIComponent(value);
+  });
+  return { path: apiPrefix + filled, fields };
+}
+
+/** Where a file is, for a link. */
+export function addressOf<E extends FileEndpoint>(endpoint: E, request: RequestOf<E>): string {
+  return withQuery(addressed(endpoint, request));
+}
+
+function withQuery({ path, fields }: ReturnType<typeof addressed>): string {
+  return fields.size === 0 ? path : `${path}?${new URLSearchParams(Array.from(fields, ([name, value]) => [name, String(value)])).toString()}`;
+}
+
+async function answered<E extends Endpoint>(endpoint: E, request: RequestOf<E>, init: Pick<RequestInit, "signal">): Promise<Response> {
+  const { method } = endpoint;
+  const to = addressed(endpoint, request);
   let response: Response;
   try {
-    response = await fetch(prefix + path, init);
+    response =
+      method === "POST"
+        ? await fetch(to.path, { ...init, method, headers: { "content-type": "application/json" }, body: JSON.stringify(Object.fromEntries(to.fields)) })
+        : await fetch(withQuery(to), { ...init, method });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new ApiError({ code: "unreachable", message: "The Deltascope server does not answer. Is its terminal still open?", requestId: "" });
@@ -56,40 +60,18 @@ async function call(path: string, init: RequestInit = {}): Promise<Response> {
   if (response.ok) return response;
   const body: unknown = await response.json().catch(() => null);
   if (isWireError(body)) throw new ApiError({ ...body.error });
-  throw new ApiError({ code: "internal", message: `${path} answered ${response.status} ${response.statusText}`, requestId: "" });
+  throw new ApiError({ code: "internal", message: `${to.path} answered ${response.status} ${response.statusText}`, requestId: "" });
 }
 
-async function json<T>(path: string, init?: RequestInit): Promise<T> {
-  const reply = await call(path, init);
-  return (await reply.json()) as T;
+/** @throws ApiError */
+export async function call<E extends Endpoint>(endpoint: E, request: RequestOf<E>, init: Pick<RequestInit, "signal"> = {}): Promise<ResponseOf<E>> {
+  const response = await answered(endpoint, request, init);
+  return (await response.json()) as ResponseOf<E>;
 }
 
-const post = (body: unknown): RequestInit => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-const id = encodeURIComponent;
-
-export const api = {
-  health: () => json<Health>("/health"),
-  demo: () => json<DemoCard | null>("/demo"),
-  probes: () => json<ProbeCard[]>("/probes"),
-  folders: (path: string | null) => json<FolderListing>(path === null ? "/folders" : `/folders?path=${id(path)}`),
-  openSubject: (subject: SubjectRequest) => json<SubjectCard>("/subjects", post(subject)),
-  tokenize: (subject: SubjectRequest, text: string) => json<TokenizedText>("/tokenize", post({ subject, text })),
-  runs: () => json<RunRecord[]>("/runs?limit=500"),
-  startRun: (request: RunRequest) => json<RunRecord>("/runs", post(request)),
-  run: (runId: string) => json<StoredResult>(`/runs/${id(runId)}`),
-  cancelRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/cancel`, post({})),
-  pauseRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/pause`, post({})),
-  resumeRun: (runId: string) => json<RunRecord>(`/runs/${id(runId)}/resume`, post({})),
-  branchRun: (runId: string, step: number, params: Readonly<Record<string, unknown>>) => json<RunRecord>(`/runs/${id(runId)}/branch`, post({ step, params })),
-  checkpointAdapter: (runId: string, step: number) => json<{ readonly path: string }>(`/runs/${id(runId)}/adapter?step=${step}`),
-  trainingMethods: () => json<TrainingMethodCard[]>("/training/methods"),
-  trainingPreview: (subject: SubjectRequest, params: Readonly<Record<string, unknown>>, signal: AbortSignal) =>
-    json<TrainingPreview>("/training/preview", { ...post({ subject, params }), signal }),
-  scalarsUrl: (runId: string, format: "jsonl" | "csv") => `${prefix}/runs/${id(runId)}/scalars.${format}`,
-  arrays: async (runId: string, axes: StoredResult["arrays"]): Promise<Record<string, NamedArray>> => {
-    const reply = await call(`/runs/${id(runId)}/arrays.safetensors`);
-    return readArrays(await reply.arrayBuffer(), axes);
-  },
-  figureUrl: (runId: string, figure: string, format: "svg" | "png" | "json" | "csv", query: Record<string, string>) =>
-    `${prefix}/runs/${id(runId)}/figures/${id(figure)}.${format}?${new URLSearchParams(query).toString()}`,
-};
+/** The numbers of a run; those that made none are not asked for. @throws ApiError */
+export async function arraysOf(id: string, axes: StoredResult["arrays"]): Promise<Record<string, NamedArray>> {
+  if (Object.keys(axes).length === 0) return {};
+  const response = await answered(endpoints.arrays, { id }, {});
+  return readArrays(await response.arrayBuffer(), axes);
+}

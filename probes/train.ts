@@ -5,7 +5,7 @@ import { deserialize, serialize } from "node:v8";
 import { WorkbenchError } from "../server/errors.ts";
 import { encodeSafetensors } from "../server/formats/safetensors.ts";
 import { checkpointDir } from "../server/training/checkpoint.ts";
-import { loadDataset } from "../server/training/data/dataset.ts";
+import { loadDataset } from "../server/data/dataset.ts";
 import { Watch } from "../server/training/monitors/watch.ts";
 import { Trainer } from "../server/training/trainer.ts";
 import { checkMemory } from "../server/training/trainingPreview.ts";

@@ -14,7 +14,7 @@ import { subjectRoutes } from "./routes/subjects.ts";
 import { trainingRoutes } from "./routes/training.ts";
 import { deepestNesting, isTooDeep } from "./formats/strictJson.ts";
 import { attachSockets } from "./sockets/attachSockets.ts";
-import { apiPrefix } from "./wire.ts";
+import { apiPrefix } from "./endpoints.ts";
 
 export function createApp(deps: AppDeps): Express {
   const { guard } = deps;

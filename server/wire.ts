@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Check, Figure } from "../probes/result.ts";
 import type { ErrorCode } from "./errors.ts";
-import type { JobKind } from "./jobKinds.ts";
+import type { JobKind } from "./jobKinds/registry.ts";
 import type { PackedEvents } from "./packedEvents.ts";
 import { subjectRequest, type SubjectRequest } from "./runs/subjectRequest.ts";
 
@@ -25,6 +25,17 @@ export const tokenizeRequest = z.strictObject({ subject: subjectRequest, text: z
 export type { TrainingPreview } from "./training/trainingPreview.ts";
 
 export type RunRequest = z.infer<typeof runRequest>;
+export type BranchRequest = z.infer<typeof branchRequest>;
+export type PreviewRequest = z.infer<typeof previewRequest>;
+export type TokenizeRequest = z.infer<typeof tokenizeRequest>;
+
+export interface Health {
+  readonly ok: boolean;
+  readonly version: string;
+  readonly uptimeSeconds: number;
+  readonly engine: string;
+  readonly jobs: { readonly queued: number; readonly running: number };
+}
 
 export interface ProbeCard {
   readonly name: string;
@@ -77,7 +88,7 @@ export interface RunRecord {
   readonly progress: { readonly done: number; readonly total: number; readonly unit: string } | null;
   readonly error: WireError | null;
   readonly provenance: Provenance | null;
-  /** Whether `POST /runs/:id/resume` would go on with it: a training run that stopped before its end and has a checkpoint. */
+  /** Whether it can be resumed: a training run that stopped before its end and has a checkpoint. */
   readonly resumable: boolean;
   /** Training steps that have a checkpoint, ascending; empty for other runs. */
   readonly checkpoints: readonly number[];
@@ -95,7 +106,7 @@ export interface Provenance {
   /** What a reader of the numbers must know: what of the model's and adapters' files was not used, and how they were read where they disagree. Runs of before have none. */
   readonly warnings?: readonly string[];
 }
-/** `result.json`: everything but the numbers, which are in `arrays.safetensors` (`GET /api/runs/:id/arrays.safetensors`). */
+/** `result.json`: everything but the numbers, which are in `arrays.safetensors` (`endpoints.arrays`). */
 export interface StoredResult {
   readonly record: RunRecord;
   readonly figures: readonly Figure[];
@@ -134,29 +145,3 @@ export interface ClientToServer {
   "run:watch": (runId: string, reply: (answer: { ok: true; record: RunRecord } | { ok: false; error: WireError }) => void) => void;
   "run:unwatch": (runId: string) => void;
 }
-
-/**
- * HTTP, all under /api, JSON unless said otherwise; errors are `{ error: WireError }`:
- *   GET  /health                        { ok, version, uptimeSeconds, engine, jobs: { queued, running } }
- *   GET  /doctor                        DoctorReport
- *   GET  /demo                          DemoCard | null
- *   GET  /probes                        ProbeCard[]
- *   GET  /folders?path=…                FolderListing (inside the opened roots)
- *   POST /subjects        SubjectRequest  → SubjectCard
- *   POST /tokenize        tokenizeRequest → TokenizedText
- *   GET  /runs?limit=200&before=ID      RunRecord[], newest first: at most so many, and only those older than a run
- *   POST /runs            RunRequest     → RunRecord
- *   GET  /runs/:id                      StoredResult
- *   GET  /runs/:id/arrays.safetensors   binary
- *   POST /runs/:id/cancel               RunRecord
- *   POST /runs/:id/pause                RunRecord (training: finishes the step, writes a checkpoint)
- *   POST /runs/:id/resume               RunRecord (training that stopped with a checkpoint; the same run, queued again)
- *   POST /runs/:id/branch branchRequest → RunRecord of a new run that begins at a checkpoint
- *   GET  /runs/:id/adapter?step=N       { path, step } of the PEFT folder of a checkpoint; the last when step is left out
- *   GET  /runs/:id/scalars.jsonl|csv    every curve of a training run by step
- *   GET  /training/methods              TrainingMethodCard[]
- *   POST /training/preview previewRequest → TrainingPreview
- *   DELETE /runs/:id
- *   GET  /runs/:id/figures/:figure.svg|png|json|csv?metric=…&theme=light|dark&width=…
- */
-export const apiPrefix = "/api";

@@ -1,5 +1,6 @@
 /** Training runs side by side: their curves over each other, their settings and last numbers beside each other. */
-import { api } from "../api.ts";
+import { arraysOf, call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import type { Figure, NamedArray } from "../../probes/result.ts";
 import type { RunRecord } from "../../server/wire.ts";
 
@@ -26,8 +27,8 @@ class ComparisonState {
   load(ids: readonly string[]): Promise<ComparedRun[]> {
     return Promise.all(
       ids.map(async (id) => {
-        const { record, figures, arrays } = await api.run(id);
-        return { record, figures, arrays: Object.keys(arrays).length > 0 ? await api.arrays(id, arrays) : {} };
+        const { record, figures, arrays } = await call(endpoints.run, { id });
+        return { record, figures, arrays: await arraysOf(id, arrays) };
       }),
     );
   }

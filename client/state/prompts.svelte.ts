@@ -1,5 +1,6 @@
 /** The prompt pair and answers, and how the model's tokenizer sees each of them. */
-import { api } from "../api.ts";
+import { call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import { subject } from "./subject.svelte.ts";
 import { noPrompts, promptNames, type PromptName, type PromptTexts } from "./view.ts";
 
@@ -46,7 +47,9 @@ class PromptsState {
     if (model === null || subject.card?.model?.hasTokenizer !== true) return;
     const missing = [...new Set(promptNames.map((name) => this.texts[name]))].filter((text) => text !== "" && !this.#known.has(text));
     try {
-      const found = await Promise.all(missing.map(async (text) => [text, (await api.tokenize({ model, adapters: [] }, text)).tokens] as const));
+      const found = await Promise.all(
+        missing.map(async (text) => [text, (await call(endpoints.tokenize, { subject: { model, adapters: [] }, text })).tokens] as const),
+      );
       if (this.#model === model) this.#known = new Map([...this.#known, ...found]);
       this.error = null;
     } catch (error) {

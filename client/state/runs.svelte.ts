@@ -1,5 +1,7 @@
 /** Runs: the list, and the one on screen, live while it is computed. */
-import { api } from "../api.ts";
+import { arraysOf, call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
+import { jobKinds } from "../../server/jobKinds/registry.ts";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 import type { RunRecord, RunRequest } from "../../server/wire.ts";
 import { connectSocket, type LiveSocket } from "../socket.ts";
@@ -7,9 +9,10 @@ import { connectSocket, type LiveSocket } from "../socket.ts";
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 /** Nothing more comes of it unless someone asks: a paused run is over until it is resumed. */
 export const isOver = ({ state }: RunRecord): boolean => state !== "queued" && state !== "running";
-export const isTraining = ({ kind }: RunRecord): boolean => kind === "train";
-/** A training run sends numbers at every step; drawing them more often than this would cost the trainer its cores. */
-const trainingFrameMs = 200;
+/** Work of hours. */
+export const isResumable = ({ kind }: RunRecord): boolean => jobKinds[kind].isResumable;
+/** Such a run sends numbers at every step; drawing them more often than this would cost the one who computes its cores. */
+const longRunFrameMs = 200;
 
 const stage = (record: RunRecord): number => (isOver(record) ? 2 : record.state === "running" ? 1 : 0);
 
@@ -46,7 +49,7 @@ class RunsState {
 
   async refresh(): Promise<void> {
     try {
-      this.list = await api.runs();
+      this.list = await call(endpoints.runs, { limit: 500 });
     } catch {
       // The banner already says that the server is away; the list comes with the next connection.
     }
@@ -55,7 +58,7 @@ class RunsState {
   async begin(request: RunRequest): Promise<RunRecord | null> {
     this.error = null;
     try {
-      const record = await api.startRun(request);
+      const record = await call(endpoints.startRun, request);
       this.#note(record);
       this.#show(record.id, emptyResult);
       void this.#watch(record.id);
@@ -70,10 +73,10 @@ class RunsState {
   async open(runId: string): Promise<RunRecord | null> {
     this.error = null;
     try {
-      const stored = await api.run(runId);
+      const stored = await call(endpoints.run, { id: runId });
       this.#note(stored.record);
       if (isOver(stored.record)) {
-        const arrays = Object.keys(stored.arrays).length > 0 ? await api.arrays(runId, stored.arrays) : {};
+        const arrays = await arraysOf(runId, stored.arrays);
         const { figures, checks, finding, cost } = stored;
         this.#show(runId, { figures, checks, finding, cost, arrays, progress: stored.record.progress });
       } else {
@@ -97,7 +100,7 @@ class RunsState {
 
   async cancel(runId: string): Promise<void> {
     try {
-      this.#note(await api.cancelRun(runId));
+      this.#note(await call(endpoints.cancelRun, { id: runId }));
     } catch (error) {
       this.error = words(error);
     }
@@ -105,17 +108,17 @@ class RunsState {
 
   /** Stops after the step it is at, with a checkpoint. */
   async pause(runId: string): Promise<void> {
-    await this.#ask(() => api.pauseRun(runId));
+    await this.#ask(() => call(endpoints.pauseRun, { id: runId }));
   }
 
   /** The same run goes on from its last checkpoint. */
   async resume(runId: string): Promise<void> {
-    await this.#ask(() => api.resumeRun(runId));
+    await this.#ask(() => call(endpoints.resumeRun, { id: runId }));
   }
 
   /** A new run from a checkpoint of another, with other settings from there. */
   async branch(runId: string, step: number, params: Readonly<Record<string, unknown>>): Promise<RunRecord | null> {
-    const record = await this.#ask(() => api.branchRun(runId, step, params));
+    const record = await this.#ask(() => call(endpoints.branchRun, { id: runId, step, params }));
     if (record) {
       this.#show(record.id, emptyResult);
       void this.#watch(record.id);
@@ -165,7 +168,7 @@ class RunsState {
       this.#isFrameAsked = false;
       if (this.currentId === runId) this.result = this.#latest;
     };
-    if (this.current && isTraining(this.current)) setTimeout(() => requestAnimationFrame(show), trainingFrameMs);
+    if (this.current && isResumable(this.current)) setTimeout(() => requestAnimationFrame(show), longRunFrameMs);
     else requestAnimationFrame(show);
   }
 

@@ -1,5 +1,6 @@
 /** The model and adapters that are looked at. A change counts only once the server could open it. */
-import { api } from "../api.ts";
+import { call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import { adapterPalette } from "../figures/theme.ts";
 import type { SubjectCard, SubjectRequest } from "../../server/wire.ts";
 import { recents } from "./recents.svelte.ts";
@@ -34,7 +35,7 @@ class SubjectState {
     this.modelError = null;
     this.adapterError = null;
     try {
-      this.card = await api.openSubject(subjectRequest(model, withDistinctNames(adapters)));
+      this.card = await call(endpoints.openSubject, subjectRequest(model, withDistinctNames(adapters)));
       this.model = model;
       this.adapters = withDistinctNames(adapters);
       for (const { path } of adapters.toReversed()) recents.add({ kind: "adapter", path });

@@ -1,10 +1,12 @@
 /** The form of a new training run: settings, what they would do (from the server), and where it starts from. */
-import { api, ApiError } from "../api.ts";
-import type { SubjectRequest, TrainingMethodCard, TrainingPreview } from "../../server/wire.ts";
+import { ApiError, call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
+import { jobKinds } from "../../server/jobKinds/registry.ts";
+import type { ProbeCard, RunRecord, SubjectRequest, TrainingMethodCard, TrainingPreview } from "../../server/wire.ts";
 import { nestedFields, type ParamField } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
 import { subject } from "./subject.svelte.ts";
-import { type TrainingForm, changesFrom, fieldOfError, nested, trainingForm, trainingProbe } from "./trainingParams.ts";
+import { type TrainingForm, changesFrom, fieldOfError, nested, trainingForm } from "./trainingParams.ts";
 
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const previewAfterMs = 350;
@@ -20,6 +22,9 @@ export interface BranchPoint {
   readonly step: number;
 }
 
+/** Whether its page is that of training. */
+export const isTraining = ({ kind }: Pick<RunRecord, "kind">): boolean => jobKinds[kind].page === "training";
+
 class TrainingState {
   methods = $state.raw<readonly TrainingMethodCard[]>([]);
   methodsError = $state<string | null>(null);
@@ -32,7 +37,9 @@ class TrainingState {
   error = $state.raw<FormError | null>(null);
   isAsking = $state(false);
 
-  readonly schema: Readonly<Record<string, unknown>> | null = $derived(probes.cards.find(({ name }) => name === trainingProbe)?.params ?? null);
+  /** What trains; null on a server that offers no training. */
+  readonly card: ProbeCard | null = $derived(probes.cards.find(isTraining) ?? null);
+  readonly schema: Readonly<Record<string, unknown>> | null = $derived(this.card?.params ?? null);
   readonly form: TrainingForm | null = $derived(this.schema ? trainingForm(this.schema, String(this.value("data.task") ?? "text")) : null);
   readonly method: TrainingMethodCard | null = $derived(this.methods.find(({ name }) => name === this.value("method")) ?? null);
   readonly optionFields: readonly ParamField[] = $derived(this.method ? nestedFields(this.method.options, "options.") : []);
@@ -56,7 +63,7 @@ class TrainingState {
   async loadMethods(): Promise<void> {
     if (this.methods.length > 0) return;
     try {
-      this.methods = await api.trainingMethods();
+      this.methods = await call(endpoints.trainingMethods, {});
       this.methodsError = null;
     } catch (error) {
       this.methodsError = words(error);
@@ -113,7 +120,7 @@ class TrainingState {
     const controller = new AbortController();
     this.#controller = controller;
     try {
-      const preview = await api.trainingPreview(asked, params, controller.signal);
+      const preview = await call(endpoints.trainingPreview, { subject: asked, params }, controller);
       if (controller.signal.aborted) return;
       this.preview = preview;
       this.error = null;

@@ -36,12 +36,6 @@ export function flattened(params: Readonly<Record<string, unknown>>, leaves: Rea
   );
 }
 
-/** The probe that trains. */
-export const trainingProbe = "train";
-
-/** The adapter's name, which tells training runs apart. */
-export const trainingName = (params: Readonly<Record<string, unknown>>): string => (typeof params["name"] === "string" ? params["name"] : "adapter");
-
 export interface PinnedPrompt {
   readonly prompt: string;
   readonly answer: string | null;

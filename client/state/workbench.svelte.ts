@@ -1,18 +1,23 @@
 /** What a person does, across the states: open the demo, run, go to a probe, follow a link, go back. */
-import { api, type Health } from "../api.ts";
+import { call } from "../api.ts";
+import { endpoints } from "../../server/endpoints.ts";
 import type { Place } from "../../probes/result.ts";
-import type { DemoCard, RunRecord, RunRequest } from "../../server/wire.ts";
+import type { DemoCard, Health, RunRecord, RunRequest } from "../../server/wire.ts";
 import { comparison } from "./comparison.svelte.ts";
-import { schemaProperties } from "./paramFields.ts";
+import { jobKinds, type JobKind } from "../../server/jobKinds/registry.ts";
+import type { PageName } from "../../server/jobKinds/jobKind.ts";
+import type { Page } from "./pages/page.ts";
+import { isSameRequest, textsFrom } from "./pages/probe.ts";
+import { pageOf, pages } from "./pages/registry.ts";
 import { probes } from "./probes.svelte.ts";
 import { prompts } from "./prompts.svelte.ts";
-import { isOver, isTraining, runs } from "./runs.svelte.ts";
+import { runs } from "./runs.svelte.ts";
 import { selection } from "./selection.svelte.ts";
 import { steps } from "./steps.svelte.ts";
 import { subject } from "./subject.svelte.ts";
 import { training, type BranchPoint } from "./training.svelte.ts";
-import { flattened, pinnedPrompts, trainingProbe } from "./trainingParams.ts";
-import { isEmptyView, noPrompts, promptNames, viewFromQuery, viewQuery, type AdapterView, type PromptTexts, type View } from "./view.ts";
+import { flattened, pinnedPrompts } from "./trainingParams.ts";
+import { isEmptyView, noPrompts, viewFromQuery, viewQuery, type AdapterView, type View } from "./view.ts";
 
 interface OpenCheckpoint {
   readonly step: number;
@@ -28,14 +33,14 @@ class Workbench {
   metric = $state<string | null>(null);
   demoRun = $state<string | null>(null);
 
-  readonly request: RunRequest | null = $derived.by(() => {
-    if (probes.active === null) return null;
-    if (probes.active === trainingProbe) return { subject: training.subject, probe: trainingProbe, params: training.params };
-    return { subject: subject.request, probe: probes.active, params: { ...probes.params } };
-  });
+  /** What the open probe's runs are; a probe that is not offered is shown as any look would be. */
+  readonly kind: JobKind = $derived(probes.card?.kind ?? "probe");
+  readonly pageName: PageName = $derived(jobKinds[this.kind].page);
+  readonly page: Page = $derived(pages[this.pageName]);
+  readonly request: RunRequest | null = $derived(probes.active === null ? null : this.page.request(probes.active));
   /** The run on screen was made with other settings than those now shown. */
   readonly isStale: boolean = $derived(
-    runs.current !== null && !isTraining(runs.current) && this.request !== null && !isSameRequest(runs.current.request, this.request),
+    runs.current !== null && pageOf(runs.current.kind).isOfSubject && this.request !== null && !isSameRequest(runs.current.request, this.request),
   );
   readonly finding: string | null = $derived(runs.currentId !== null && runs.currentId === this.demoRun ? (this.demo?.finding ?? null) : runs.result.finding);
   readonly view: View = $derived({
@@ -43,10 +48,10 @@ class Workbench {
     adapters: subject.adapters,
     prompts: prompts.texts,
     probe: probes.active,
-    params: probes.active === null ? {} : probes.active === trainingProbe ? training.params : (probes.changed[probes.active] ?? {}),
+    params: probes.active === null ? {} : this.page.settings(probes.active),
     metric: this.metric,
     pins: selection.pins,
-    run: training.isNew && probes.active === trainingProbe ? null : runs.currentId,
+    run: this.page.isForm() ? null : runs.currentId,
     step: steps.chosen,
     looks: steps.looks,
     panels: steps.panels,
@@ -57,7 +62,7 @@ class Workbench {
     runs.start();
     addEventListener("popstate", () => void this.show(viewFromQuery(location.search)));
     try {
-      [this.health, probes.cards, this.demo] = await Promise.all([api.health(), api.probes(), api.demo()]);
+      [this.health, probes.cards, this.demo] = await Promise.all([call(endpoints.health, {}), call(endpoints.probes, {}), call(endpoints.demo, {})]);
     } catch (error) {
       this.bootError = error instanceof Error ? error.message : String(error);
       return;
@@ -101,35 +106,10 @@ class Workbench {
   }
 
   async run(history: "push" | "replace" = "push"): Promise<void> {
-    if (!this.request || (probes.obstacle !== null && probes.active !== trainingProbe)) return;
-    if (probes.active === trainingProbe) {
-      await this.startTraining();
-      return;
-    }
-    const before = runs.current;
-    // A training run is hours of work: it stays, and this one waits for it.
-    if (before && !isOver(before) && !isTraining(before)) await runs.cancel(before.id);
-    if (before && before.request.probe !== this.request.probe) this.metric = null;
-    steps.clear();
-    if (await runs.begin(this.request)) this.remember(history);
-  }
-
-  /** Starts the run that the form describes, or the branch of another run. */
-  async startTraining(): Promise<void> {
-    const { request } = this;
-    if (!request || request.subject.model === null) return;
-    const { branchOf } = training;
-    const record = branchOf ? await runs.branch(branchOf.run, branchOf.step, training.wholeParams) : await runs.begin(request);
-    if (!record) {
-      training.error = runs.error === null ? null : training.errorFrom(runs.error);
-      runs.error = null;
-      return;
-    }
-    training.isNew = false;
-    training.branchOf = null;
-    selection.clear();
-    steps.clear();
-    this.remember("push");
+    const { request, page } = this;
+    if (!request || page.obstacle() !== null) return;
+    if (runs.current && runs.current.request.probe !== request.probe) this.metric = null;
+    if (await page.start(request)) this.remember(history);
   }
 
   /** Opens the form of a new run, filled from a run when it branches off one. */
@@ -137,7 +117,7 @@ class Workbench {
     const from = branchOf === null ? null : runs.list.find(({ id }) => id === branchOf.run);
     if (from) training.setAll(from.request.params);
     comparison.clear();
-    probes.active = trainingProbe;
+    probes.active = training.card?.name ?? probes.active;
     training.openForm(branchOf);
     this.remember("push");
   }
@@ -179,37 +159,25 @@ class Workbench {
     if (runs.running) await runs.cancel(runs.running.id);
   }
 
-  /** The probe's own last run comes back with it when its settings are the ones shown. */
+  /** The page's own last run comes back with it; of a probe, when its settings are the ones shown. */
   async goToProbe(name: string, options: { readonly run?: boolean; readonly params?: Readonly<Record<string, unknown>> } = {}): Promise<void> {
     if (!probes.cards.some((card) => card.name === name)) return;
     comparison.clear();
-    if (name === trainingProbe) {
-      await this.goToTraining();
-      return;
-    }
     if (probes.active !== name) this.metric = null;
     probes.active = name;
-    if (options.params) probes.setAll(name, { ...probes.changed[name], ...options.params });
-    const { request } = this;
-    const same = request && runs.list.find((record) => record.state !== "failed" && record.state !== "cancelled" && isSameRequest(record.request, request));
-    if (same) await runs.open(same.id);
-    else if (options.run === true && probes.obstacle === null) {
-      await this.run("push");
-      return;
-    } else runs.close();
-    this.remember("push");
-  }
-
-  /** The run on screen, else the last one, else the form. */
-  async goToTraining(): Promise<void> {
-    probes.active = trainingProbe;
-    if (!runs.current || !isTraining(runs.current)) {
-      const last = runs.list.find(isTraining);
+    const { page } = this;
+    if (options.params) page.setAll(name, { ...page.settings(name), ...options.params }, true);
+    const back = page.returning(page.request(name));
+    const isThere = back !== null && back.id === runs.currentId;
+    if (!page.isOfSubject && !isThere) {
       selection.clear();
       steps.clear();
-      if (last) await runs.open(last.id);
-      else runs.close();
     }
+    if (back && !isThere) await runs.open(back.id);
+    else if (!back && options.run === true && page.obstacle() === null) {
+      await this.run("push");
+      return;
+    } else if (!back) runs.close();
     this.remember("push");
   }
 
@@ -219,7 +187,7 @@ class Workbench {
     training.isNew = false;
     const record = await runs.open(runId);
     if (!record) return;
-    await this.#take(record.request);
+    await this.#take(record);
     this.remember("push");
   }
 
@@ -254,9 +222,8 @@ class Workbench {
     else if (view.model !== null || view.adapters.length > 0) await subject.open(view.model, view.adapters, "model");
     prompts.setAll(view.prompts);
     probes.active = view.probe ?? probes.active ?? probes.cards[0]?.name ?? null;
-    if (view.probe === trainingProbe) training.setAll(view.params);
-    else if (view.probe !== null) probes.setAll(view.probe, view.params);
-    training.isNew = view.probe === trainingProbe && view.run === null;
+    training.isNew = false;
+    if (view.probe !== null) this.page.setAll(view.probe, view.params, view.run !== null);
     this.metric = view.metric;
     selection.pins = view.pins;
     [steps.chosen, steps.looks, steps.panels] = [view.step, view.looks, view.panels];
@@ -265,58 +232,14 @@ class Workbench {
     else if (view.run !== runs.currentId) {
       const record = await runs.open(view.run);
       // A link with nothing but a run in it: the run knows the rest.
-      if (record && subject.card === null) await this.#take(record.request);
+      if (record && subject.card === null) await this.#take(record);
     }
   }
 
-  async #take({ subject: asked, probe, params }: RunRequest): Promise<void> {
-    if (probe === trainingProbe) {
-      // Adapters beside it have nothing to do with a training run, and stay.
-      if (asked.model !== subject.model) await subject.open(asked.model, [], "model");
-      probes.active = probe;
-      return;
-    }
-    const known = subject.adapters;
-    const adapters = asked.adapters.map(({ path, name, strength }) => ({ path, name: name ?? null, strength, isOn: true }));
-    const isSubset = asked.model === subject.model && adapters.every(({ path }) => known.some((adapter) => adapter.path === path));
-    if (isSubset) {
-      subject.adapters = known.map((adapter) => {
-        const used = adapters.find(({ path }) => path === adapter.path);
-        return { ...adapter, isOn: used !== undefined, strength: used?.strength ?? adapter.strength };
-      });
-    } else await subject.open(asked.model, adapters, "model");
-    const texts = textsFrom(params);
-    if (texts) prompts.setAll({ ...prompts.texts, ...texts });
-    probes.active = probe;
-    probes.setAll(probe, params);
+  async #take({ kind, request }: RunRecord): Promise<void> {
+    await pageOf(kind).take(request);
+    probes.active = request.probe;
   }
-}
-
-/** Prompts among a probe's parameters; null when there are none. */
-function textsFrom(params: Readonly<Record<string, unknown>>): PromptTexts | null {
-  const given = promptNames.flatMap((name) => {
-    const value = params[name] ?? (name === "clean" ? params["prompt"] : undefined);
-    return typeof value === "string" ? [[name, value] as const] : [];
-  });
-  return given.length === 0 ? null : { ...prompts.texts, ...Object.fromEntries(given) };
-}
-
-/** Equal in everything that changes a number; defaults may be written out or not. */
-function isSameRequest(a: RunRequest, b: RunRequest): boolean {
-  const card = probes.cards.find(({ name }) => name === a.probe);
-  const defaults = card
-    ? Object.fromEntries(
-        Object.entries(schemaProperties(card.params)).flatMap(([name, { default: value }]) => (value === undefined ? [] : [[name, value] as const])),
-      )
-    : {};
-  const plain = ({ subject: of, probe, params }: RunRequest): string =>
-    JSON.stringify([
-      of.model,
-      of.adapters.map(({ path, strength }) => [path, strength]),
-      probe,
-      Object.entries({ ...defaults, ...params }).toSorted(([x], [y]) => (x < y ? -1 : 1)),
-    ]);
-  return plain(a) === plain(b);
 }
 
 export const workbench = new Workbench();

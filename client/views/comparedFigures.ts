@@ -2,7 +2,8 @@
 import type { LinesFigure, NamedArray } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
 import type { ComparedRun } from "../state/comparison.svelte.ts";
-import { flattened, trainingName, type Changes } from "../state/trainingParams.ts";
+import { trainingName } from "../../server/jobKinds/train.ts";
+import { flattened, type Changes } from "../state/trainingParams.ts";
 
 export interface ComparedFigure {
   readonly figure: LinesFigure;

@@ -28,7 +28,7 @@ Examples:
 
 async function run(paths: readonly string[], flags: Flags): Promise<void> {
   const { differingSettings, runSummary } = await import("./runSummary.ts");
-  const runs = paths.map(runSummary);
+  const runs = await Promise.all(paths.map(runSummary));
   const differing = differingSettings(runs);
   if (flags.out !== undefined) {
     const head = [...columns.map(({ title }) => title), ...differing.map(({ name }) => name)];

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
-import { jobKindOf, jobKinds } from "../jobKinds.ts";
+import { jobKindOf, jobKinds } from "../jobKinds/registry.ts";
 import { executeRun } from "../jobs/executeRun.ts";
 import { LiveResult, type ResultOutline } from "../jobs/liveResult.ts";
 import { Pause } from "../jobs/pause.ts";

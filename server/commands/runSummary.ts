@@ -2,10 +2,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import * as z from "zod";
-import type { ProbeResult } from "../../probes/result.ts";
+import { emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
-import { parseSafetensors, readHeader } from "../formats/safetensors.ts";
+import { readHeader } from "../formats/safetensors.ts";
 import { checkpointResult } from "../jobs/checkpointResult.ts";
+import { readResult, readStored, resultIdentity } from "../jobs/resultFolder.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { checkpointDir, checkpointSteps, readState } from "../training/checkpoint.ts";
 import { trainingParams, type TrainingParams } from "../training/trainingParams.ts";
@@ -34,32 +35,24 @@ export interface RunSummary {
 
 const requestFile = z.object({ request: z.object({ subject: z.object({ model: z.string().nullable() }), params: z.unknown() }) });
 const configFile = z.looseObject({ model: z.string() });
-const resultFile = z.looseObject({
-  record: z.looseObject({
-    state: z.string(),
-    progress: z.object({ done: z.number() }).nullable(),
-    provenance: z.object({ durationMs: z.number() }).nullable(),
-  }),
-  arrays: z.record(z.string(), z.object({ shape: z.array(z.number()), axes: z.array(z.string()) })),
-});
-
-/** @throws "file.notFound" when the folder is no run's; "config.malformed" */
-export function runSummary(path: string): RunSummary {
+/** @throws "file.notFound" when the folder is no run's; "config.malformed", "file.unreadable" */
+export async function runSummary(path: string): Promise<RunSummary> {
   const folder = resolve(path);
   const { model, params } = settingsOf(folder);
   const steps = checkpointSteps(folder);
   const last = steps.at(-1);
-  const stored = existsSync(join(folder, "result.json")) ? resultFile.parse(json(join(folder, "result.json"))) : null;
-  const arrays = stored ? storedArrays(folder, stored.arrays) : last === undefined ? {} : checkpointResult(checkpointDir(folder, last)).arrays;
+  const name = basename(folder);
+  const record = resultIdentity(folder) === null ? null : (await readStored(folder, name)).record;
+  const { arrays } = record ? await readResult(folder, name) : last === undefined ? emptyResult : checkpointResult(checkpointDir(folder, last));
   const trained = last === undefined ? null : trainedOf(folder, last);
   const best = last === undefined ? null : readState(checkpointDir(folder, last), folder, last).best;
   const losses = numbers(arrays, "validation_loss");
   const accuracies = numbers(arrays, "validation_accuracy");
-  const durationMs = stored?.record.provenance?.durationMs;
+  const durationMs = record?.provenance?.durationMs;
   return {
-    run: basename(folder),
+    run: name,
     method: params.method,
-    state: stored?.record.state ?? "running or killed",
+    state: record?.state ?? "running or killed",
     sites: trained?.sites ?? null,
     parameters: trained?.parameters ?? null,
     finalLoss: losses.at(-1) ?? null,
@@ -67,7 +60,7 @@ export function runSummary(path: string): RunSummary {
     finalAccuracy: accuracies.at(-1) ?? null,
     bestAccuracy: accuracies.length > 0 ? accuracies.reduce((a, b) => Math.max(a, b)) : null,
     effectiveRank: lastMean(arrays, "effective_rank"),
-    steps: stored?.record.progress?.done ?? last ?? 0,
+    steps: record?.progress?.done ?? last ?? 0,
     seconds: durationMs === undefined ? null : durationMs / 1000,
     tokensPerSecond: median(numbers(arrays, "tokens_per_second")),
     settings: { model, ...flat(params) },
@@ -107,18 +100,6 @@ function json(file: string): unknown {
   } catch (cause) {
     throw new WorkbenchError("config.malformed", `${file} is not JSON`, { cause });
   }
-}
-
-function storedArrays(folder: string, about: Readonly<Record<string, { shape: readonly number[]; axes: readonly string[] }>>): ProbeResult["arrays"] {
-  const file = join(folder, "arrays.safetensors");
-  if (!existsSync(file)) return {};
-  const { tensors } = parseSafetensors(readFileSync(file), file);
-  return Object.fromEntries(
-    Object.entries(about).flatMap(([name, { shape, axes }]) => {
-      const data = tensors.get(name)?.data;
-      return data instanceof Float32Array ? [[name, { shape, axes, data }]] : [];
-    }),
-  );
 }
 
 /** What a checkpoint trains, from the names of its tensors: "trained:<site>/<parameter>". */

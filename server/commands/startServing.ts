@@ -11,8 +11,8 @@ import { attachApp } from "../app.ts";
 import { adapterText } from "../commandText.ts";
 import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
-import { jobKindOf, type JobKind } from "../jobKinds.ts";
-import { Jobs } from "../jobs/jobs.ts";
+import { jobKindOf, type JobKind } from "../jobKinds/registry.ts";
+import { LocalQueue } from "../jobs/localQueue.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
 import { RunLock } from "../jobs/runLock.ts";
@@ -50,13 +50,13 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   const port = await listen(server, flags.host, flags.port);
   const clientFolder = await ensureClientBuilt(say);
   const choice = engineChoice(flags);
-  const jobs = new Jobs({ startWorker: () => startWorker(workerModule, choice) });
+  const queue = new LocalQueue({ startWorker: () => startWorker(workerModule, choice) });
   const table: ProbeTable = probes;
   const kindOf = (name: string): JobKind => jobKindOf(table[name] ?? { needs: "weights" });
   const { store, records } = await RunStore.open(resolve(flags.logdir), { kindOf });
   roots.allow(store.folder);
   const board = new RunBoard({
-    jobs,
+    queue,
     store,
     records,
     version: packageVersion,
@@ -72,7 +72,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
     engine: () => board.lastEngine ?? choice.engine ?? "auto",
     guard: createGuard({ host: flags.host, allowedHosts: flags.allowHost, token }),
     roots,
-    jobs,
+    queue,
     board,
     probes,
     probeCards: probeCards(probes),
@@ -80,7 +80,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
     clientFolder,
     log,
   });
-  jobs.warm();
+  queue.warm();
   const url = address(flags.host, port, token, opened);
   process.stdout.write(`Deltascope ${packageVersion} at ${url} (press Ctrl+C to quit)\n`);
   if (flags.open && process.stdout.isTTY && hasDisplay()) await openBrowser(url);
@@ -90,7 +90,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   board.stopAll();
   // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
   await Promise.race([board.idle(), delay(5000)]);
-  jobs.close();
+  queue.close();
   lease?.release();
   // A browser that does not read would hold its socket open.
   await Promise.race([closeSockets(), delay(2000)]);

@@ -83,7 +83,7 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     import("./trainFolder.ts"),
   ]);
   const request = trainRequest(config);
-  const earlier = earlierRecord(folder);
+  const earlier = await earlierRecord(folder);
   const startedAt = new Date().toISOString();
   const started = performance.now();
   const pause = pauseOnInterrupt();

@@ -1,9 +1,9 @@
 /** The folder of `deltascope train`: run.json, checkpoints/ while it trains, and the result with the adapter when it stops. */
-import { cpSync, existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { cpSync, existsSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import type { LiveResult } from "../jobs/liveResult.ts";
-import { replaceFile, writeResult } from "../jobs/resultFolder.ts";
+import { readStored, replaceFile, writeResult } from "../jobs/resultFolder.ts";
 import { runScalars, scalarsJsonl } from "../jobs/scalars.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps, readState } from "../training/checkpoint.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
@@ -52,9 +52,9 @@ function differences(a: TrainConfig, b: TrainConfig): string[] {
 }
 
 /** The earlier part of a resumed run. */
-export function earlierRecord(folder: string): { createdAt: string; durationMs: number } {
+export async function earlierRecord(folder: string): Promise<{ createdAt: string; durationMs: number }> {
   try {
-    const { record } = JSON.parse(readFileSync(join(folder, "result.json"), "utf8")) as { record: RunRecord };
+    const { record } = await readStored(folder, basename(folder));
     return { createdAt: record.createdAt, durationMs: record.provenance?.durationMs ?? 0 };
   } catch {
     return { createdAt: statSync(join(folder, runFile)).mtime.toISOString(), durationMs: 0 };

@@ -3,7 +3,7 @@ import type { Check, ProbeEvent } from "../../probes/result.ts";
 import { subjectWarnings } from "../runs/subjectRequest.ts";
 import { changedFiles, subjectIdentity } from "../runs/subjectFiles.ts";
 import type { RunRequest } from "../wire.ts";
-import { jobKindOf, jobKinds } from "../jobKinds.ts";
+import { jobKindOf, jobKinds } from "../jobKinds/registry.ts";
 import type { RunOutcome } from "./messages.ts";
 import type { Pause } from "./pause.ts";
 import { provenanceHashes } from "./provenanceHashes.ts";

@@ -3,7 +3,7 @@ import type { ProbeEvent } from "../../probes/result.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
 import type { EngineName } from "../tensors/engine.ts";
 import type { ErrorCode } from "../errors.ts";
-import type { JobKind } from "../jobKinds.ts";
+import type { JobKind } from "../jobKinds/registry.ts";
 import type { RunRequest, SubjectCard, SubjectRequest, TokenizedText, TrainingPreview } from "../wire.ts";
 
 export interface EngineChoice {

@@ -1,6 +1,6 @@
 /** What a result needs beside it to be recomputed, and the command that recomputes it. */
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { adapterText, shellQuoted } from "../commandText.ts";
+import { commandParts } from "../jobKinds/registry.ts";
 import type { Provenance, RunRecord } from "../wire.ts";
 import type { RunOutcome } from "./messages.ts";
 
@@ -27,16 +27,6 @@ export function figureMetadata(record: Pick<RunRecord, "kind" | "request" | "pro
   return [recomputeCommand(record), ...(record.provenance?.warnings ?? []).map((warning) => `# ${warning}`)].join("\n");
 }
 
-export function recomputeCommand({ kind, request: { subject, probe, params } }: Pick<RunRecord, "kind" | "request">): string {
-  if (kind === "train") {
-    // Its configuration is the request itself.
-    return ["deltascope", "train", "--config", JSON.stringify({ model: subject.model, ...params }), "--out", "train-result"].map(shellQuoted).join(" ");
-  }
-  const words = ["deltascope", "probe", probe];
-  if (subject.model !== null) words.push("--model", subject.model);
-  for (const { path, name, strength } of subject.adapters) {
-    words.push("--adapter", adapterText({ path, strength, name: name ?? null }));
-  }
-  words.push("--params", JSON.stringify(params), "--out", `${probe}-result`);
-  return words.map(shellQuoted).join(" ");
+export function recomputeCommand({ kind, request }: Pick<RunRecord, "kind" | "request">): string {
+  return commandParts(kind, request).join(" ");
 }

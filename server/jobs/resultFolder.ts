@@ -2,15 +2,22 @@
  * The folder that a result is kept in, whoever computed it: arrays.safetensors, environment.json and, last, result.json.
  * Every file is written under a temporary name, put on the disk, and renamed: a folder without result.json was not finished.
  */
+import { statSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import * as z from "zod";
 import type { NamedArray, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
+import { fileIdentity } from "../formats/openFile.ts";
 import { float32Header, parseSafetensors } from "../formats/safetensors.ts";
 import type { RunRecord, StoredResult } from "../wire.ts";
 import type { LiveArray } from "./liveArray.ts";
 import type { LiveResult, ResultOutline } from "./liveResult.ts";
 
+const resultName = "result.json";
+const arraysName = "arrays.safetensors";
+/** Only what tells a result from another file; the rest was written by this program. */
+const resultOutline = z.looseObject({ record: z.looseObject({}) });
 /** Of a large file, at a time. */
 const readBytes = 64 * 2 ** 20;
 type Content = string | Iterable<Uint8Array>;
@@ -18,9 +25,9 @@ type Content = string | Iterable<Uint8Array>;
 /** @param more further files, written before result.json */
 export async function writeResult(folder: string, record: RunRecord, result: LiveResult, more: Readonly<Record<string, Content>> = {}): Promise<void> {
   const { outline, arrays } = result;
-  if (arrays.size > 0) await replaceFile(folder, "arrays.safetensors", arrayBytes(arrays));
+  if (arrays.size > 0) await replaceFile(folder, arraysName, arrayBytes(arrays));
   for (const [name, content] of Object.entries(more)) await replaceFile(folder, name, content);
-  await replaceFile(folder, "result.json", json(storedResult(record, outline)));
+  await replaceFile(folder, resultName, json(storedResult(record, outline)));
 }
 
 export function storedResult(record: RunRecord, { figures, checks, finding, cost, arrays }: ResultOutline): StoredResult {
@@ -37,14 +44,16 @@ export function* arrayBytes(arrays: ReadonlyMap<string, LiveArray>): Generator<U
 
 /** @throws "run.unknown" when there is no result.json, "file.unreadable" when it cannot be read or is damaged */
 export async function readStored(folder: string, id: string): Promise<StoredResult> {
-  const file = join(folder, "result.json");
+  const file = join(folder, resultName);
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
     throw isMissing(cause) ? unknownRun(id) : new WorkbenchError("file.unreadable", `${file} cannot be read: ${wordsOf(cause)}`, { cause });
   });
   try {
-    return JSON.parse(text) as StoredResult;
+    const raw: unknown = JSON.parse(text);
+    resultOutline.parse(raw);
+    return raw as StoredResult;
   } catch (cause) {
-    throw new WorkbenchError("file.unreadable", `${file} is damaged (${wordsOf(cause)}); the run's request.json and arrays.safetensors are beside it`, {
+    throw new WorkbenchError("file.unreadable", `${file} is damaged (${wordsOf(cause)}); the run's other files are beside it`, {
       cause,
     });
   }
@@ -55,7 +64,7 @@ export async function readStored(folder: string, id: string): Promise<StoredResu
  * @throws "file.unreadable" when the result has arrays and their file cannot be read
  */
 export async function storedArrayBytes(folder: string, id: string): Promise<AsyncIterable<Uint8Array> | Iterable<Uint8Array>> {
-  const path = join(folder, "arrays.safetensors");
+  const path = join(folder, arraysName);
   const file = await open(path).catch((cause: unknown) => withoutArrays(folder, id, cause));
   return file === null ? [float32Header([])] : file.createReadStream();
 }
@@ -64,17 +73,15 @@ export async function storedArrayBytes(folder: string, id: string): Promise<Asyn
 async function withoutArrays(folder: string, id: string, cause: unknown): Promise<null> {
   const { arrays } = await readStored(folder, id);
   if (isMissing(cause) && Object.keys(arrays).length === 0) return null;
-  throw new WorkbenchError(
-    "file.unreadable",
-    `${join(folder, "arrays.safetensors")} cannot be read: ${wordsOf(cause)}; the numbers of run "${id}" are not there`,
-    { cause },
-  );
+  throw new WorkbenchError("file.unreadable", `${join(folder, arraysName)} cannot be read: ${wordsOf(cause)}; the numbers of run "${id}" are not there`, {
+    cause,
+  });
 }
 
 /** @throws as `readStored` and `storedArrayBytes` */
 export async function readResult(folder: string, id: string): Promise<ProbeResult> {
   const { figures, checks, finding, cost, record, arrays: shapes } = await readStored(folder, id);
-  const bytes = await readLarge(join(folder, "arrays.safetensors")).catch((cause: unknown) => withoutArrays(folder, id, cause));
+  const bytes = await readLarge(join(folder, arraysName)).catch((cause: unknown) => withoutArrays(folder, id, cause));
   const { tensors } = parseSafetensors(bytes ?? float32Header([]), `${id}/arrays.safetensors`);
   const arrays: Record<string, NamedArray> = {};
   for (const [name, { shape, axes }] of Object.entries(shapes)) {
@@ -84,6 +91,17 @@ export async function readResult(folder: string, id: string): Promise<ProbeResul
     arrays[name] = { shape, axes, data };
   }
   return { figures, checks, finding, cost, progress: record.progress, arrays };
+}
+
+/** What tells the result that is there from one that is written later; null when there is none. */
+export function resultIdentity(folder: string): string | null {
+  const stat = statSync(join(folder, resultName), { throwIfNoEntry: false });
+  return stat ? fileIdentity(stat) : null;
+}
+
+/** The run is in flight again. */
+export async function removeResult(folder: string): Promise<void> {
+  await rm(join(folder, resultName), { force: true });
 }
 
 /** A whole file of any size; `readFile` stops at 2 GiB. */

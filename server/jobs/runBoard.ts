@@ -2,11 +2,11 @@
 import { randomBytes } from "node:crypto";
 import type { ProbeEvent, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
-import type { RunRecord, RunRequest, StoredResult, WireError } from "../wire.ts";
-import { jobKinds, type JobKind } from "../jobKinds.ts";
-import type { Jobs } from "./jobs.ts";
-import type { RunOutcome } from "./messages.ts";
+import type { RunRecord, RunRequest, StoredResult } from "../wire.ts";
+import { jobKinds, type JobKind } from "../jobKinds/registry.ts";
+import type { RunOutcome, TaskError } from "./messages.ts";
 import { environment, provenance } from "./provenance.ts";
+import type { Queue, QueueEvent } from "./queue.ts";
 import { LiveResult, snapshotEvents } from "./liveResult.ts";
 import { RunFeed, type FeedListener } from "./runFeed.ts";
 import { arrayBytes, storedResult, unknownRun } from "./resultFolder.ts";
@@ -16,15 +16,20 @@ import { checkpointSteps } from "../training/checkpoint.ts";
 
 interface LiveRun {
   readonly feed: RunFeed;
-  readonly controller: AbortController;
-  readonly pause: AbortController;
+  /** Whether somebody asked for it to stop for good. */
+  isCancelled: boolean;
+  /** By `performance.now()`. */
+  startedAt: number;
+  lastProgressAt: number;
+  /** Why it cannot go on though the one who works on it could: an event that does not fit, as an error. */
+  broken: TaskError | null;
 }
 export interface BoardListener {
   onRecord(record: RunRecord): void;
   onRemoved(id: string): void;
 }
 export interface BoardOptions {
-  readonly jobs: Jobs;
+  readonly queue: Queue;
   readonly store: RunStore;
   /** Newest first. */
   readonly records: readonly RunRecord[];
@@ -44,7 +49,9 @@ export class RunBoard {
   readonly #unwritten = new Map<string, RunFeed>();
   readonly #readings = new Map<string, Promise<readonly ProbeEvent[]>>();
   #lastEngine: string | null;
-  readonly #ending = new Set<Promise<void>>();
+  /** Runs that are queued, running or being written down. */
+  readonly #pending = new Set<string>();
+  readonly #idlers = new Set<() => void>();
   /** By run; they stay when a run ends, as it may go on. */
   readonly #followers = new Map<string, Set<FeedListener>>();
   readonly #listeners = new Set<BoardListener>();
@@ -52,6 +59,7 @@ export class RunBoard {
   constructor(options: BoardOptions) {
     this.#options = options;
     for (const record of options.records.toReversed()) this.#records.set(record.id, record);
+    options.queue.events((event) => this.#take(event));
     this.#lastEngine = options.records.find(({ provenance: about }) => about !== null)?.provenance?.engine ?? null;
   }
 
@@ -81,7 +89,6 @@ export class RunBoard {
   /** @throws "job.queueFull" before anything is made, "run.unwritable" */
   async submit(request: RunRequest): Promise<RunRecord> {
     const kind = this.#options.kindOf(request.probe);
-    const giveUpPlace = this.#options.jobs.reserve(kind);
     const createdAt = new Date().toISOString();
     const id = `${createdAt.replaceAll(/[-:]/g, "").replace("T", "-").slice(0, 15)}-${request.probe}-${randomBytes(3).toString("hex")}`;
     const record: RunRecord = {
@@ -98,12 +105,10 @@ export class RunBoard {
       resumable: false,
       checkpoints: [],
     };
-    try {
+    await this.#enqueue(record, async () => {
       await this.#options.store.create(record);
-    } finally {
-      giveUpPlace();
-    }
-    this.#hold(record, new RunFeed())();
+      this.#hold(record, new RunFeed());
+    });
     return record;
   }
 
@@ -116,7 +121,7 @@ export class RunBoard {
     this.checkTrains(record);
     if (record.state === "queued" && record.checkpoints.length === 0)
       throw new WorkbenchError("training.noCheckpoint", `run "${id}" has not started and has nothing to go on from; cancel it instead`);
-    this.#live.get(id)?.pause.abort();
+    this.#options.queue.pause(id);
     return record;
   }
 
@@ -130,36 +135,29 @@ export class RunBoard {
     if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" is ${record.state}; expected one that was paused or stopped`);
     if (record.state === "done") throw new WorkbenchError("run.isDone", `run "${id}" has reached its end; branch from one of its checkpoints instead`);
     if (!record.resumable) throw new WorkbenchError("training.noCheckpoint", `run "${id}" has no checkpoint to go on from; start it again`);
-    const giveUpPlace = this.#options.jobs.reserve(record.kind);
-    try {
-      return await this.#holdAgain(record);
-    } finally {
-      giveUpPlace();
-    }
+    const queued: RunRecord = { ...record, state: "queued", endedAt: null, error: null, resumable: false };
+    await this.#enqueue(queued, async () => {
+      const result = new LiveResult(await this.probeResult(id));
+      if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" was resumed by another request`);
+      this.#hold(queued, new RunFeed(result));
+      try {
+        await this.#options.store.reopen(id);
+      } catch (error) {
+        this.#letGo(record);
+        throw error;
+      }
+    });
+    return queued;
   }
 
-  async #holdAgain(record: RunRecord): Promise<RunRecord> {
-    const { id } = record;
-    const result = new LiveResult(await this.probeResult(id));
-    if (this.#live.has(id)) throw new WorkbenchError("run.notFinished", `run "${id}" was resumed by another request`);
-    const queued: RunRecord = { ...record, state: "queued", endedAt: null, error: null, resumable: false };
-    const feed = new RunFeed(result);
-    const start = this.#hold(queued, feed);
-    try {
-      await this.#options.store.reopen(id);
-    } catch (error) {
-      this.#live.delete(id);
-      this.#change(record);
-      throw error;
-    }
-    start();
-    return queued;
+  #enqueue({ id, kind, request }: RunRecord, prepare: () => Promise<void>): Promise<void> {
+    return this.#options.queue.enqueue({ id, kind, request, folder: this.#options.store.folderOf(id) }, prepare);
   }
 
   /** Cancelling what has ended changes nothing. @throws "run.unknown" */
   cancel(id: string): RunRecord {
     const record = this.record(id);
-    this.#live.get(id)?.controller.abort();
+    this.#stop(id);
     return record;
   }
 
@@ -246,12 +244,21 @@ export class RunBoard {
 
   /** Resolves when no run is queued or running. */
   async idle(): Promise<void> {
-    await Promise.all(this.#ending);
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#idlers.add(resolve));
   }
 
   /** Stops what runs, so that folders are closed before the process ends: training with a checkpoint, the rest at once. */
   stopAll(): void {
-    for (const [id, { controller, pause }] of this.#live) (this.#isResumable(this.record(id)) ? pause : controller).abort();
+    for (const id of this.#live.keys()) {
+      if (this.#isResumable(this.record(id))) this.#options.queue.pause(id);
+      else this.#stop(id);
+    }
+  }
+
+  #stop(id: string): void {
+    const live = this.#live.get(id);
+    if (live) live.isCancelled = true;
+    this.#options.queue.cancel(id);
   }
 
   #isResumable({ kind }: RunRecord): boolean {
@@ -264,68 +271,83 @@ export class RunBoard {
       throw new WorkbenchError("run.notTraining", `run "${record.id}" is of the probe ${record.request.probe}; expected a training run`);
   }
 
-  /** Takes the run's place among the live ones. @returns starts it */
-  #hold(record: RunRecord, feed: RunFeed): () => void {
+  /** Takes the run's place among the live ones. */
+  #hold(record: RunRecord, feed: RunFeed): void {
     const { id } = record;
-    const live: LiveRun = { feed, controller: new AbortController(), pause: new AbortController() };
-    this.#live.set(id, live);
+    const now = performance.now();
+    this.#live.set(id, { feed, isCancelled: false, startedAt: now, lastProgressAt: now, broken: null });
+    this.#pending.add(id);
     feed.listen((events) => {
       for (const listener of this.#followers.get(id) ?? []) listener(events);
     });
     this.#change(record);
-    return () => {
-      const ending = this.#run(record, live).finally(() => this.#ending.delete(ending));
-      this.#ending.add(ending);
-    };
   }
 
-  async #run(queued: RunRecord, live: LiveRun): Promise<void> {
-    const { id, kind, request } = queued;
-    let started = performance.now();
-    let lastProgress = started;
-    let broken: unknown;
-    try {
-      const outcome = await this.#options.jobs.execute(
-        { kind: "run", input: { kind, request, folder: this.#options.store.folderOf(id) } },
-        {
-          signal: live.controller.signal,
-          pause: live.pause.signal,
-          onStart: () => {
-            started = performance.now();
-            this.#change({ ...this.record(id), state: "running", startedAt: new Date().toISOString() });
-          },
-          onEvent: (event) => {
-            if (broken !== undefined) return;
-            try {
-              live.feed.push(event);
-            } catch (error) {
-              broken = error;
-              live.controller.abort();
-              return;
-            }
-            if (event.type !== "progress") return;
-            this.#records.set(id, { ...this.record(id), progress: live.feed.result.outline.progress });
-            if (performance.now() - lastProgress < progressRecordEveryMs) return;
-            lastProgress = performance.now();
-            this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
-          },
-        },
-      );
-      if (broken !== undefined) throw broken instanceof Error ? broken : new Error(String(broken));
-      await this.#end(id, live, { state: outcome.isPaused ? "paused" : "done", error: null }, outcome, performance.now() - started);
-    } catch (thrown) {
-      const { code, message, field } = taskError(broken ?? thrown);
-      // A server that stops takes a run's worker away: with a checkpoint that is a pause.
-      const wasStopped = code === "job.cancelled" && !live.controller.signal.aborted && this.checkpoints(id).length > 0;
-      const requestId = this.#options.logError(broken ?? thrown, { run: id });
-      const error: WireError = { code, message, requestId, ...(field === undefined ? {} : { field }) };
-      const ending = code !== "job.cancelled" ? ({ state: "failed", error } as const) : ({ state: wasStopped ? "paused" : "cancelled", error: null } as const);
-      await this.#end(id, live, ending, null, performance.now() - started);
+  /** The run has ended, as its record says. */
+  #letGo(record: RunRecord): void {
+    this.#live.delete(record.id);
+    this.#change(record);
+    this.#pending.delete(record.id);
+    if (this.#pending.size > 0) return;
+    for (const resolve of this.#idlers) resolve();
+    this.#idlers.clear();
+  }
+
+  #take(event: QueueEvent): void {
+    const { id } = event;
+    const live = this.#live.get(id);
+    if (!live) return;
+    switch (event.type) {
+      case "started":
+        live.startedAt = performance.now();
+        this.#change({ ...this.record(id), state: "running", startedAt: new Date().toISOString() });
+        return;
+      case "told":
+        this.#note(id, live, event.event);
+        return;
+      case "ended":
+        if (live.broken) void this.#fail(id, live, live.broken);
+        else void this.#end(id, live, { state: event.outcome.isPaused ? "paused" : "done", error: null }, event.outcome);
+        return;
+      case "failed":
+        void this.#fail(id, live, live.broken ?? event.error);
+        return;
+      default:
+        event satisfies never;
     }
   }
 
-  async #end(id: string, live: LiveRun, ending: Pick<RunRecord, "state" | "error">, outcome: RunOutcome | null, durationMs: number): Promise<void> {
+  #note(id: string, live: LiveRun, event: ProbeEvent): void {
+    if (live.broken) return;
+    try {
+      live.feed.push(event);
+    } catch (error) {
+      live.broken = taskError(error);
+      this.#stop(id);
+      return;
+    }
+    if (event.type !== "progress") return;
+    this.#records.set(id, { ...this.record(id), progress: live.feed.result.outline.progress });
+    if (performance.now() - live.lastProgressAt < progressRecordEveryMs) return;
+    live.lastProgressAt = performance.now();
+    this.#change({ ...this.record(id), checkpoints: this.checkpoints(id) });
+  }
+
+  async #fail(id: string, live: LiveRun, thrown: TaskError): Promise<void> {
+    const { code, message, field } = thrown;
+    const requestId = this.#options.logError(thrown, { run: id });
+    if (code !== "job.cancelled") {
+      await this.#end(id, live, { state: "failed", error: { code, message, requestId, ...(field === undefined ? {} : { field }) } }, null);
+      return;
+    }
+    // A server that stops takes a run's worker away: with a checkpoint that is a pause.
+    const wasStopped = !live.isCancelled && this.checkpoints(id).length > 0;
+    await this.#end(id, live, { state: wasStopped ? "paused" : "cancelled", error: null }, null);
+  }
+
+  async #end(id: string, live: LiveRun, ending: Pick<RunRecord, "state" | "error">, outcome: RunOutcome | null): Promise<void> {
     const before = this.record(id);
+    const durationMs = performance.now() - live.startedAt;
     // A resumed run has taken the time of all its parts.
     const about = outcome && provenance(this.#options.version, before, outcome, durationMs + (before.provenance?.durationMs ?? 0));
     const checkpoints = this.checkpoints(id);
@@ -355,8 +377,7 @@ export class RunBoard {
       };
     }
     this.#lastEngine = about?.engine ?? this.#lastEngine;
-    this.#live.delete(id);
-    this.#change(record);
+    this.#letGo(record);
   }
 
   #change(record: RunRecord): void {

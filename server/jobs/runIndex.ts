@@ -2,12 +2,12 @@
  * The records of ended runs in one file beside their folders, so that thousands are listed without opening each. The folders are what
  * counts: a line holds only while the run's result.json is the very file that it was written of, and a file that is missing or torn costs time alone.
  */
-import { appendFileSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
-import { fileIdentity } from "../formats/openFile.ts";
-import { isJobKind, type JobKind } from "../jobKinds.ts";
+import { isJobKind, type JobKind } from "../jobKinds/registry.ts";
 import type { RunRecord } from "../wire.ts";
+import { resultIdentity } from "./resultFolder.ts";
 
 /** Only the outline is looked at; the rest was written by this program. */
 const recordOutline = z.looseObject({ id: z.string(), createdAt: z.string(), state: z.string(), request: z.looseObject({ probe: z.string() }) });
@@ -70,10 +70,8 @@ export class RunIndex {
     return file === null ? "" : `${JSON.stringify({ file, record })}\n`;
   }
 
-  /** What tells the run's result.json from one that is written later; null when there is none. */
   #fileOf(id: string): string | null {
-    const stat = statSync(join(this.#runs, id, "result.json"), { throwIfNoEntry: false });
-    return stat ? fileIdentity(stat) : null;
+    return resultIdentity(join(this.#runs, id));
   }
 }
 

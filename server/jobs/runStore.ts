@@ -8,17 +8,27 @@ import * as z from "zod";
 import { emptyResult } from "../../probes/result.ts";
 import type { ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
-import type { JobKind } from "../jobKinds.ts";
+import type { JobKind } from "../jobKinds/registry.ts";
 import { checkpointDir, checkpointSteps } from "../training/checkpoint.ts";
 import { runRequest, type RunRecord, type StoredResult } from "../wire.ts";
 import { checkpointResult } from "./checkpointResult.ts";
 import { LiveResult } from "./liveResult.ts";
-import { isMissing, json, readResult, readStored, replaceFile, storedArrayBytes, syncFolder, unknownRun, wordsOf, writeResult } from "./resultFolder.ts";
+import {
+  isMissing,
+  json,
+  readResult,
+  readStored,
+  removeResult,
+  replaceFile,
+  storedArrayBytes,
+  syncFolder,
+  unknownRun,
+  wordsOf,
+  writeResult,
+} from "./resultFolder.ts";
 import { RunIndex, writtenRecord } from "./runIndex.ts";
 
 const requestFile = z.object({ id: z.string(), createdAt: z.string(), request: runRequest });
-/** Only what is looked at; the rest was written by this program. */
-const resultFile = z.looseObject({ record: z.unknown() });
 
 export interface RunStoreOptions {
   /** Of the runs of a probe: those of earlier versions do not say. */
@@ -78,7 +88,7 @@ export class RunStore {
 
   /** A run that goes on is in flight again: should the server be killed, its checkpoints tell where it was. @throws "run.unwritable" */
   async reopen(id: string): Promise<void> {
-    await rm(join(this.folderOf(id), "result.json"), { force: true }).catch((error: unknown) => {
+    await removeResult(this.folderOf(id)).catch((error: unknown) => {
       throw this.#unwritable(error);
     });
   }
@@ -122,13 +132,13 @@ export class RunStore {
 
   async #recover(id: string): Promise<RunRecord | null> {
     const folder = join(this.folder, id);
-    const text = await readFile(join(folder, "result.json"), "utf8").catch((error: unknown) => (isMissing(error) ? null : ""));
-    const stored = resultFile.safeParse(text === null ? null : parsed(text));
-    const record = stored.success ? writtenRecord(stored.data.record) : null;
+    const stored = await readStored(folder, id).catch((error: unknown) =>
+      error instanceof WorkbenchError && error.code === "run.unknown" ? null : ("damaged" as const),
+    );
+    const record = stored === null || stored === "damaged" ? null : writtenRecord(stored.record);
     if (record?.id === id) return { ...record, kind: record.kind ?? this.#kindOf(record.request.probe) };
     const request = requestFile.safeParse(parsed(await readFile(join(folder, "request.json"), "utf8").catch(() => "")));
     if (!request.success || request.data.id !== id) return null;
-    const isTorn = text !== null;
     const checkpoints = checkpointSteps(folder);
     const last = checkpoints.at(-1);
     const result = last === undefined ? emptyResult : checkpointResult(checkpointDir(folder, last));
@@ -145,12 +155,12 @@ export class RunStore {
       error:
         last !== undefined
           ? null
-          : isTorn
+          : stored !== null
             ? { code: "file.unreadable", message: "result.json of this run is damaged, and was left as it is; its other files are beside it", requestId: "" }
             : { code: "job.serverStopped", message: "server stopped while this job was queued or running; run it again", requestId: "" },
     };
     // A full or read-only disk must not keep the other runs from being read.
-    if (!isTorn) await this.finish(found, new LiveResult(result), {}).catch(() => undefined);
+    if (stored === null) await this.finish(found, new LiveResult(result), {}).catch(() => undefined);
     return found;
   }
 

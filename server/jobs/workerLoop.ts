@@ -3,7 +3,7 @@ import type { ProbeEvent } from "../../probes/result.ts";
 import type { Subject } from "../runs/subject.ts";
 import type { TokenizedText, TrainingPreview } from "../wire.ts";
 import { executeRun } from "./executeRun.ts";
-import { jobKinds } from "../jobKinds.ts";
+import { jobKinds } from "../jobKinds/registry.ts";
 import { RunLock } from "./runLock.ts";
 import type { ProbeTable } from "./runProbe.ts";
 import { SubjectCache, type OpenSubject } from "./subjectCache.ts";

@@ -1,20 +1,20 @@
 /** What the server is: health, doctor, demo and the table of probes. */
 import { Router } from "express";
+import { endpoints } from "../endpoints.ts";
 import type { AppDeps } from "./appDeps.ts";
+import { noFields, serve } from "./serve.ts";
 
-export function aboutRoutes({ version, engine, jobs, demo, probeCards }: AppDeps): Router {
+export function aboutRoutes({ version, engine, queue, demo, probeCards }: AppDeps): Router {
   const router = Router();
-  router.get("/health", (_request, response) => {
-    response.json({ ok: true, version, uptimeSeconds: Math.round(process.uptime()), engine: engine(), jobs: jobs.counts });
-  });
-  router.get("/doctor", async (_request, response) => {
-    response.json(await jobs.execute({ kind: "doctor", input: null }));
-  });
-  router.get("/demo", (_request, response) => {
-    response.json(demo);
-  });
-  router.get("/probes", (_request, response) => {
-    response.json(probeCards);
-  });
+  serve(router, endpoints.health, noFields, () => ({
+    ok: true,
+    version,
+    uptimeSeconds: Math.round(process.uptime()),
+    engine: engine(),
+    jobs: queue.counts,
+  }));
+  serve(router, endpoints.doctor, noFields, () => queue.ask({ kind: "doctor", input: null }));
+  serve(router, endpoints.demo, noFields, () => demo);
+  serve(router, endpoints.probes, noFields, () => probeCards);
   return router;
 }

@@ -1,6 +1,6 @@
 /** What the application is given: everything that its routes and sockets work with. */
 import type { Logger } from "pino";
-import type { Jobs } from "../jobs/jobs.ts";
+import type { Queue } from "../jobs/queue.ts";
 import type { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
 import type { DemoCard, ProbeCard } from "../wire.ts";
@@ -13,7 +13,7 @@ export interface AppDeps {
   readonly engine: () => string;
   readonly guard: Guard;
   readonly roots: OpenedRoots;
-  readonly jobs: Jobs;
+  readonly queue: Queue;
   readonly board: RunBoard;
   readonly probes: ProbeTable;
   readonly probeCards: readonly ProbeCard[];

@@ -25,6 +25,8 @@ type PathKind = keyof typeof pathKinds;
 /** As much of a JSON schema as leads to paths. */
 const schemaNode = z.looseObject({
   path: z.string().optional(),
+  /** The field beside it that names the training method whose options these are. */
+  optionsOf: z.string().optional(),
   properties: z.record(z.string(), z.unknown()).optional(),
   items: z.unknown().optional(),
   anyOf: z.array(z.unknown()).optional(),
@@ -39,16 +41,6 @@ export async function checkedPaths(params: Readonly<Record<string, unknown>>, sc
   return isRecord(checked) ? checked : {};
 }
 
-/** Those of a training run, its method's options among them. */
-export async function checkedTrainingPaths(params: Readonly<Record<string, unknown>>, schema: z.ZodType, roots: OpenedRoots): Promise<Record<string, unknown>> {
-  const checked = await checkedPaths(params, schema, roots);
-  const { method, options } = checked;
-  // Without a method the schema's default holds, whose options are no paths; all weights have none; an unknown one is told by whoever opens it.
-  const training = Object.entries(trainings).find(([name]) => name === method)?.[1];
-  if (!training || !isRecord(options)) return checked;
-  return { ...checked, options: await walked(jsonSchemaOf(training.schema), options, "options", roots) };
-}
-
 const jsonSchemaOf = (schema: z.ZodType): unknown => z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
 
 async function walked(schema: unknown, value: unknown, name: string, roots: OpenedRoots): Promise<unknown> {
@@ -61,10 +53,19 @@ async function walked(schema: unknown, value: unknown, name: string, roots: Open
   if (!isRecord(found) || !node.properties) return found;
   const entries = await Promise.all(
     Object.entries(found).map(
-      async ([field, held]) => [field, await walked(node.properties?.[field], held, name === "" ? field : `${name}.${field}`, roots)] as const,
+      async ([field, held]) => [field, await walked(schemaOf(node.properties?.[field], found), held, name === "" ? field : `${name}.${field}`, roots)] as const,
     ),
   );
   return Object.fromEntries(entries);
+}
+
+/** The options of a method have the method's schema. */
+function schemaOf(schema: unknown, beside: Readonly<Record<string, unknown>>): unknown {
+  const method = schemaNode.safeParse(schema).data?.optionsOf;
+  if (method === undefined) return schema;
+  // Without a method the schema's default holds, whose options are no paths; all weights have none; an unknown one is told by whoever opens it.
+  const training = Object.entries(trainings).find(([name]) => name === beside[method])?.[1];
+  return training && jsonSchemaOf(training.schema);
 }
 
 async function checkedPath(kind: string, path: string, name: string, roots: OpenedRoots): Promise<string> {

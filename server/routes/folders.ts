@@ -2,19 +2,22 @@
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Router } from "express";
+import * as z from "zod";
+import { endpoints } from "../endpoints.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { FolderListing } from "../wire.ts";
 import type { AppDeps } from "./appDeps.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
+import { serve } from "./serve.ts";
 
 const maxEntries = 1000;
 
+/** The path is one text; anything else is no path. */
+const folderQuery = z.object({ path: z.string().optional().catch(undefined) });
+
 export function folderRoutes({ roots }: AppDeps): Router {
   const router = Router();
-  router.get("/folders", async (request, response) => {
-    const { path } = request.query;
-    response.json(typeof path === "string" && path !== "" ? await listing(roots, path) : await topListing(roots));
-  });
+  serve(router, endpoints.folders, folderQuery, ({ path = "" }) => (path === "" ? topListing(roots) : listing(roots, path)));
   return router;
 }
 

@@ -1,6 +1,6 @@
 /** The table of probes as data: what the client draws forms from and `deltascope probes` prints. */
 import * as z from "zod";
-import { jobKindOf } from "../jobKinds.ts";
+import { jobKindOf } from "../jobKinds/registry.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
 import type { ProbeCard } from "../wire.ts";
 

@@ -1,18 +1,16 @@
 /** A request for a run as it may be queued: parameters that fit the probe, paths inside the opened folders. */
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
-import { jobKindOf } from "../jobKinds.ts";
 import { probeNamed, type ProbeTable } from "../jobs/runProbe.ts";
 import type { RunRequest } from "../wire.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
-import { checkedPaths, checkedTrainingPaths } from "./checkedPaths.ts";
+import { checkedPaths } from "./checkedPaths.ts";
 
 /** @throws "probe.unknown", "probe.badParams" naming the field, "file.outsideRoots", "file.notFound" */
 export async function checkedRunRequest(asked: RunRequest, probes: ProbeTable, roots: OpenedRoots): Promise<RunRequest> {
   const probe = probeNamed(probes, asked.probe);
   checkParams(asked.probe, probe.params, asked.params);
-  const check = jobKindOf(probe) === "train" ? checkedTrainingPaths : checkedPaths;
-  const params = await check(asked.params, probe.params, roots);
+  const params = await checkedPaths(asked.params, probe.params, roots);
   return { ...asked, params, subject: await roots.checkSubject(asked.subject) };
 }
 

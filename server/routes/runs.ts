@@ -4,12 +4,14 @@ import { pipeline } from "node:stream/promises";
 import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
+import { endpoints } from "../endpoints.ts";
 import { figureFormats } from "../reports/figureRequest.ts";
 import { figureMetadata } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest } from "./runRequests.ts";
+import { noFields, serve, serveFile } from "./serve.ts";
 import { whileConnected } from "./whileConnected.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
@@ -23,38 +25,23 @@ const figureQuery = z.object({
   panel: z.string().optional(),
 });
 
-export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
   const router = Router();
-  router.get("/runs", (request, response) => {
-    const { limit, before } = listQuery.parse(request.query);
-    response.json(board.list(limit, before));
-  });
-  router.post("/runs", async (request, response) => {
-    const asked = runRequest.parse(request.body);
-    response.status(201).json(await board.submit(await checkedRunRequest(asked, probes, roots)));
-  });
-  router.get("/runs/:id", async (request, response) => {
-    response.json(await board.result(request.params.id));
-  });
-  router.get("/runs/:id/arrays.safetensors", async (request, response) => {
-    const pieces = await board.arrays(request.params.id);
+  serve(router, endpoints.runs, listQuery, ({ limit, before }) => board.list(limit, before));
+  serve(router, endpoints.startRun, runRequest, async (asked) => board.submit(await checkedRunRequest(asked, probes, roots)));
+  serve(router, endpoints.run, noFields, ({ id }) => board.result(id));
+  serve(router, endpoints.cancelRun, noFields, ({ id }) => board.cancel(id));
+  serve(router, endpoints.removeRun, noFields, ({ id }) => board.remove(id));
+  serveFile(router, endpoints.arrays, noFields, async ({ id }, response) => {
+    const pieces = await board.arrays(id);
     response.type("application/octet-stream").attachment("arrays.safetensors");
     await pipeline(Readable.from(pieces, { objectMode: false }), response).catch((error: unknown) => {
       // One who leaves in the middle has what they wanted.
       if (!response.closed) throw error;
     });
   });
-  router.post("/runs/:id/cancel", (request, response) => {
-    response.json(board.cancel(request.params.id));
-  });
-  router.delete("/runs/:id", async (request, response) => {
-    await board.remove(request.params.id);
-    response.status(204).end();
-  });
-  router.get("/runs/:id/figures/:name", async (request, response) => {
-    const { id, name } = request.params;
+  serveFile(router, endpoints.figure, figureQuery, async ({ id, name, theme, metric, width, step, look, panel }, response) => {
     const [figureId, format] = splitName(figureName.parse(name));
-    const { theme, ...drawing } = figureQuery.parse(request.query);
     const record = board.record(id);
     const { figures, arrays } = await board.probeResult(id);
     const figure = figures.find((candidate) => candidate.id === figureId);
@@ -66,8 +53,11 @@ export function runRoutes({ roots, jobs, board, probes }: AppDeps): Router {
           figures.map((candidate) => candidate.id),
         )}`,
       );
-    const metadata = figureMetadata(record);
-    const file = await jobs.execute({ kind: "figure", input: { figure, arrays, format, theme, metadata, ...given(drawing) } }, whileConnected(response));
+    const drawing = given({ metric, width, step, look, panel });
+    const file = await queue.ask(
+      { kind: "figure", input: { figure, arrays, format, theme, metadata: figureMetadata(record), ...drawing } },
+      whileConnected(response),
+    );
     response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
   });

@@ -1,6 +1,7 @@
 /** Training: methods, preview, and what only a training run can do: pause, resume, branch, adapters and scalars. */
 import { Router } from "express";
 import * as z from "zod";
+import { endpoints } from "../endpoints.ts";
 import { WorkbenchError } from "../errors.ts";
 import { runScalars, scalarsCsv, scalarsJsonl } from "../jobs/scalars.ts";
 import { checkpointAdapter } from "../training/checkpoint.ts";
@@ -9,51 +10,41 @@ import { branchRequest, previewRequest } from "../wire.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest, checkParams } from "./runRequests.ts";
 import { methodCards } from "./methodCards.ts";
-import { checkedTrainingPaths } from "./checkedPaths.ts";
+import { checkedPaths } from "./checkedPaths.ts";
+import { noFields, serve, serveFile } from "./serve.ts";
 import { whileConnected } from "./whileConnected.ts";
 
 const adapterQuery = z.object({ step: z.coerce.number().int().min(0).optional() });
 
-export function trainingRoutes({ roots, jobs, board, probes }: AppDeps): Router {
+export function trainingRoutes({ roots, queue, board, probes }: AppDeps): Router {
   const router = Router();
-  router.get("/training/methods", (_request, response) => {
-    response.json(methodCards());
-  });
-  router.post("/training/preview", async (request, response) => {
-    const { subject, params } = previewRequest.parse(request.body);
+  serve(router, endpoints.trainingMethods, noFields, methodCards);
+  serve(router, endpoints.trainingPreview, previewRequest, async ({ subject, params }, response) => {
     checkParams("train", trainingParams, params);
-    const input = { subject: await roots.checkSubject(subject), params: await checkedTrainingPaths(params, trainingParams, roots) };
-    response.json(await jobs.execute({ kind: "preview", input }, whileConnected(response)));
+    const input = { subject: await roots.checkSubject(subject), params: await checkedPaths(params, trainingParams, roots) };
+    return queue.ask({ kind: "preview", input }, whileConnected(response));
   });
-  router.post("/runs/:id/pause", (request, response) => {
-    response.json(board.pause(request.params.id));
-  });
-  router.post("/runs/:id/resume", async (request, response) => {
-    const { id } = request.params;
+  serve(router, endpoints.pauseRun, noFields, ({ id }) => board.pause(id));
+  serve(router, endpoints.resumeRun, noFields, async ({ id }) => {
     const record = board.record(id);
     board.checkTrains(record);
     // The roots may be others than when it began.
     await checkedRunRequest(record.request, probes, roots);
-    response.json(await board.resume(id));
+    return board.resume(id);
   });
-  router.post("/runs/:id/branch", async (request, response) => {
-    const { id } = request.params;
+  serve(router, endpoints.branchRun, branchRequest, async ({ id, step, params }) => {
     const record = board.record(id);
     board.checkTrains(record);
-    const { step, params } = branchRequest.parse(request.body);
     const folder = checkpointFolder(id, step);
     const asked = { ...record.request, params: { ...withChanges(record.request.params, params), startFrom: { folder, step } } };
-    response.status(201).json(await board.submit(await checkedRunRequest(asked, probes, roots)));
+    return board.submit(await checkedRunRequest(asked, probes, roots));
   });
-  router.get("/runs/:id/adapter", (request, response) => {
-    const { id } = request.params;
+  serve(router, endpoints.checkpointAdapter, adapterQuery, ({ id, step: asked }) => {
     board.checkTrains(board.record(id));
-    const asked = adapterQuery.parse(request.query).step;
     const step = asked ?? board.checkpoints(id).at(-1) ?? 0;
-    response.json({ path: checkpointAdapter(checkpointFolder(id, step), step), step });
+    return { path: checkpointAdapter(checkpointFolder(id, step), step), step };
   });
-  router.get("/runs/:id/scalars.:format", async (request, response) => {
-    const { id, format } = request.params;
+  serveFile(router, endpoints.scalars, noFields, async ({ id, format }, response) => {
     board.checkTrains(board.record(id));
     const scalars = runScalars(await board.probeResult(id));
     if (format === "jsonl") response.type("application/jsonl").attachment(`${id}-scalars.jsonl`).send(scalarsJsonl(scalars));

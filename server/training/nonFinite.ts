@@ -1,5 +1,5 @@
 /** Finds where a forward pass first has a number that is none. */
-import type { Batch } from "./data/example.ts";
+import type { Batch } from "../data/example.ts";
 import { trainedTensors } from "./adaptation.ts";
 import type { TrainingPrograms } from "./trainingPrograms.ts";
 

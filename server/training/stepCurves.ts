@@ -1,5 +1,6 @@
 /** The numbers of every step and evaluation as arrays of bounded length: loss, rate, gradient norm, speed, held-out scores. */
-import type { EvaluationRecord, StepRecord, TrainingPlan } from "./trainer.ts";
+import type { EvaluationRecord, StepRecord } from "./trainer.ts";
+import type { TrainingPlan } from "./trainingPlan.ts";
 import type { Tile } from "./monitors/monitor.ts";
 
 /** More steps than this share points: a point is then the mean of its steps. */

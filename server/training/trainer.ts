@@ -2,37 +2,28 @@
  * The training loop. Everything random is a function of the seed and the step, and every checkpoint holds all that changes,
  * so a run that was killed goes on from its last checkpoint to the numbers it would have had.
  */
-import type { StepChange } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import type { Engine } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { randomStream } from "../linalg/random.ts";
-import { adaptationRequest, siteKey, startAdaptation, trainedTensors, type Adaptation } from "./adaptation.ts";
+import { adaptationRequest, startAdaptation, trainedTensors, type Adaptation } from "./adaptation.ts";
 import { checkpointSteps, removeCheckpoint, removeTorn, restoreCheckpoint, writeCheckpoint, type BestSoFar } from "./checkpoint.ts";
-import { BatchPlan, evaluationBatches } from "./data/batches.ts";
-import type { Batch, Dataset } from "./data/example.ts";
-import { nonFinitePlace } from "./nonFinite.ts";
+import { BatchPlan, evaluationBatches } from "../data/batches.ts";
+import type { Batch, Dataset } from "../data/example.ts";
 import { AdamW } from "./optimizer.ts";
 import { checkRates, parameterRules } from "./parameterRules.ts";
-import { learningRateAt } from "./schedule.ts";
-import { lossWeight, TrainingPrograms } from "./trainingPrograms.ts";
-import { mostSteps, type TrainingParams } from "./trainingParams.ts";
+import { trainingPlan, type TrainingPlan } from "./trainingPlan.ts";
+import { trainStep, type StepNumbers } from "./trainStep.ts";
+import { TrainingPrograms } from "./trainingPrograms.ts";
+import type { TrainingParams } from "./trainingParams.ts";
 
-export interface StepRecord {
+export interface StepRecord extends StepNumbers {
   readonly type: "step";
   /** Steps done, counting this one. */
   readonly step: number;
-  /** Mean over the predicted tokens of the step, in nats; without the penalty. */
-  readonly loss: number;
-  readonly penalty: number;
-  readonly learningRate: number;
-  /** Of all gradients together, before clipping. */
-  readonly gradientNorm: number;
   readonly tokens: number;
   readonly seconds: number;
-  /** What the method did beside the update, in words. */
-  readonly note: string | null;
 }
 export interface EvaluationRecord {
   readonly type: "evaluation";
@@ -58,35 +49,6 @@ export interface TrainerOptions {
   readonly folder: string;
   /** The caller's own files in each checkpoint. */
   readonly saveMore?: (dir: string) => void;
-}
-
-/** Number of steps, and how often things happen. */
-export interface TrainingPlan {
-  readonly totalSteps: number;
-  readonly evaluateEvery: number;
-  readonly checkpointEvery: number;
-}
-
-/** @throws "training.badParams" when the epochs make more steps than a run may have, or fewer passes than one step takes */
-export function trainingPlan(params: TrainingParams, batchesPerEpoch: number): TrainingPlan {
-  const { epochs, accumulate } = params;
-  const passes = Math.max(1, Math.ceil(epochs * batchesPerEpoch));
-  const totalSteps = params.steps ?? Math.ceil(passes / accumulate);
-  if (totalSteps > mostSteps)
-    throw new WorkbenchError(
-      "training.badParams",
-      `epochs: ${epochs} of ${batchesPerEpoch} batches are ${totalSteps} steps; expected at most ${mostSteps.toLocaleString("en")}`,
-    );
-  if (params.steps === null && accumulate > passes)
-    throw new WorkbenchError(
-      "training.badParams",
-      `accumulate is ${accumulate}, and ${epochs} epochs of ${batchesPerEpoch} batches have ${passes} forward passes in all; expected at most ${passes}, or steps of its own`,
-    );
-  return {
-    totalSteps,
-    evaluateEvery: params.evaluateEvery ?? Math.max(1, Math.round(totalSteps / 20)),
-    checkpointEvery: params.checkpointEvery ?? Math.max(1, Math.round(totalSteps / 10)),
-  };
 }
 
 let runs = 0;
@@ -189,55 +151,26 @@ export class Trainer {
 
   async #oneStep(signal: AbortSignal): Promise<StepRecord> {
     const { params } = this.#options;
+    const { totalSteps } = this.plan;
     const started = performance.now();
-    const isClassification = this.adaptation.head !== null;
     const batches = Array.from({ length: params.accumulate }, (_, i) => this.#batches.at(this.#step * params.accumulate + i));
-    const scale = 1 / batches.reduce((sum, batch) => sum + lossWeight(batch, isClassification), 0);
-    let loss = 0;
-    let penalty = 0;
-    let gradients: Readonly<Record<string, Float32Array>> | null = null;
-    for (const [pass, batch] of batches.entries()) {
-      if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const random = randomStream(params.seed, "dropout", this.#step, pass);
-      const out = await this.programs.lossAndGradients({
-        batch,
-        scale,
-        penaltyScale: 1 / params.accumulate,
-        dropout: params.dropout,
-        labelSmoothing: params.labelSmoothing,
-        random,
-      });
-      loss += out.loss;
-      penalty += out.penalty;
-      gradients = gradients ? added(gradients, out.gradients) : out.gradients;
-      await this.#refuseNonFinite(out.loss + out.penalty, out.gradients, batch);
-    }
-    // The optimizer shortens gradients in place; methods and monitors see them as they were.
-    this.#gradients = Object.fromEntries(Object.entries(gradients!).map(([key, values]) => [key, values.slice()]));
-    const learningRate = learningRateAt(this.#step, this.plan.totalSteps, params.optimizer);
-    const gradientNorm = this.#optimizer.update(trainedTensors(this.adaptation), gradients!, learningRate);
+    const state = { step: this.#step, totalSteps, optimizer: this.#optimizer };
+    const { gradients, ...numbers } = await trainStep(this.programs, batches, state, params, signal).catch((error: unknown) => {
+      throw this.#withKept(error);
+    });
+    this.#gradients = gradients;
     this.#step++;
-    const note = this.#afterStep();
     const tokens = batches.reduce((sum, batch) => sum + batch.last.reduce((total, last) => total + last + 1, 0), 0);
-    return { type: "step", step: this.#step, loss, penalty, learningRate, gradientNorm, tokens, seconds: (performance.now() - started) / 1000, note };
+    return { type: "step", step: this.#step, ...numbers, tokens, seconds: (performance.now() - started) / 1000 };
   }
 
-  #afterStep(): string | null {
-    const { method, options, sites } = this.adaptation;
-    if (!method?.afterStep) return null;
-    const { seed } = this.#options.params;
-    const change: StepChange = method.afterStep({
-      options,
-      step: this.#step,
-      totalSteps: this.plan.totalSteps,
-      sites,
-      gradient: (site, parameter) => this.#gradients[siteKey(site, parameter)]!,
-      random: (...labels) => randomStream(seed, "step", this.#step, ...labels),
-    });
-    for (const { key } of trainedTensors(this.adaptation)) {
-      if (change.resetsMoments || change.reshaped.some((site) => key.startsWith(siteKey(site, "")))) this.#optimizer.forget(key);
-    }
-    return change.note;
+  /** An error of a step that diverged says which checkpoint is still good. */
+  #withKept(error: unknown): unknown {
+    if (!(error instanceof WorkbenchError) || error.code !== "training.diverged") return error;
+    // The weights of a checkpoint at this very step are those that gave this loss; earlier ones gave a finite one.
+    const last = checkpointSteps(this.#options.folder).findLast((step) => step < this.#step);
+    const kept = last === undefined ? "no checkpoint has a finite loss" : `the last checkpoint with a finite loss is of step ${last}`;
+    return new WorkbenchError(error.code, `${error.message}; ${kept}. Try a smaller learning rate`, { cause: error });
   }
 
   async #evaluate(signal: AbortSignal): Promise<EvaluationRecord> {
@@ -298,29 +231,6 @@ export class Trainer {
     });
     programs.forgetWeights();
   }
-
-  /** @throws "training.diverged" saying where the first number was that is none */
-  async #refuseNonFinite(loss: number, gradients: Readonly<Record<string, Float32Array>>, batch: Batch): Promise<void> {
-    const broken = Object.entries(gradients).find(([, values]) => values.some((value) => !Number.isFinite(value)));
-    if (Number.isFinite(loss) && !broken) return;
-    const place = await nonFinitePlace(this.programs, batch);
-    const found = place ?? (Number.isFinite(loss) ? `the gradient of ${broken![0]}` : "the loss itself");
-    // The weights of a checkpoint at this very step are those that gave this loss; earlier ones gave a finite one.
-    const last = checkpointSteps(this.#options.folder).findLast((step) => step < this.#step);
-    const kept = last === undefined ? "no checkpoint has a finite loss" : `the last checkpoint with a finite loss is of step ${last}`;
-    throw new WorkbenchError(
-      "training.diverged",
-      `step ${this.#step + 1}: loss is ${loss}; the first place that is not finite is ${found}; ${kept}. Try a smaller learning rate`,
-    );
-  }
-}
-
-function added(a: Readonly<Record<string, Float32Array>>, b: Readonly<Record<string, Float32Array>>): Readonly<Record<string, Float32Array>> {
-  for (const [key, values] of Object.entries(a)) {
-    const more = b[key]!;
-    for (let i = 0; i < values.length; i++) values[i]! += more[i]!;
-  }
-  return a;
 }
 
 /** Rows of real tokens only: `[rows · positions, d]` → `[tokens, d]`. */

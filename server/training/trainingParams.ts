@@ -1,36 +1,8 @@
 /** What a training run is asked for: one schema for the form, HTTP, `deltascope train --config` and the docs. */
 import * as z from "zod";
+import { dataParams } from "../data/dataParams.ts";
 
-export const tasks = ["text", "completion", "classification"] as const;
-export type TaskKind = (typeof tasks)[number];
 export const schedules = ["constant", "linear", "cosine"] as const;
-
-export const dataParams = z.strictObject({
-  path: z.string().meta({ path: "file" }).describe("File with the examples: .jsonl, .csv or .txt"),
-  validationPath: z
-    .string()
-    .meta({ path: "file" })
-    .nullable()
-    .default(null)
-    .describe("File with the held-out examples; without it they are split off by the seed"),
-  task: z
-    .enum(tasks)
-    .default("text")
-    .describe("text: every token is predicted; completion: only the completion after a prompt; classification: a label for the whole text"),
-  columns: z
-    .strictObject({
-      text: z.string().default("text").describe("Column or key of the text"),
-      prompt: z.string().default("prompt").describe("Column or key of the prompt"),
-      completion: z.string().default("completion").describe("Column or key of the completion"),
-      label: z.string().default("label").describe("Column or key of the label"),
-      task: z.string().nullable().default(null).describe("Column or key of the task's name, for methods with parameters per task"),
-    })
-    .prefault({})
-    .describe("Where each example has its parts"),
-  validationFraction: z.number().min(0).max(0.9).default(0.1).describe("Share of the examples held out"),
-  maxLength: z.int().min(2).max(131_072).default(128).describe("Tokens an example may have; longer ones are cut at the end, and how many were is said"),
-  shuffle: z.boolean().default(true).describe("Draw the examples in a new order in each epoch"),
-});
 
 export const siteParams = z.strictObject({
   targetModules: z
@@ -92,7 +64,7 @@ export const trainingParams = z.strictObject({
     .default("adapter")
     .describe("Name of the adapter"),
   method: z.string().default("lora").describe("Adapter method, or full for all weights"),
-  options: z.record(z.string(), z.unknown()).default({}).describe("The method's own options"),
+  options: z.record(z.string(), z.unknown()).meta({ optionsOf: "method" }).default({}).describe("The method's own options"),
   sites: siteParams.prefault({}).describe("Where the adapter acts"),
   data: dataParams.describe("What is learned"),
   steps: z.int().min(1).max(mostSteps).nullable().default(null).describe("Optimizer steps; null counts them from the epochs"),
@@ -115,7 +87,6 @@ export const trainingParams = z.strictObject({
     .describe("A checkpoint to begin at: the folder of a run and a step"),
 });
 
-export type DataParams = z.infer<typeof dataParams>;
 export type SiteParams = z.infer<typeof siteParams>;
 export type OptimizerParams = z.infer<typeof optimizerParams>;
 export type ProbeParams = z.infer<typeof probeParams>;

@@ -7,13 +7,13 @@ import type { LoadedModel } from "../models/loadModel.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { randomStream } from "../linalg/random.ts";
 import { trainedCount, trainingSites, type Adaptation } from "./adaptation.ts";
-import { BatchPlan, batchOf } from "./data/batches.ts";
-import { loadDataset } from "./data/dataset.ts";
-import type { Dataset } from "./data/example.ts";
-import { previewOf, type DatasetPreview } from "./data/preview.ts";
+import { BatchPlan, batchOf } from "../data/batches.ts";
+import { loadDataset } from "../data/dataset.ts";
+import type { Dataset } from "../data/example.ts";
+import { previewOf, type DatasetPreview } from "../data/preview.ts";
 import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
 import { checkRates, parameterRules } from "./parameterRules.ts";
-import { trainingPlan } from "./trainer.ts";
+import { trainingPlan } from "./trainingPlan.ts";
 import type { TrainingParams } from "./trainingParams.ts";
 
 export interface TrainingPreview {

@@ -20,7 +20,7 @@ import {
 } from "./adaptedForward.ts";
 import { trainedTensors, type Adaptation } from "./adaptation.ts";
 import { crossEntropy, frozenCrossEntropy, logitsCrossEntropy, logitScores, targetScores } from "./crossEntropy.ts";
-import type { Batch } from "./data/example.ts";
+import type { Batch } from "../data/example.ts";
 
 /** Rows with a loss are counted up to a multiple of this, so that few shapes of programs arise. */
 const lossRowStep = 16;

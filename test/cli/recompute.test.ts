@@ -36,7 +36,7 @@ test.each([
   cpSync(facts, path, { recursive: true });
   const request: RunRequest = { subject: { model: demoBase, adapters: [{ path, name: "edit", strength }] }, probe: "componentAblation", params };
   const first = arraysOf(recomputeCommand({ kind: "probe", request }), join(folder, `${strength}-1`));
-  expect(arraysOf(commandOf(request), join(folder, `${strength}-2`))).toEqual(first);
+  expect(arraysOf(commandOf("probe", request), join(folder, `${strength}-2`))).toEqual(first);
 
   const record = (
     JSON.parse(readFileSync(join(folder, `${strength}-1`, "result.json"), "utf8")) as { record: { request: RunRequest; provenance: { command: string } } }

@@ -102,6 +102,9 @@ describe("a run", () => {
       tokensPerSecond: expect.any(Number) as unknown,
     });
     expect(await deltascope(folder, "compare", "nothing").ended).toMatchObject({ code: 1, err: expect.stringContaining("nothing") as unknown });
+    cpSync(join(folder, "first"), join(folder, "torn"), { recursive: true });
+    writeFileSync(join(folder, "torn", "result.json"), '{"record":');
+    expect(await deltascope(folder, "compare", "torn").ended).toMatchObject({ code: 1, err: expect.stringContaining("result.json is damaged") as unknown });
   });
 
   test("branches from a checkpoint, and not from one of another model", async () => {

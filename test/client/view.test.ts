@@ -128,7 +128,11 @@ describe("tokens that differ", () => {
 });
 
 test("the command quotes what a shell would read, and names strengths other than 1", () => {
-  const words = commandOf({ subject: { model: "/my models/a", adapters: [{ path: "/b", strength: 0.5 }] }, probe: "logitLens", params: { prompt: "it's" } });
+  const words = commandOf("probe", {
+    subject: { model: "/my models/a", adapters: [{ path: "/b", strength: 0.5 }] },
+    probe: "logitLens",
+    params: { prompt: "it's" },
+  });
   expect(words).toBe(
     `npx deltascope probe logitLens \\\n  --model '/my models/a' \\\n  --adapter /b@0.5 \\\n  --params '{"prompt":"it'\\''s"}' \\\n  --out logitLens-result`,
   );

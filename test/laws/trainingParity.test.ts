@@ -10,7 +10,7 @@ import { openSubject } from "../../server/runs/subject.ts";
 import { randomStream } from "../../server/linalg/random.ts";
 import { mersenneTwister } from "../../server/linalg/torchRandom.ts";
 import { siteKey, trainedTensors } from "../../server/training/adaptation.ts";
-import type { Batch } from "../../server/training/data/example.ts";
+import type { Batch } from "../../server/data/example.ts";
 import { AdamW } from "../../server/training/optimizer.ts";
 import { parameterRules } from "../../server/training/parameterRules.ts";
 import { saveAdaptation } from "../../server/training/saveAdaptation.ts";

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { probes } from "../../probes/registry.ts";
 import { trainings } from "../../server/adapters/registry.ts";
-import { checkedPaths, checkedTrainingPaths } from "../../server/routes/checkedPaths.ts";
+import { checkedPaths } from "../../server/routes/checkedPaths.ts";
 import { OpenedRoots } from "../../server/routes/openedRoots.ts";
 import { trainingParams } from "../../server/training/trainingParams.ts";
 
@@ -26,7 +26,7 @@ describe("a training run's", () => {
     ["startFrom.folder", { startFrom: { folder: at("outside", "run"), step: 1 } }],
     ["options.earlier", { method: "oliera", options: { earlier: [at("inside", "run"), at("outside", "run")] } }],
   ])("%s outside the opened folders is refused by its name", async (name, params) => {
-    await expect(checkedTrainingPaths(params, trainingParams, roots)).rejects.toThrow(new RegExp(`^${name}: .*outside the opened folders`));
+    await expect(checkedPaths(params, trainingParams, roots)).rejects.toThrow(new RegExp(`^${name}: .*outside the opened folders`));
   });
 
   test("paths inside stay, and what is no path is left as it is", async () => {
@@ -37,7 +37,7 @@ describe("a training run's", () => {
       options: { earlier: [at("inside", "run")], rank: 4 },
       name: "../../etc/passwd",
     };
-    expect(await checkedTrainingPaths(params, trainingParams, roots)).toEqual(params);
+    expect(await checkedPaths(params, trainingParams, roots)).toEqual(params);
   });
 });
 

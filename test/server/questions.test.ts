@@ -33,9 +33,9 @@ describe("a question that never ends", () => {
     // A limit that is not reached: only the closed connection can free the lane.
     server = await startServer({ questionLimitMs: 600_000 });
     await tokenize("a");
-    const execute = server.jobs.execute.bind(server.jobs);
+    const ask = server.queue.ask.bind(server.queue);
     const started = new Promise<void>((onStart) => {
-      vi.spyOn(server.jobs, "execute").mockImplementationOnce((task, hooks) => execute(task, { ...hooks, onStart }));
+      vi.spyOn(server.queue, "ask").mockImplementationOnce((question, hooks) => ask(question, { ...hooks, onStart }));
     });
     const asked = httpRequest({ port: server.port, host: "127.0.0.1", method: "POST", path: "/api/tokenize", headers: { "content-type": "application/json" } });
     asked.on("error", () => undefined);
@@ -50,16 +50,17 @@ describe("a question that never ends", () => {
 describe("a worker", () => {
   test("that is stuck ends when its server is killed", async () => {
     server = await startServer();
-    const [jobs, processes, worker] = ["jobs/jobs.ts", "jobs/workerProcess.ts"]
+    const [queues, processes, worker] = ["jobs/localQueue.ts", "jobs/workerProcess.ts"]
       .map((path) => new URL(`../../server/${path}`, import.meta.url).href)
       .concat(new URL("./fakeWorker.ts", import.meta.url).href);
     const script = `
-      const { Jobs } = await import(${JSON.stringify(jobs)});
+      const { LocalQueue } = await import(${JSON.stringify(queues)});
       const { startWorker } = await import(${JSON.stringify(processes)});
       let pid = 0;
-      const jobs = new Jobs({ startWorker: () => { const child = startWorker(new URL(${JSON.stringify(worker)}), {}, []); pid = child.pid; return child; } });
+      const queue = new LocalQueue({ startWorker: () => { const child = startWorker(new URL(${JSON.stringify(worker)}), {}, []); pid = child.pid; return child; } });
       const request = { subject: { model: null, adapters: [] }, probe: "stuck", params: {} };
-      await jobs.execute({ kind: "run", input: { kind: "probe", request, folder: "/" } }, { onEvent: () => process.stdout.write(String(pid)) });`;
+      queue.events(({ type }) => type === "told" && process.stdout.write(String(pid)));
+      await queue.enqueue({ id: "stuck", kind: "probe", request, folder: "/" }, async () => {});`;
     const parent = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });

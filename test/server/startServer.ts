@@ -8,8 +8,8 @@ import { pino } from "pino";
 import { io, type Socket } from "socket.io-client";
 import { attachApp } from "../../server/app.ts";
 import { listen } from "../../server/commands/listen.ts";
-import { jobKindOf, type JobKind } from "../../server/jobKinds.ts";
-import { Jobs } from "../../server/jobs/jobs.ts";
+import { jobKindOf, type JobKind } from "../../server/jobKinds/registry.ts";
+import { LocalQueue } from "../../server/jobs/localQueue.ts";
 import { RunBoard } from "../../server/jobs/runBoard.ts";
 import { RunStore } from "../../server/jobs/runStore.ts";
 import type { ProbeTable } from "../../server/jobs/runProbe.ts";
@@ -30,7 +30,7 @@ export type TestSocket = Socket<ServerToClient, ClientToServer>;
 export interface TestServer {
   readonly folder: string;
   readonly port: number;
-  readonly jobs: Jobs;
+  readonly queue: LocalQueue;
   readonly board: RunBoard;
   call(method: string, path: string, options?: { body?: unknown; raw?: string; headers?: Record<string, string> }): Promise<Reply>;
   startRun(probe: string, params?: object, model?: string | null): Promise<RunRecord>;
@@ -63,7 +63,7 @@ export async function startServer({
   worker,
   roots: more = [],
 }: TestServerOptions = {}): Promise<TestServer> {
-  const jobs = new Jobs({
+  const queue = new LocalQueue({
     startWorker: () =>
       worker ? startWorker(worker, { engine: "onnx-cpu" }) : startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, ["--max-old-space-size=96"]),
     cancelGraceMs,
@@ -71,14 +71,14 @@ export async function startServer({
   });
   const kindOf = (name: string): JobKind => jobKindOf(probes[name] ?? { needs: "weights" });
   const { store, records } = await RunStore.open(join(folder, "log"), { kindOf });
-  const board = new RunBoard({ jobs, store, records, version: "test", kindOf, logError: () => "logged" });
+  const board = new RunBoard({ queue, store, records, version: "test", kindOf, logError: () => "logged" });
   const server = createServer();
   const closeSockets = attachApp(server, {
     version: "test",
     engine: () => "fake",
     guard: createGuard({ host, token }),
     roots: new OpenedRoots([folder, ...more]),
-    jobs,
+    queue,
     board,
     probes,
     probeCards: probeCards(probes),
@@ -117,7 +117,7 @@ export async function startServer({
   return {
     folder,
     port,
-    jobs,
+    queue,
     board,
     call,
     async startRun(probe, params = {}, model = null) {
@@ -140,7 +140,7 @@ export async function startServer({
     async close() {
       for (const socket of sockets) socket.disconnect();
       board.stopAll();
-      jobs.close();
+      queue.close();
       await board.idle();
       await closeSockets();
       rmSync(folder, { recursive: true, force: true });

@@ -7,7 +7,7 @@ import { loadModel } from "../../server/models/loadModel.ts";
 import { sharedEngine } from "../../server/runs/subject.ts";
 import { randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
-import { batchOf } from "../../server/training/data/batches.ts";
+import { batchOf } from "../../server/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";
 import { temporaryFolder } from "../formats/temporaryFolder.ts";
 import { referenceDir } from "../laws/goldens.ts";

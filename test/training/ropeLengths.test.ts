@@ -8,7 +8,7 @@ import { sharedEngine } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import { randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
-import { batchOf } from "../../server/training/data/batches.ts";
+import { batchOf } from "../../server/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";
 import { referenceDir, relativeError } from "../laws/goldens.ts";
 

@@ -6,9 +6,14 @@ import { loadModel } from "../../server/models/loadModel.ts";
 import { sharedEngine } from "../../server/runs/subject.ts";
 import { randomStream } from "../../server/linalg/random.ts";
 import { trainedTensors } from "../../server/training/adaptation.ts";
+import { BatchPlan } from "../../server/data/batches.ts";
+import { AdamW } from "../../server/training/optimizer.ts";
+import { parameterRules } from "../../server/training/parameterRules.ts";
+import { trainStep } from "../../server/training/trainStep.ts";
 import { checkpointAdapter, checkpointDir, checkpointSteps } from "../../server/training/checkpoint.ts";
-import type { Dataset, Example } from "../../server/training/data/example.ts";
-import { Trainer, trainingPlan, type TrainingEvent } from "../../server/training/trainer.ts";
+import type { Dataset, Example } from "../../server/data/example.ts";
+import { Trainer, type TrainingEvent } from "../../server/training/trainer.ts";
+import { trainingPlan } from "../../server/training/trainingPlan.ts";
 import { trainingParams, type TrainingParams } from "../../server/training/trainingParams.ts";
 import { referenceDir } from "../laws/goldens.ts";
 import { temporaryDir } from "../laws/methods/harness.ts";
@@ -66,6 +71,25 @@ describe("a run", () => {
     expect(evaluations[2]!.loss).toBeLessThan(evaluations[0]!.loss - 0.5);
     expect(checkpointSteps(folder)).toEqual([20, 40, 60]);
     expect(seen.at(-1)).toEqual({ type: "ended", step: 60, reason: "finished" });
+  });
+
+  it("is a loop around one function: the same steps by hand give the same numbers, bit for bit", async () => {
+    const given = { dropout: 0.1, accumulate: 2, checkpointEvery: 100 };
+    const looped = await trainer(given, temporaryDir());
+    const seen = (await events(looped)).filter((event) => event.type === "step");
+
+    const byHand = await trainer(given, temporaryDir());
+    const settings = params(given);
+    const { adaptation, programs, plan } = byHand;
+    const optimizer = new AdamW(settings.optimizer, parameterRules(adaptation));
+    const batches = new BatchPlan(dataset.train, { batchSize: 4, seed: settings.seed, shuffle: settings.data.shuffle, nCtx: model.config.nCtx });
+    for (let step = 0; step < plan.totalSteps; step++) {
+      const pair = [batches.at(2 * step), batches.at(2 * step + 1)];
+      const { loss, gradientNorm } = await trainStep(programs, pair, { step, totalSteps: plan.totalSteps, optimizer }, settings, new AbortController().signal);
+      expect({ loss, gradientNorm }).toEqual({ loss: seen[step]!.loss, gradientNorm: seen[step]!.gradientNorm });
+    }
+    expect(numbers(byHand)).toEqual(numbers(looped));
+    expect(byHand.step).toBe(0);
   });
 
   it("gives the same numbers, bit for bit, from the same seed, and others from another", async () => {

@@ -8,7 +8,7 @@ import { openSubject, sharedEngine } from "../../../server/runs/subject.ts";
 import { denseProduct } from "../../../server/linalg/factored.ts";
 import { randomStream } from "../../../server/linalg/random.ts";
 import { startAdaptation, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
-import type { Batch } from "../../../server/training/data/example.ts";
+import type { Batch } from "../../../server/data/example.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { lossWeight, TrainingPrograms } from "../../../server/training/trainingPrograms.ts";

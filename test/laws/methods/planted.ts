@@ -1,7 +1,7 @@
 /** Planted tasks: to agree with a model that differs from the base at one site alone, so that it is known where a method must adapt. */
 import { randomStream } from "../../../server/linalg/random.ts";
 import { trainedTensors } from "../../../server/training/adaptation.ts";
-import type { Batch } from "../../../server/training/data/example.ts";
+import type { Batch } from "../../../server/data/example.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { optimizerParams } from "../../../server/training/trainingParams.ts";

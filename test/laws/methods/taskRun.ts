@@ -4,7 +4,7 @@ import { openTokenizer } from "../../../server/formats/tokenizer.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
 import { sharedEngine } from "../../../server/runs/subject.ts";
 import { trainedCount, type Adaptation } from "../../../server/training/adaptation.ts";
-import { loadDataset } from "../../../server/training/data/dataset.ts";
+import { loadDataset } from "../../../server/data/dataset.ts";
 import { Trainer } from "../../../server/training/trainer.ts";
 import { trainingParams } from "../../../server/training/trainingParams.ts";
 import { temporaryDir } from "./harness.ts";

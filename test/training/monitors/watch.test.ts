@@ -18,7 +18,7 @@ import { randomStream } from "../../../server/linalg/random.ts";
 import { svd } from "../../../server/linalg/svd.ts";
 import { trainedTensors } from "../../../server/training/adaptation.ts";
 import { checkpointAdapter, checkpointDir } from "../../../server/training/checkpoint.ts";
-import type { Dataset, Example } from "../../../server/training/data/example.ts";
+import type { Dataset, Example } from "../../../server/data/example.ts";
 import { stepsArray, Watch } from "../../../server/training/monitors/watch.ts";
 import type { Tile } from "../../../server/training/monitors/monitor.ts";
 import { Trainer } from "../../../server/training/trainer.ts";

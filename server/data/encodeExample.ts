@@ -1,6 +1,6 @@
 /** One example's text as tokens with a loss weight each. */
-import { WorkbenchError } from "../../errors.ts";
-import type { Tokenizer } from "../../formats/tokenizer.ts";
+import { WorkbenchError } from "../errors.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
 
 export interface EncodedExample {
   readonly tokens: Int32Array;

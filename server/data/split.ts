@@ -1,5 +1,5 @@
 /** Which examples are held out: a seeded draw from each group, so that classes and tasks keep their shares. */
-import { randomStream, shuffled } from "../../linalg/random.ts";
+import { randomStream, shuffled } from "../linalg/random.ts";
 
 /**
  * Indices of the held-out examples, ascending. round(fraction · n) of them, one at least, shared among the groups in

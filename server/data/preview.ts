@@ -1,7 +1,7 @@
 /** What a dataset holds, counted, and its first examples as the model would see them. */
 import { quantileSorted } from "d3-array";
-import type { Tokenizer } from "../../formats/tokenizer.ts";
-import type { DataParams } from "../trainingParams.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import type { DataParams } from "./dataParams.ts";
 import type { Dataset, Example } from "./example.ts";
 import { loadDataset } from "./dataset.ts";
 import type { DatasetLimits } from "./readExamples.ts";

@@ -2,8 +2,8 @@
  * Examples as batches of like length. Batch number `index` of a run is a function of the seed and the index alone,
  * so a resumed run needs no stored order.
  */
-import { WorkbenchError } from "../../errors.ts";
-import { randomStream, shuffled } from "../../linalg/random.ts";
+import { WorkbenchError } from "../errors.ts";
+import { randomStream, shuffled } from "../linalg/random.ts";
 import type { Batch, Example } from "./example.ts";
 
 /** Lengths are padded up to a multiple of this, so that few shapes of programs arise. */

@@ -1,13 +1,13 @@
 /** A dataset from its files: examples read, split by the seed, labels and tasks numbered. */
-import { WorkbenchError } from "../../errors.ts";
-import { malformedLine } from "../../formats/textLines.ts";
-import type { Tokenizer } from "../../formats/tokenizer.ts";
-import { didYouMean } from "../../nearNames.ts";
-import type { DataParams } from "../trainingParams.ts";
+import { WorkbenchError } from "../errors.ts";
+import { malformedLine } from "../formats/textLines.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import { didYouMean } from "../nearNames.ts";
+import type { DataParams } from "./dataParams.ts";
 import type { Dataset, Example } from "./example.ts";
 import { readExamples, type DatasetLimits, type ReadExample } from "./readExamples.ts";
 import { heldOutIndices } from "./split.ts";
-import { quoted } from "../../quoted.ts";
+import { quoted } from "../quoted.ts";
 
 /**
  * Held out are the examples of `validationPath`; without it, a share drawn by the seed, in which labels and tasks keep theirs.

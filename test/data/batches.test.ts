@@ -1,9 +1,9 @@
 /** Batches: every example once an epoch, padding that counts for nothing, and an order that needs no memory. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BatchPlan, evaluationBatches } from "../../../server/training/data/batches.ts";
-import type { Batch, Example } from "../../../server/training/data/example.ts";
-import { expectCode } from "../../formats/expectCode.ts";
+import { BatchPlan, evaluationBatches } from "../../server/data/batches.ts";
+import type { Batch, Example } from "../../server/data/example.ts";
+import { expectCode } from "../formats/expectCode.ts";
 
 const nCtx = 60;
 

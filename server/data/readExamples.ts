@@ -1,11 +1,11 @@
 /** Examples of one data file, encoded, each with its line and with its label and task as names. */
-import { WorkbenchError } from "../../errors.ts";
-import { kindOf, readRecords, recordFormat, type DataRecord } from "../../formats/records.ts";
-import { isBlank, malformedLine } from "../../formats/textLines.ts";
-import type { Tokenizer } from "../../formats/tokenizer.ts";
-import type { DataParams, TaskKind } from "../trainingParams.ts";
+import { WorkbenchError } from "../errors.ts";
+import { kindOf, readRecords, recordFormat, type DataRecord } from "../formats/records.ts";
+import { isBlank, malformedLine } from "../formats/textLines.ts";
+import type { Tokenizer } from "../formats/tokenizer.ts";
+import type { DataParams, TaskKind } from "./dataParams.ts";
 import { ExampleEncoder, type EncodedExample } from "./encodeExample.ts";
-import { quoted } from "../../quoted.ts";
+import { quoted } from "../quoted.ts";
 
 export interface DatasetLimits {
   /** Positions that the model has; examples are cut to them when `maxLength` is more. */
