@@ -25,6 +25,8 @@ export interface ArrayRef {
 /** Where in the network something is; a selection made in one figure marks the same place in all others. */
 export interface Place {
   readonly layer?: number;
+  /** Which layers are counted, where a model has several stacks of them: "encoder", "decoder". */
+  readonly stack?: string;
   readonly position?: number;
   readonly head?: number;
   readonly site?: string;
@@ -37,6 +39,8 @@ export interface Axis {
   readonly name: "layer" | "position" | "head" | "component" | "site";
   /** One label a row or column; token labels exactly as the tokenizer has them (spaces and newlines are shown by the figure). */
   readonly labels: readonly string[];
+  /** What each row or column is of a place, as many as labels (`axes.ts` makes them). */
+  readonly places: readonly Place[];
 }
 
 export interface Metric {
@@ -78,6 +82,8 @@ export interface HeatmapFigure extends FigureHead {
   readonly panels: readonly {
     readonly id: string;
     readonly title: string;
+    /** What all its cells have in common: the residual stream, an adapter. Panels without one differ in what was done, not in where. */
+    readonly place?: Place;
     readonly rows: Axis;
     readonly cols: Axis;
     /** By metric id, each `[row, col]`. */

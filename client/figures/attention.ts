@@ -1,5 +1,6 @@
 /** Attention patterns: every head as a thumbnail, those that differ most first, and the chosen head large with its tokens. */
-import type { AttentionFigure, Axis, Place } from "../../probes/result.ts";
+import { positionAxis } from "../../probes/axes.ts";
+import type { AttentionFigure, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
 import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
 import { arrowStep, type Arrays, type Box, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
@@ -17,7 +18,6 @@ interface Head {
 }
 
 const headName = ({ layer, head }: Head): string => `L${layer}H${head}`;
-const tokenAxis = (figure: AttentionFigure): Axis => ({ name: "position", labels: figure.tokens });
 
 function patternOf(figure: AttentionFigure, arrays: Arrays, panel: Panel, { layer, head }: Head): Float32Array {
   const size = figure.tokens.length ** 2;
@@ -163,7 +163,7 @@ function drawThumbnails(
 }
 
 function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: Head, strong: number, top: number): { grids: Grid[]; bottom: number } {
-  const axis = tokenAxis(figure);
+  const axis = positionAxis(figure.tokens);
   const count = figure.tokens.length;
   const print = frame.preset === "print";
   const scales = new Map<string, ColourScale>();

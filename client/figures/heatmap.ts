@@ -6,7 +6,7 @@ import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type 
 import { formatValue, splitTitle } from "./labels.ts";
 import { drawLegend } from "./legend.ts";
 import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
-import { axisIndex, axisPlace, axisWords, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
+import { axisIndex, axisPlace, axisWords, holds, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale } from "./scales.ts";
 
 type Panel = HeatmapFigure["panels"][number];
@@ -14,18 +14,10 @@ type Panel = HeatmapFigure["panels"][number];
 const valuesOf = (panel: Panel, arrays: Arrays, metric: string): Float32Array =>
   numbersOf(arrays, panel.values[metric], panel.rows.labels.length * panel.cols.labels.length);
 
-/** Panels are sites where neither axis says which: patching the residual stream, the attention output, the MLP output. */
-const panelsAreSites = (figure: HeatmapFigure): boolean =>
-  figure.panels.length > 1 && figure.panels.every(({ rows, cols }) => ![rows.name, cols.name].some((name) => name === "site" || name === "component"));
-
-function placeOf(figure: HeatmapFigure, panel: Panel, row: number, col: number): Place {
-  return { ...axisPlace(panel.rows, row), ...axisPlace(panel.cols, col), ...(panelsAreSites(figure) ? { site: panel.id } : {}) };
-}
+const placeOf = (panel: Panel, row: number, col: number): Place => ({ ...axisPlace(panel.rows, row), ...axisPlace(panel.cols, col), ...panel.place });
 function panelOf(figure: HeatmapFigure, place: Place): Panel | undefined {
-  return (
-    figure.panels.find((panel) => panel.id === place.site) ??
-    figure.panels.find((panel) => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0)
-  );
+  const has = (panel: Panel): boolean => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0;
+  return figure.panels.find((panel) => panel.place !== undefined && holds(panel.place, place)) ?? figure.panels.find(has);
 }
 
 const sameLabels = (figure: HeatmapFigure): boolean =>
@@ -128,7 +120,7 @@ function describe(figure: HeatmapFigure, frame: Frame, index: number, grid: Grid
     ...(band ? [{ label: band.words, value: `${formatValue(band.low)} to ${formatValue(band.high)}` }] : []),
   ];
   return {
-    place: placeOf(figure, panel, row, col),
+    place: placeOf(panel, row, col),
     label: [splitTitle(panel.title).name, axisWords(panel.rows, row), axisWords(panel.cols, col)].join(", "),
     value,
     lines,
@@ -152,11 +144,11 @@ export const heatmap: FigureModule<HeatmapFigure> = {
     const row = axisIndex(panel.rows, place) + (rowsGoUp(panel.rows) ? up : -up);
     const col = axisIndex(panel.cols, place) + right;
     if (row < 0 || row >= panel.rows.labels.length) return null;
-    if (col >= 0 && col < panel.cols.labels.length) return placeOf(figure, panel, row, col);
+    if (col >= 0 && col < panel.cols.labels.length) return placeOf(panel, row, col);
     // Off the side of a panel lies the one beside it.
     const beside = figure.panels[figure.panels.indexOf(panel) + right];
     if (!beside || row >= beside.rows.labels.length) return null;
-    return placeOf(figure, beside, row, right > 0 ? 0 : beside.cols.labels.length - 1);
+    return placeOf(beside, row, right > 0 ? 0 : beside.cols.labels.length - 1);
   },
   valueAt(figure, arrays, metric, place) {
     const panel = panelOf(figure, place);

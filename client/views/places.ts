@@ -4,6 +4,7 @@ import { slice } from "../../probes/result.ts";
 import { fewCurves } from "../figures/curves.ts";
 import { valueAt } from "../figures/figure.ts";
 import { indexedToken, siteKind } from "../figures/labels.ts";
+import { axisIndex, holds } from "../figures/places.ts";
 
 /** Metrics a figure can be drawn by; empty where there is nothing to choose. */
 export function metricsOf(figure: Figure): readonly Metric[] {
@@ -42,7 +43,8 @@ export function placeWords(place: Place, tokens: readonly string[]): string {
 /** What kind of activation the place is in: the panel's own title where there is one. */
 export function siteWords(figure: Figure, place: Place): string {
   if (figure.kind === "heatmap") {
-    const panel = figure.panels.find(({ id }) => id === place.site) ?? (figure.panels.length === 1 ? figure.panels[0] : undefined);
+    const panel =
+      figure.panels.find((each) => each.place !== undefined && holds(each.place, place)) ?? (figure.panels.length === 1 ? figure.panels[0] : undefined);
     if (panel) return panel.title.split(" · ")[0] ?? panel.title;
   }
   return place.site === undefined ? figure.title : siteKind(place.site);
@@ -75,12 +77,13 @@ export function strongestInLayer(figure: Figure, result: ProbeResult, place: Pla
   const metric = chosenMetric(figure, metricId);
   const numbers = figure.panels.flatMap((panel) => {
     const ref = metric && panel.values[metric.id];
-    if (!ref || panel.rows.name !== "layer" || !result.arrays[ref.array]) return [];
+    const row = axisIndex(panel.rows, { layer, ...(place.stack === undefined ? {} : { stack: place.stack }) });
+    if (!ref || row < 0 || !result.arrays[ref.array]) return [];
     const { data } = slice(result.arrays, ref);
     const columns = panel.cols.labels.length;
     return panel.cols.labels.map((label, column) => ({
       label: columnWords(panel.cols.name, label, layer, column),
-      value: data[layer * columns + column] ?? NaN,
+      value: data[row * columns + column] ?? NaN,
     }));
   });
   return largest(numbers);

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { probes } from "../../probes/registry.ts";
-import { applyEvent, emptyResult, slice, type Figure, type NamedArray, type ProbeResult } from "../../probes/result.ts";
+import { applyEvent, emptyResult, slice, type Axis, type Figure, type NamedArray, type ProbeResult } from "../../probes/result.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 
@@ -42,6 +42,11 @@ async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeRe
   return result;
 }
 
+const axesOf = (figure: Figure): readonly Axis[] => {
+  if (figure.kind === "heatmap") return figure.panels.flatMap(({ rows, cols }) => [rows, cols]);
+  return figure.kind === "tokenGrid" ? [figure.rows, figure.cols] : [];
+};
+
 /** Every array a figure points at, with the sizes its labels promise. */
 function references(figure: Figure, arrays: Readonly<Record<string, NamedArray>>): { found: readonly number[]; expected: readonly number[] }[] {
   switch (figure.kind) {
@@ -75,6 +80,10 @@ describe.each(names)("%s", (name) => {
     expect(result.figures.length).toBeGreaterThan(0);
     for (const [array, { data }] of Object.entries(result.arrays)) expect(data.every(Number.isFinite), array).toBe(true);
     for (const figure of result.figures) for (const { found, expected } of references(figure, result.arrays)) expect(found).toEqual(expected);
+    for (const { places, labels } of result.figures.flatMap(axesOf)) {
+      expect(places).toHaveLength(labels.length);
+      expect(new Set(places.map((place) => JSON.stringify(place))).size).toBe(labels.length);
+    }
     expect(result.checks.length).toBeGreaterThan(0);
     expect(result.checks.filter((check) => !check.ok)).toEqual([]);
   });
