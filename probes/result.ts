@@ -70,9 +70,14 @@ interface FigureHead {
   readonly nulls?: readonly NullBand[];
   /**
    * The training step of each stored snapshot, `[snapshot]`, NaN where not reached yet. With it, every array the figure's values point at
-   * has `snapshot` as its leading axis, and a view shows one snapshot at a time (`figureAtSnapshot`); lines and ridgelines show all and mark it.
+   * has `snapshot` as its leading axis, and a view shows one snapshot at a time; lines and ridgelines show all and mark it.
    */
   readonly steps?: ArrayRef;
+}
+
+/** A figure as a file may hold it: of a kind that this version need not know. */
+export interface AnyFigure extends FigureHead {
+  readonly kind: string;
 }
 
 /** Small multiples of cells; rows are drawn upward when the row axis is "layer". */
@@ -241,33 +246,6 @@ export function applyEvent(result: ProbeResult, event: ProbeEvent): ProbeResult 
       event satisfies never;
       return result;
   }
-}
-
-/** The figure with its values fixed at one stored snapshot; the same figure when it has no snapshots or shows them all. */
-export function figureAtSnapshot<F extends Figure>(figure: F, index: number): F {
-  if (!figure.steps || figure.kind === "lines" || figure.kind === "ridgeline") return figure;
-  const fix = (ref: ArrayRef): ArrayRef => ({ ...ref, at: [index, ...(ref.at ?? [])] });
-  const fixAll = (values: Readonly<Record<string, ArrayRef>>) => Object.fromEntries(Object.entries(values).map(([id, ref]) => [id, fix(ref)]));
-  const fixed = (): Figure => {
-    switch (figure.kind) {
-      case "heatmap":
-        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fixAll(panel.values) })) };
-      case "spectrum":
-        return { ...figure, series: figure.series.map((series) => ({ ...series, values: fix(series.values) })) };
-      case "bars":
-        return { ...figure, values: fixAll(figure.values) };
-      case "tokenGrid":
-        return {
-          ...figure,
-          panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values), topIds: fix(panel.topIds), topValues: fix(panel.topValues) })),
-        };
-      case "attention":
-        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values) })) };
-      default:
-        return figure;
-    }
-  };
-  return fixed() as F;
 }
 
 /** The numbers an ArrayRef points at, with the remaining shape: a view, or a copy when a column is picked out. */

@@ -42,4 +42,11 @@ export function numbersOf(arrays: Arrays, ref: ArrayRef | undefined, size: numbe
   return slice(arrays, ref).data;
 }
 
+/** Every pointer of a record by metric, changed. */
+export const changedValues = (values: Readonly<Record<string, ArrayRef>>, change: (ref: ArrayRef) => ArrayRef): Readonly<Record<string, ArrayRef>> =>
+  Object.fromEntries(Object.entries(values).map(([id, ref]) => [id, change(ref)]));
+
+/** "head L9H6" */
+export const headWords = ({ layer, head }: { readonly layer: number; readonly head: number }): string => `head L${layer}H${head}`;
+
 export const metricNamed = (metrics: readonly Metric[], id: string | undefined): Metric => metrics.find((metric) => metric.id === id) ?? metrics[0]!;
