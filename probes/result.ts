@@ -178,7 +178,40 @@ export interface RidgelineFigure extends FigureHead {
   readonly markers?: readonly { readonly x: number; readonly label: string; readonly place: Place }[];
 }
 
-export type Figure = LinesFigure | RidgelineFigure | HeatmapFigure | SpectrumFigure | BarsFigure | TokenGridFigure | AttentionFigure | TableFigure;
+/** Points by two numbers each. Bands of chance name "x" or "y" as their metric. */
+export interface ScatterFigure extends FigureHead {
+  readonly kind: "scatter";
+  readonly x: ScatterAxis;
+  readonly y: ScatterAxis;
+  /** What the groups are, "kind of site"; needed for the legend only. */
+  readonly groupedBy?: string;
+  /** Points of a group have one colour, an adapter's own where the group is its name. */
+  readonly points: readonly { readonly label: string; readonly place: Place; readonly group?: string }[];
+}
+export interface ScatterAxis {
+  readonly label: string;
+  readonly unit: string;
+  readonly scale: "linear" | "log";
+  /** `[point]` */
+  readonly values: ArrayRef;
+}
+
+/** Places and what goes from one to another: nodes with an amount, directed edges with a weight. Drawn by layer, upward. */
+export interface GraphFigure extends FigureHead {
+  readonly kind: "graph";
+  readonly nodes: readonly { readonly label: string; readonly place: Place }[];
+  /** How much each node is, `[node]`. */
+  readonly amounts: { readonly metric: Metric; readonly values: ArrayRef };
+  /** Indices of nodes. */
+  readonly edges: readonly { readonly from: number; readonly to: number }[];
+  /** How much goes along each edge, `[edge]`. */
+  readonly weights: { readonly metric: Metric; readonly values: ArrayRef };
+  /** Where nodes have positions: the tokens at them. */
+  readonly tokens?: readonly string[];
+}
+
+export type Figure =
+  LinesFigure | RidgelineFigure | HeatmapFigure | SpectrumFigure | BarsFigure | TokenGridFigure | AttentionFigure | TableFigure | ScatterFigure | GraphFigure;
 export type FigureKind = Figure["kind"];
 export type FigureOf<K extends FigureKind> = Extract<Figure, { kind: K }>;
 

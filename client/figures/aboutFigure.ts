@@ -1,7 +1,7 @@
 /** What is asked of a figure, whatever its kind. The one place where a kind meets its module. */
 import type { AnyFigure, ArrayRef, Metric, Place } from "../../probes/result.ts";
 import { arrowKeys, type Arrays, type FigureTable } from "./context.ts";
-import type { Curve, FigureModule, LabelledNumber, Looks, Reading } from "./figureModule.ts";
+import type { Curve, FigureModule, LabelledNumber, Looks, NumbersBeside, Reading } from "./figureModule.ts";
 import { siteKind } from "./labels.ts";
 import type { Marker } from "./markers.ts";
 import { modules } from "./modules.ts";
@@ -91,9 +91,8 @@ export function numbersAt(figure: AnyFigure, arrays: Arrays, place: Place, metri
   });
 }
 
-/** The numbers at the same place in the figure's other panels. */
-export const numbersBeside = (figure: AnyFigure, arrays: Arrays, place: Place, metricId: string | null): readonly LabelledNumber[] =>
-  moduleOf(figure).beside?.(figure, arrays, place, chosenMetric(figure, metricId)?.id) ?? [];
+export const numbersBeside = (figure: AnyFigure, arrays: Arrays, place: Place, metricId: string | null): NumbersBeside =>
+  moduleOf(figure).beside?.(figure, arrays, place, chosenMetric(figure, metricId)?.id) ?? { title: "", numbers: [] };
 
 /** The largest numbers of a pinned layer where the figure has more than the place says: which component, head or position carries it. */
 export function strongestInLayer(figure: AnyFigure, arrays: Arrays, place: Place, metricId: string | null): readonly LabelledNumber[] {

@@ -14,6 +14,12 @@ export interface LabelledNumber {
   readonly value: number;
 }
 
+export interface NumbersBeside {
+  /** "Same place" */
+  readonly title: string;
+  readonly numbers: readonly LabelledNumber[];
+}
+
 /** Ways to draw a figure where it leaves a choice. */
 export interface Looks {
   readonly choices: readonly string[];
@@ -63,8 +69,8 @@ export interface FigureModule<F extends AnyFigure> {
   numberWords?(figure: F, place: Place, when: string): { readonly label: string; readonly unit: string };
   /** The part of the figure that a place is in: "Residual stream"; the kind of site, or the figure's title. */
   partWords?(figure: F, place: Place): string | null;
-  /** The numbers at the same place in its other panels; none. */
-  beside?(figure: F, arrays: Arrays, place: Place, metric: string | undefined): readonly LabelledNumber[];
+  /** More numbers of the place, beside the one that is drawn there: those of the other panels; none. */
+  beside?(figure: F, arrays: Arrays, place: Place, metric: string | undefined): NumbersBeside;
   /** All its numbers of a layer, for a place that says no more; none. */
   inLayer?(figure: F, arrays: Arrays, layer: Place & { readonly layer: number }, metric: string | undefined): readonly LabelledNumber[];
   /** Ways to draw it; one. */

@@ -190,12 +190,14 @@ export const heatmap: FigureModule<HeatmapFigure> = {
     const panel = figure.panels.length === 1 ? figure.panels[0] : figure.panels.find((each) => each.place !== undefined && holds(each.place, place));
     return panel ? splitTitle(panel.title).name : null;
   },
-  beside: (figure, arrays, place, metric) =>
-    figure.panels.flatMap((panel) => {
+  beside(figure, arrays, place, metric) {
+    const numbers = figure.panels.flatMap((panel) => {
       if (panel.place === undefined || holds(panel.place, place)) return [];
       const value = valueAt(figure, arrays, metric, { ...place, ...panel.place });
       return value === null ? [] : [{ label: splitTitle(panel.title).name, value }];
-    }),
+    });
+    return { title: "Same place", numbers };
+  },
   inLayer: (figure, arrays, layer, metric) =>
     figure.panels.flatMap((panel) => {
       const row = axisIndex(panel.rows, layer);

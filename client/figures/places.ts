@@ -36,6 +36,10 @@ export const rowsGoUp = (axis: Axis): boolean => axis.name === "layer";
 export const samePlace = (drawn: Place, place: Place): boolean =>
   (drawn.site !== undefined || counts.some((key) => drawn[key] !== undefined)) && holds(drawn, place);
 
+/** A place in the columns of a table. */
+export const placeColumns = ["layer", "position", "head", "site", "component", "adapter"] as const;
+export const placeCells = (place: Place): (string | number | null)[] => placeColumns.map((key) => place[key] ?? null);
+
 /** The numbers a figure points at; an array that is not declared yet is all pending. */
 export function numbersOf(arrays: Arrays, ref: ArrayRef | undefined, size: number): Float32Array {
   if (!ref || !arrays[ref.array]) return new Float32Array(size).fill(NaN);

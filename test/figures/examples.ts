@@ -3,6 +3,7 @@ import { componentColumns, headAxis, layerAxis, positionAxis } from "../../probe
 import type { Metric, NamedArray } from "../../probes/result.ts";
 
 import { array, bump, layers, randomFrom, type Example } from "./exampleNumbers.ts";
+import { deepGraphExample, graphExample, plainScatterExample, scatterExample, tokenGraphExample } from "./graphExamples.ts";
 import { lossExample, siteLinesExample, ridgelineExample } from "./trainingExamples.ts";
 export { array, type Example } from "./exampleNumbers.ts";
 
@@ -357,4 +358,9 @@ export const examples: Readonly<Record<string, Example>> = {
   siteLines: siteLinesExample(),
   ridgeline: ridgelineExample(4),
   ridgelineMany: ridgelineExample(24),
+  graph: graphExample,
+  graphDeep: deepGraphExample,
+  graphTokens: tokenGraphExample,
+  scatter: scatterExample,
+  scatterPlain: plainScatterExample,
 };
