@@ -1,11 +1,11 @@
 /** Training runs side by side: their curves over each other, their settings and last numbers beside each other. */
 import { api } from "../api.ts";
-import type { Figure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray } from "../../probes/result.ts";
 import type { RunRecord } from "../../server/wire.ts";
 
 export interface ComparedRun {
   readonly record: RunRecord;
-  readonly figures: readonly Figure[];
+  readonly figures: readonly AnyFigure[];
   readonly arrays: Readonly<Record<string, NamedArray>>;
 }
 
