@@ -1,12 +1,12 @@
 /** Training runs side by side: their curves over each other, their settings and last numbers beside each other. */
 import { arraysOf, call } from "../api.ts";
 import { endpoints } from "../../server/endpoints.ts";
-import type { Figure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray } from "../../probes/result.ts";
 import type { RunRecord } from "../../server/wire.ts";
 
 export interface ComparedRun {
   readonly record: RunRecord;
-  readonly figures: readonly Figure[];
+  readonly figures: readonly AnyFigure[];
   readonly arrays: Readonly<Record<string, NamedArray>>;
 }
 

@@ -12,6 +12,7 @@ import { fileIdentity } from "../formats/openFile.ts";
 import { float32Header, parseSafetensors } from "../formats/safetensors.ts";
 import type { RunRecord, StoredResult } from "../wire.ts";
 import type { LiveArray } from "./liveArray.ts";
+import { figureOfFile } from "./olderFigures.ts";
 import type { LiveResult, ResultOutline } from "./liveResult.ts";
 
 const resultName = "result.json";
@@ -51,7 +52,8 @@ export async function readStored(folder: string, id: string): Promise<StoredResu
   try {
     const raw: unknown = JSON.parse(text);
     resultOutline.parse(raw);
-    return raw as StoredResult;
+    const stored = raw as StoredResult;
+    return { ...stored, figures: stored.figures.map(figureOfFile) };
   } catch (cause) {
     throw new WorkbenchError("file.unreadable", `${file} is damaged (${wordsOf(cause)}); the run's other files are beside it`, {
       cause,
