@@ -12,8 +12,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { workerNodeFlags } from "../server/jobs/workerProcess.ts";
+import { makeCheckpoint } from "../server/limits/randomCheckpoint.ts";
 import { checkoutOf } from "./against.ts";
-import { makeCheckpoint } from "./checkpoints.ts";
 import { machineText, watchOthers } from "./machine.ts";
 import { isSettled, median, ratioOf, ratioText, type Ratio } from "./ratios.ts";
 import { rows, type Row } from "./rows.ts";
@@ -70,7 +70,7 @@ for (const row of rows) {
 print(`\nIntervals hold the median of the ratios in 95 of 100 cases, from six rounds on. Every result: ${history}`);
 
 async function measureRow(row: Row): Promise<void> {
-  const path = makeCheckpoint(root, row.checkpoint);
+  const path = row.checkpoint === "demo" ? join(repository, "fixtures/demo/base") : makeCheckpoint(root, row.checkpoint);
   const measureIn = (folder: string) => ({
     command: process.execPath,
     args: [...workerNodeFlags, "--import", "tsx", join(folder, "bench/measure.ts"), row.ours, path],

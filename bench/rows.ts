@@ -1,5 +1,5 @@
 /** What the bench measures: a row a question, ours beside the peer that answers the same one. */
-import type { CheckpointName } from "./checkpoints.ts";
+import type { CheckpointName } from "../server/limits/randomCheckpoint.ts";
 
 export interface Row {
   readonly label: string;
@@ -7,7 +7,7 @@ export interface Row {
   readonly ours: string;
   /** A function of peers.py, and whose it is. */
   readonly peer?: { readonly call: string; readonly name: string };
-  readonly checkpoint: CheckpointName;
+  readonly checkpoint: CheckpointName | "demo";
   /** Part of `--quick`. */
   readonly quick?: true;
 }

@@ -15,7 +15,7 @@ import type { Dataset } from "../server/data/example.ts";
 import { memoryEstimate, totalBytes } from "../server/training/memoryEstimate.ts";
 import { Trainer } from "../server/training/trainer.ts";
 import { trainingParams } from "../server/training/trainingParams.ts";
-import { makeCheckpoint, type CheckpointName } from "./checkpoints.ts";
+import { makeCheckpoint, type CheckpointName } from "../server/limits/randomCheckpoint.ts";
 
 const root = join(tmpdir(), "deltascope-bench");
 const demo = fileURLToPath(new URL("../fixtures/demo/base", import.meta.url));

@@ -22,6 +22,10 @@ export class LruCache<T> {
     return this.#entries.size;
   }
 
+  values(): T[] {
+    return [...this.#entries.values()].map(({ value }) => value);
+  }
+
   get(key: string): T | undefined {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;

@@ -5,6 +5,7 @@
  */
 import "./noTelemetry.ts";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
 import { keepFreedMemory } from "./allocator.ts";
@@ -29,6 +30,8 @@ export interface OnnxEngineOptions {
   readonly maxProgramBytes?: number;
   /** Bound on the weights kept on a device. */
   readonly maxWeightBytes?: number;
+  /** Where each session leaves its profile when it is given up; for measurements, as it takes time. */
+  readonly profileFolder?: string;
 }
 
 // Every session has threads of its own, so sessions times threads must stay moderate.
@@ -48,7 +51,7 @@ export class OnnxEngine implements Engine {
   constructor(name: OnnxEngineName, ort: Ort, options: OnnxEngineOptions = {}) {
     this.name = name;
     this.#ort = ort;
-    this.#sessionOptions = sessionOptions(name, options.threads);
+    this.#sessionOptions = { ...sessionOptions(name, options.threads), ...profiling(options.profileFolder) };
     const maxPrograms = options.maxPrograms ?? defaults.maxPrograms;
     const maxBytes = options.maxProgramBytes ?? defaults.maxProgramBytes;
     // Built models are small beside their sessions, and let an evicted session come back without a trace.
@@ -148,11 +151,12 @@ export class OnnxEngine implements Engine {
     return { programs: this.#programs.size, programBytes: this.#programs.bytes + this.#sessions.bytes, weightBytes: this.#weights.bytes, tfjsTensors: 0 };
   }
 
-  dispose(): Promise<void> {
+  async dispose(): Promise<void> {
+    const freed = this.#sessions.values().map((session) => session.freed);
     this.#sessions.clear();
     this.#programs.clear();
     this.#weights.clear();
-    return Promise.resolve();
+    await Promise.all(freed);
   }
 }
 
@@ -204,6 +208,10 @@ function sessionOptions(name: OnnxEngineName, threads: number | undefined): Infe
     // Errors only: ONNX Runtime warns about every unused or shared initialiser.
     logSeverityLevel: 3,
   };
+}
+
+function profiling(folder: string | undefined): InferenceSession.SessionOptions {
+  return folder === undefined ? {} : { enableProfiling: true, profileFilePrefix: join(folder, "session") };
 }
 
 /** @throws "engine.unavailable" when onnxruntime-node cannot be loaded */

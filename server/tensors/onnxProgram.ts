@@ -44,11 +44,18 @@ export class HeldSession {
   readonly #session: Promise<InferenceSession>;
   #running = 0;
   #released = false;
+  #free: () => void = () => {};
+  /** Resolved once ONNX Runtime has freed it. */
+  readonly freed: Promise<void>;
 
   constructor(session: Promise<InferenceSession>) {
     this.#session = session;
     // The failure is reported to whoever runs; nobody may be waiting when it happens.
     session.catch(() => {});
+    const asked = new Promise<void>((resolve) => {
+      this.#free = resolve;
+    });
+    this.freed = asked.then(() => session.then((one) => one.release()).catch(() => {}));
   }
 
   get released(): boolean {
@@ -73,9 +80,5 @@ export class HeldSession {
     if (this.#released) return;
     this.#released = true;
     if (this.#running === 0) this.#free();
-  }
-
-  #free(): void {
-    void this.#session.then((session) => session.release()).catch(() => {});
   }
 }

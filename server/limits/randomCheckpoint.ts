@@ -1,14 +1,13 @@
 /** HF-format checkpoints with random weights at real sizes, made once under a given folder. */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { writeSafetensors } from "../server/formats/safetensorsWriter.ts";
-import type { ModelConfig } from "../server/models/family.ts";
-import { modulePath } from "../server/models/modelSites.ts";
-import { familyOf } from "../server/models/registry.ts";
-import { sizeOf } from "../server/tensors/hostTensor.ts";
+import { writeSafetensors } from "../formats/safetensorsWriter.ts";
+import type { ModelConfig } from "../models/family.ts";
+import { modulePath } from "../models/modelSites.ts";
+import { familyOf } from "../models/registry.ts";
+import { sizeOf } from "../tensors/hostTensor.ts";
 
-export const checkpointConfigs = {
+const checkpointConfigs = {
   "gpt2-124m": {
     model_type: "gpt2",
     architectures: ["GPT2LMHeadModel"],
@@ -17,6 +16,17 @@ export const checkpointConfigs = {
     n_embd: 768,
     n_positions: 1024,
     vocab_size: 50257,
+    layer_norm_epsilon: 1e-5,
+    activation_function: "gelu_new",
+  },
+  "gpt2-4-layers": {
+    model_type: "gpt2",
+    architectures: ["GPT2LMHeadModel"],
+    n_layer: 4,
+    n_head: 12,
+    n_embd: 768,
+    n_positions: 1024,
+    vocab_size: 8192,
     layer_norm_epsilon: 1e-5,
     activation_function: "gelu_new",
   },
@@ -53,11 +63,10 @@ export const checkpointConfigs = {
     torch_dtype: "bfloat16",
   },
 } as const;
-export type CheckpointName = keyof typeof checkpointConfigs | "demo";
+export type CheckpointName = keyof typeof checkpointConfigs;
 
 /** @returns the folder */
 export function makeCheckpoint(root: string, name: CheckpointName): string {
-  if (name === "demo") return fileURLToPath(new URL("../fixtures/demo/base", import.meta.url));
   const dir = join(root, name);
   if (existsSync(join(dir, "model.safetensors"))) return dir;
   mkdirSync(dir, { recursive: true });
