@@ -6,6 +6,11 @@ import "@fontsource/jetbrains-mono/600.css";
 import "./app.css";
 import { mount } from "svelte";
 import App from "./App.svelte";
+import { pageStyle } from "./pageColours.ts";
+
+const colours = new CSSStyleSheet();
+colours.replaceSync(pageStyle());
+document.adoptedStyleSheets = [colours];
 
 const target = document.getElementById("app");
 if (!target) throw new Error("internal: index.html has no #app");

@@ -2,6 +2,7 @@
 import type { AnyFigure, ArrayRef, Metric, Place } from "../../probes/result.ts";
 import { arrowKeys, type Arrays, type FigureTable } from "./context.ts";
 import type { Curve, FigureModule, LabelledNumber, Looks, NumbersBeside, Reading } from "./figureModule.ts";
+import type { HtmlTable } from "./htmlTable.ts";
 import { siteKind } from "./labels.ts";
 import type { Marker } from "./markers.ts";
 import { modules } from "./modules.ts";
@@ -58,6 +59,7 @@ export const markersOf = (figure: AnyFigure): readonly Marker[] => moduleOf(figu
 export const panelsOf = (figure: AnyFigure): readonly { readonly id: string; readonly title: string }[] => moduleOf(figure).panels?.(figure) ?? [];
 export const curvesOf = (figure: AnyFigure, arrays: Arrays): readonly Curve[] => moduleOf(figure).curves?.(figure, arrays) ?? [];
 export const readingsAt = (figure: AnyFigure, arrays: Arrays, place: Place): readonly Reading[] => moduleOf(figure).readings?.(figure, arrays, place) ?? [];
+export const htmlOf = (figure: AnyFigure): HtmlTable | null => moduleOf(figure).html?.(figure) ?? null;
 /** Small ones stand beside each other, others take the page's width. */
 export const isWide = (figure: AnyFigure): boolean => moduleOf(figure).isNarrow?.(figure) !== true;
 export const looksOf = (figure: AnyFigure, asked: string | undefined, panel: string | undefined): Looks | null =>

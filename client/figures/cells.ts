@@ -1,4 +1,5 @@
 /** A matrix of coloured cells: rectangles when there are few, one embedded image when there are many. */
+import { rgb } from "d3-color";
 import type { Box, Frame, Group } from "./context.ts";
 import { formatCell } from "./labels.ts";
 import { pngDataUrl } from "./png.ts";
@@ -115,8 +116,8 @@ function drawImage(group: Group, frame: Frame, grid: Grid, values: Float32Array,
     }
   }
   const palette = Array.from({ length: shades + 1 }, (_, index): [number, number, number] => {
-    const [red, green, blue] = (scale.colourAt(Math.max(0, index - 1) / (shades - 1)).match(/\d+/g) ?? []).map(Number);
-    return [red!, green!, blue!];
+    const { r, g, b } = rgb(scale.colourAt(Math.max(0, index - 1) / (shades - 1)));
+    return [r, g, b];
   });
   place(group.append("image"), box)
     .attr("preserveAspectRatio", "none")

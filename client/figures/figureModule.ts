@@ -4,6 +4,7 @@
  */
 import type { AnyFigure, ArrayRef, FigureKind, FigureOf, Metric, Place } from "../../probes/result.ts";
 import type { ArrowKey, Arrays, Drawn, FigureTable, Frame, Group } from "./context.ts";
+import type { HtmlTable } from "./htmlTable.ts";
 import type { Marker } from "./markers.ts";
 
 /** Of the shape that a reference must have, null for what may be any. */
@@ -87,6 +88,8 @@ export interface FigureModule<F extends AnyFigure> {
   readings?(figure: F, arrays: Arrays, place: Place): readonly Reading[];
   /** What of it can be laid over other runs'; nothing. */
   curves?(figure: F, arrays: Arrays): readonly Curve[];
+  /** Shown on the page as a table of HTML; drawn. */
+  html?(figure: F): HtmlTable;
   /** Whether it is small enough to stand beside another; no. */
   isNarrow?(figure: F): boolean;
 }

@@ -151,6 +151,14 @@ export const table: FigureModule<TableFigure> = {
     const value = row && column ? row.cells[column.id] : null;
     return typeof value === "number" ? value : null;
   },
+  html: ({ columns, rows }) => ({
+    columns: columns.map((column) => ({ id: column.id, label: heading(column), isNumeric: column.numeric })),
+    rows: rows.map((row) => ({
+      cells: columns.map((column) => ({ text: written(row, column), value: row.cells[column.id] ?? null })),
+      place: row.place ?? null,
+      warning: row.warning ?? null,
+    })),
+  }),
   refs: (figure) => figure,
   firstPlace: ({ rows }) => rows.find(({ place }) => place)?.place ?? null,
   table: (figure) => ({ columns: figure.columns.map(({ id }) => id), rows: figure.rows.map(({ cells }) => figure.columns.map(({ id }) => cells[id] ?? null)) }),

@@ -1,4 +1,5 @@
 /** Colours and type of figures. Light and dark are equals; exports are light unless asked. */
+import { rgb } from "d3-color";
 import { interpolateViridis } from "d3-scale-chromatic";
 
 export interface Theme {
@@ -25,18 +26,11 @@ export interface Theme {
 }
 
 /** `#rrggbb` between two colours, `share` of the second. */
-export const mix = (a: string, b: string, share: number): string => {
-  const channels = (colour: string) =>
-    colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number);
-  const [from, to] = [channels(a), channels(b)];
-  return `#${from
-    .map((channel, index) =>
-      Math.round(channel + (to[index]! - channel) * share)
-        .toString(16)
-        .padStart(2, "0"),
-    )
-    .join("")}`;
-};
+export function mix(a: string, b: string, share: number): string {
+  const [from, to] = [rgb(a), rgb(b)];
+  const between = (one: number, other: number): number => Math.round(one + (other - one) * share);
+  return rgb(between(from.r, to.r), between(from.g, to.g), between(from.b, to.b)).formatHex();
+}
 
 /** Viridis whose zero end fades into the panel; luminance stays monotonic. */
 function fadedViridis(panel: string, reversed: boolean, fade: number): string[] {
@@ -113,12 +107,10 @@ export const printWidths = { column: 3.3 * 96, page: 6.9 * 96 } as const;
 
 const linear = (channel: number): number => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4);
 
-/** Relative luminance of `#rrggbb` or `rgb(r, g, b)`, 0 to 1. @see WCAG 2.2, "relative luminance" */
+/** Relative luminance of a colour, 0 to 1. @see WCAG 2.2, "relative luminance" */
 export function luminance(colour: string): number {
-  const [red, green, blue] = (
-    colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/[\d.]+/g) ?? []).map(Number)
-  ).map((channel) => linear(channel / 255));
-  return 0.2126 * red! + 0.7152 * green! + 0.0722 * blue!;
+  const { r, g, b } = rgb(colour);
+  return 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
 }
 /** WCAG contrast ratio, 1 to 21. */
 export function contrast(a: string, b: string): number {

@@ -15,8 +15,9 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
-export async function startServer(): Promise<RunningServer> {
-  const logdir = mkdtempSync(join(tmpdir(), "deltascope-e2e-"));
+/** @param kept a folder for its runs that stays; else one of its own, which goes with it */
+export async function startServer(kept?: string): Promise<RunningServer> {
+  const logdir = kept ?? mkdtempSync(join(tmpdir(), "deltascope-e2e-"));
   const child = spawn(process.execPath, [binary, "serve", "--no-open", "--port", "0", "--logdir", logdir], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const url = await new Promise<string>((resolve, reject) => {
@@ -38,7 +39,7 @@ export async function startServer(): Promise<RunningServer> {
       new Promise((resolve) => {
         child.removeAllListeners("exit");
         child.on("exit", () => {
-          rmSync(logdir, { recursive: true, force: true });
+          if (kept === undefined) rmSync(logdir, { recursive: true, force: true });
           resolve();
         });
         child.kill("SIGTERM");

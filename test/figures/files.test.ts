@@ -135,6 +135,18 @@ describe("picture files", () => {
     );
     expect(png.readUInt32BE(16)).toBe(3);
   });
+
+  test("the image encoder compresses: a long prompt's cells take a fraction of a byte each where they are alike", () => {
+    const size = (pixels: Uint8Array) => (pngDataUrl(pixels, 500, 96, [[0, 0, 0]]).length * 3) / 4;
+    expect(size(new Uint8Array(500 * 96).fill(7))).toBeLessThan(500);
+    const { figure, arrays } = examples.dense!;
+    const cells = [...renderFigureSvg(figure, arrays, { theme: "light", metadata: {} }).matchAll(/data:image\/png;base64,([^"]*)/g)].map(
+      ([, data]) => data!.length,
+    );
+    expect(cells).toHaveLength(2);
+    // Stored, each of the panels' 32 × 300 cells took a byte, before base64 made 4 of 3.
+    for (const length of cells) expect(length).toBeLessThan((32 * 300 * 4) / 3);
+  });
 });
 
 /** WCAG 2.2 AA for text of this size. */

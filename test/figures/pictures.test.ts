@@ -1,4 +1,5 @@
 /** Figures as text: what is drawn, where, and in which colour. */
+import { rgb } from "d3-color";
 import { describe, expect, test } from "vitest";
 import { mostVectorCells } from "../../client/figures/cells.ts";
 import { dark, light } from "../../client/figures/theme.ts";
@@ -9,8 +10,10 @@ import { array, dense, examples, type Example } from "./examples.ts";
 
 const number = (node: Element, name: string): number => Number(node.getAttribute(name));
 /** `#rrggbb` and `rgb(r, g, b)` alike. */
-const channels = (colour: string): number[] =>
-  colour.startsWith("#") ? [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)) : (colour.match(/\d+/g) ?? []).map(Number);
+const channels = (colour: string): number[] => {
+  const { r, g, b } = rgb(colour);
+  return [r, g, b];
+};
 
 /** Two layers, three tokens: most negative, zero, most positive; then pending, clipped, zero. */
 function small(values: readonly number[] = [-1, 0, 1, NaN, 1.5, 0]): Example {
