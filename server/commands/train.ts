@@ -10,7 +10,6 @@ import type { RunOutcome } from "../jobs/messages.ts";
 import { Pause } from "../jobs/pause.ts";
 import { provenance } from "../jobs/provenance.ts";
 import { RunLock } from "../jobs/runLock.ts";
-import { SubjectCache } from "../jobs/subjectCache.ts";
 import { taskError, toldError } from "../jobs/taskError.ts";
 import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, SubjectRequest } from "../wire.ts";
@@ -99,8 +98,7 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     progress: follower.result.outline.progress,
     provenance: about,
   });
-  const subjects = new SubjectCache((asked) => openSubject(asked, engineChoice(flags)));
-  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => subjects.get(asked) };
+  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => openSubject(asked, engineChoice(flags)) };
   let outcome: RunOutcome;
   try {
     outcome = await executeRun(request, tools, (event) => follower.take(event), new AbortController().signal, { folder, pause });
@@ -114,7 +112,6 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     throw thrown;
   } finally {
     follower.stop();
-    await subjects.clear();
   }
   sayWarnings(outcome.warnings);
   const about = provenance(packageVersion, { kind: "train", request }, outcome, performance.now() - started + earlier.durationMs);
