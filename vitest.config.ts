@@ -5,6 +5,7 @@ export default defineConfig({
   plugins: [svelte()],
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/setup.ts"],
     // Far above what a test takes, so that none fails because the machine is busy; one that hangs still ends.
     testTimeout: 300_000,
     hookTimeout: 300_000,

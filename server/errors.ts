@@ -92,6 +92,32 @@ export class WorkbenchError extends Error {
   }
 }
 
+/** Does the work; an error that does not say which parameter it is about is about this one. */
+export function inField<T>(field: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof WorkbenchError) || error.field !== undefined) throw error;
+    throw new WorkbenchError(error.code, error.message, { cause: error, field });
+  }
+}
+
+/** As much of a schema's complaint as says where it is. */
+interface Issue {
+  readonly path: readonly PropertyKey[];
+  /** Names that the schema does not know. */
+  readonly keys?: readonly string[];
+}
+
+/**
+ * The parameter that a schema's first complaint is about, by dotted path; a name that is not known is the parameter itself.
+ * @param under path of what was parsed, "options"
+ */
+export function fieldOfIssue([first]: readonly Issue[], under: readonly string[] = []): string | undefined {
+  const path = first ? [...under, ...first.path, ...(first.keys ?? []).slice(0, 1)].map(String).join(".") : "";
+  return path === "" ? undefined : path;
+}
+
 /** What a stranger's file says gets into messages: nothing in them may steer a terminal, and none is longer than a page. */
 const longestMessage = 1800;
 

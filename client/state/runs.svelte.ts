@@ -1,12 +1,12 @@
 /** Runs: the list, and the one on screen, live while it is computed. */
-import { arraysOf, call } from "../api.ts";
+import { ApiError, arraysOf, call } from "../api.ts";
 import { endpoints } from "../../server/endpoints.ts";
 import { jobKinds } from "../../server/jobKinds/registry.ts";
 import { applyEvent, emptyResult, type ProbeEvent, type ProbeResult } from "../../probes/result.ts";
 import type { RunRecord, RunRequest } from "../../server/wire.ts";
 import { connectSocket, type LiveSocket } from "../socket.ts";
 
-const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+const failure = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 /** Nothing more comes of it unless someone asks: a paused run is over until it is resumed. */
 export const isOver = ({ state }: RunRecord): boolean => state !== "queued" && state !== "running";
 /** Work of hours. */
@@ -21,7 +21,7 @@ class RunsState {
   currentId = $state<string | null>(null);
   /** Replaced once a frame while tiles arrive; the numbers themselves are written in place. */
   result = $state.raw<ProbeResult>(emptyResult);
-  error = $state<string | null>(null);
+  error = $state.raw<Error | null>(null);
   isConnected = $state(true);
   readonly current: RunRecord | null = $derived(this.list.find(({ id }) => id === this.currentId) ?? null);
   readonly running: RunRecord | null = $derived(this.list.find((record) => !isOver(record)) ?? null);
@@ -64,7 +64,7 @@ class RunsState {
       void this.#watch(record.id);
       return record;
     } catch (error) {
-      this.error = words(error);
+      this.error = failure(error);
       return null;
     }
   }
@@ -86,7 +86,7 @@ class RunsState {
       return stored.record;
     } catch (error) {
       this.close();
-      this.error = words(error);
+      this.error = failure(error);
       return null;
     }
   }
@@ -102,7 +102,7 @@ class RunsState {
     try {
       this.#note(await call(endpoints.cancelRun, { id: runId }));
     } catch (error) {
-      this.error = words(error);
+      this.error = failure(error);
     }
   }
 
@@ -133,7 +133,7 @@ class RunsState {
       this.#note(record, "asked");
       return record;
     } catch (error) {
-      this.error = words(error);
+      this.error = failure(error);
       return null;
     }
   }
@@ -149,7 +149,7 @@ class RunsState {
     const answer = await this.#socket?.watch(runId);
     if (!answer || this.currentId !== runId) return;
     if (answer.ok) this.#note(answer.record);
-    else this.error = answer.error.message;
+    else this.error = new ApiError(answer.error);
   }
 
   #take(runId: string, seq: number, events: readonly ProbeEvent[]): void {

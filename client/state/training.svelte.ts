@@ -6,7 +6,7 @@ import type { ProbeCard, RunRecord, SubjectRequest, TrainingMethodCard, Training
 import { nestedFields, type ParamField } from "./paramFields.ts";
 import { probes } from "./probes.svelte.ts";
 import { subject } from "./subject.svelte.ts";
-import { type TrainingForm, changesFrom, fieldOfError, nested, trainingForm } from "./trainingParams.ts";
+import { type TrainingForm, changesFrom, closestField, nested, trainingForm } from "./trainingParams.ts";
 
 const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const previewAfterMs = 350;
@@ -135,11 +135,12 @@ class TrainingState {
 
   errorFrom(error: unknown): FormError {
     const message = words(error);
-    const paths = [...(this.form?.fields ?? []), ...this.optionFields].map(({ name }) => name);
+    // What has no input of its own in the form stands alone.
+    const fields = (this.form?.fields ?? []).filter(({ name }) => name !== "options" && name !== "startFrom");
+    const paths = [...fields, ...this.optionFields].map(({ name }) => name);
     const isOurs = error instanceof ApiError && (error.code === "internal" || error.code === "unreachable");
-    const named = error instanceof ApiError ? error.field : null;
-    const told = named !== null && paths.includes(named) ? named : null;
-    return { field: isOurs ? null : (told ?? fieldOfError(message, this.changes, paths)), message, isOurs };
+    const field = isOurs || !(error instanceof ApiError) ? null : closestField(error.field, paths);
+    return { field, message, isOurs };
   }
 }
 export const training = new TrainingState();

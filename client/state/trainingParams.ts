@@ -112,14 +112,9 @@ export function changesFrom(params: Readonly<Record<string, unknown>>, fields: r
   );
 }
 
-/** The field an error speaks of, from its place ("data.path: …", "→ at params.data.path") or from a value that only that field has. */
-export function fieldOfError(message: string, values: Changes, paths: readonly string[]): string | null {
-  const named = [...message.matchAll(/(?:^|at |")(?:params\.)?([A-Za-z][\w.]*)/gm)].map((match) => match[1]!.replace(/\.$/, ""));
-  const exact =
-    named.find((name) => paths.includes(name)) ?? named.map((name) => paths.find((path) => path.endsWith(`.${name}`))).find((path) => path !== undefined);
-  if (exact !== undefined) return exact;
-  const file = ["data.path", "data.validationPath"].find((path) => typeof values[path] === "string" && values[path] !== "" && message.includes(values[path]));
-  if (file !== undefined) return file;
-  if (/\brank\b/.test(message) && paths.includes("options.rank")) return "options.rank";
-  return /\b(target_?modules|module|site)s?\b/i.test(message) ? "sites.targetModules" : null;
+/** The field of the form that a parameter is in: itself, or the one that it is a part of ("options.earlier" of "options.earlier.0"). */
+export function closestField(parameter: string | null, paths: readonly string[]): string | null {
+  if (parameter === null || paths.includes(parameter)) return parameter;
+  const end = parameter.lastIndexOf(".");
+  return end < 0 ? null : closestField(parameter.slice(0, end), paths);
 }

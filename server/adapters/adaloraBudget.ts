@@ -69,6 +69,7 @@ export function checkSchedule(totalSteps: number, { tinit, tfinal }: BudgetOptio
   throw new WorkbenchError(
     "training.badOptions",
     `tinit is ${tinit} and tfinal ${tfinal} in a run of ${totalSteps} steps; expected their sum below ${totalSteps}, so that the budget can shrink between them`,
+    { field: "options.tinit" },
   );
 }
 

@@ -1,7 +1,7 @@
 /** What an adapter method is: how its files open, what it adds to W x at each site, and in which ways it can be trained and saved. */
 import type { Tensor } from "@tensorflow/tfjs-core";
 import * as z from "zod";
-import { WorkbenchError } from "../errors.ts";
+import { fieldOfIssue, WorkbenchError } from "../errors.ts";
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { AdapterKey } from "../formats/adapterKeys.ts";
 import type { Tensors, Weight } from "../tensors/engine.ts";
@@ -306,7 +306,7 @@ export function defineTraining<Options, Held extends SiteTensors>({ options: sch
       const parsed = schema.safeParse(raw);
       if (!parsed.success)
         throw new WorkbenchError("training.badOptions", `${spec.title}: ${z.prettifyError(parsed.error)}`, {
-          field: ["options", ...(parsed.error.issues[0]?.path ?? [])].join("."),
+          field: fieldOfIssue(parsed.error.issues, ["options"]),
         });
       return parsed.data;
     },

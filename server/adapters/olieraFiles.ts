@@ -1,6 +1,6 @@
 /** OLieRA's fields of adapter_config.json, and earlier tasks' factors read from the folders they were saved in. */
 import * as z from "zod";
-import { WorkbenchError } from "../errors.ts";
+import { inField, WorkbenchError } from "../errors.ts";
 import { readAdapterConfig } from "../formats/adapterConfig.ts";
 import { openAdapterCheckpoint } from "../formats/checkpoint.ts";
 import { floatValues } from "../formats/tensorValues.ts";
@@ -39,6 +39,9 @@ export function earlierFactors<Value>(frozen: Readonly<EarlierTensors<Value>>): 
   }
 }
 
+/** The option that names the folders. */
+const earlierField = "options.earlier";
+
 /** Factors of one task at one site; Δ = scale · b · a with the scale that was asked for. */
 export interface EarlierTask {
   /** `[rank, dIn]` */
@@ -58,20 +61,25 @@ export function earlierTasks(
   { scale, order, runKey }: { scale: number; order: Order; runKey: string },
 ): EarlierTask[] {
   return folders.flatMap((folder) => {
-    const config = readAdapterConfig(folder, { OLIERA: [...Object.keys(olieraFields.shape), ...olieraIdleFields] });
+    const config = inField(earlierField, () => readAdapterConfig(folder, { OLIERA: [...Object.keys(olieraFields.shape), ...olieraIdleFields] }));
     const { oliera_order: found, oliera_ranks: ranks } = fieldsOf(config.raw, folder);
     if (found !== order)
-      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`);
-    const { entries } = openAdapterCheckpoint(folder);
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has order "${found}"; expected "${order}", as tasks share one exponent`, {
+        field: earlierField,
+      });
+    const { entries } = inField(earlierField, () => openAdapterCheckpoint(folder));
     const [a, b] = [entries.get(savedKey(site, "lora_A.weight")), entries.get(savedKey(site, "lora_B.weight"))];
     if (!a || !b)
-      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`);
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has no adapter at "${site.name}"; expected one trained at the same sites`, {
+        field: earlierField,
+      });
     const tasks = ranks ?? [config.r];
     const total = tasks.reduce((sum, rank) => sum + rank, 0);
     if (!sameShape(a.shape, [total, site.dIn]) || !sameShape(b.shape, [site.dOut, total])) {
       throw new WorkbenchError(
         "training.badOptions",
         `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and [${site.dOut}, ${total}]`,
+        { field: earlierField },
       );
     }
     const [rows, columns] = [floatValues(a), floatValues(b)];
@@ -97,6 +105,8 @@ export function checkEarlierSites(folders: readonly string[], sites: readonly Tr
   for (const folder of folders) {
     const stray = [...openAdapterCheckpoint(folder).entries.keys()].find((name) => !known.has(name) && name.endsWith(".lora_A.weight"));
     if (stray !== undefined)
-      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`);
+      throw new WorkbenchError("training.badOptions", `earlier: ${folder} has "${stray}", a site that is not trained now; expected the same sites`, {
+        field: earlierField,
+      });
   }
 }

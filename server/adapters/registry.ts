@@ -45,6 +45,9 @@ export function methodOf(config: AdapterConfig, where: string): AdapterMethod {
 export function trainingNamed(name: string): TrainingMethod {
   const byName: Readonly<Record<string, TrainingMethod>> = trainings;
   const found = Object.hasOwn(byName, name) ? byName[name] : undefined;
-  if (!found) throw new WorkbenchError("training.unknownMethod", `no method is called "${name}"; ${didYouMean(name, [...Object.keys(byName), "full"])}`);
+  if (!found)
+    throw new WorkbenchError("training.unknownMethod", `no method is called "${name}"; ${didYouMean(name, [...Object.keys(byName), "full"])}`, {
+      field: "method",
+    });
   return found;
 }

@@ -63,6 +63,7 @@ function directions({ name, dIn, dOut }: Pick<TrainingSite, "name" | "dIn" | "dO
     throw new WorkbenchError(
       "training.badOptions",
       `${k === null ? `portion ${portion} of` : `k is ${k};`} "${name}" [${dOut}, ${dIn}]${k === null ? ` is ${found} directions` : ""}; expected 2 to ${most}`,
+      { field: k === null ? "options.portion" : "options.k" },
     );
   return found;
 }

@@ -72,6 +72,7 @@ function networkOf(
       throw new WorkbenchError(
         "training.badOptions",
         `factorisations: [${given.join(", ")}] multiply to ${sizeOf(given)}; expected ${size}, a side of "${name}"`,
+        { field: "options.factorisations" },
       );
     return given ?? modesOf(size, modes);
   };
@@ -83,6 +84,7 @@ function networkOf(
     throw new WorkbenchError(
       "training.badOptions",
       `the core of "${name}" [${dOut}, ${dIn}] with modes ${outModes.join("·")} | ${inModes.join("·")} has ${core.toLocaleString("en")} numbers; expected at most largestCore, ${largestCore.toLocaleString("en")}: ${reading === "gains" ? "raise it" : "give a smaller modeRank, or raise it"}`,
+      { field: "options.largestCore" },
     );
   return network;
 }

@@ -50,18 +50,14 @@ async function run(flags: Flags): Promise<void> {
   const [{ activations }, { openSubject }] = await Promise.all([import("../runs/activations.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   sayWarnings(subjectWarnings(subject.card));
-  try {
-    const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });
-    const file = resolve(flags.out);
-    writeSafetensors(
-      file,
-      Object.entries(found).map(([name, { shape, data }]) => ({ name, shape, data })),
-    );
-    for (const [name, { shape }] of Object.entries(found)) process.stdout.write(`${name} [${shape.join(", ")}]\n`);
-    process.stdout.write(`${file}\n`);
-  } finally {
-    await subject.dispose();
-  }
+  const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });
+  const file = resolve(flags.out);
+  writeSafetensors(
+    file,
+    Object.entries(found).map(([name, { shape, data }]) => ({ name, shape, data })),
+  );
+  for (const [name, { shape }] of Object.entries(found)) process.stdout.write(`${name} [${shape.join(", ")}]\n`);
+  process.stdout.write(`${file}\n`);
 }
 
 function textRows(subject: Subject, text: string): number[][] {

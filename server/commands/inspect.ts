@@ -37,18 +37,14 @@ async function run(flags: Flags): Promise<void> {
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   const table: ProbeTable = probes;
   const results: Record<string, ProbeResult> = {};
-  try {
-    for (const name of inspected) {
-      const probe = table[name];
-      if (!probe) continue;
-      let result = emptyResult;
-      await runProbe(probe, subject, {}, signal, (event) => {
-        result = applyEvent(result, event);
-      });
-      results[name] = result;
-    }
-  } finally {
-    await subject.dispose();
+  for (const name of inspected) {
+    const probe = table[name];
+    if (!probe) continue;
+    let result = emptyResult;
+    await runProbe(probe, subject, {}, signal, (event) => {
+      result = applyEvent(result, event);
+    });
+    results[name] = result;
   }
   process.stdout.write(flags.json ? `${JSON.stringify({ card: subject.card, probes: results }, plainNumbers, 1)}\n` : inWords(subject.card, results));
 }

@@ -11,7 +11,6 @@ import { Pause } from "../jobs/pause.ts";
 import { figureMetadata, provenance } from "../jobs/provenance.ts";
 import { writeResult } from "../jobs/resultFolder.ts";
 import { probeNamed } from "../jobs/runProbe.ts";
-import { SubjectCache } from "../jobs/subjectCache.ts";
 import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -55,7 +54,6 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   const signal = interruptSignal();
   const createdAt = new Date().toISOString();
   const started = performance.now();
-  const subjects = new SubjectCache((asked) => openSubject(asked, engineChoice(flags)));
   const progress = progressLine(name);
   const result = new LiveResult();
   const sink = (event: ProbeEvent): void => {
@@ -63,7 +61,10 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
     if (event.type === "progress") progress.update(event.done, event.total, event.unit);
   };
   try {
-    const outcome = await executeRun(request, { probes, openSubject: (asked) => subjects.get(asked) }, sink, signal, { folder, pause: new Pause() });
+    const outcome = await executeRun(request, { probes, openSubject: (asked) => openSubject(asked, engineChoice(flags)) }, sink, signal, {
+      folder,
+      pause: new Pause(),
+    });
     const record: RunRecord = {
       id: name,
       kind,
@@ -84,7 +85,6 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
     await writeResult(folder, record, result, await figureFiles(record, result));
   } finally {
     progress.stop();
-    await subjects.clear();
   }
   report(folder, result.outline);
 }

@@ -10,8 +10,7 @@ import type { RunOutcome } from "../jobs/messages.ts";
 import { Pause } from "../jobs/pause.ts";
 import { provenance } from "../jobs/provenance.ts";
 import { RunLock } from "../jobs/runLock.ts";
-import { SubjectCache } from "../jobs/subjectCache.ts";
-import { taskError } from "../jobs/taskError.ts";
+import { taskError, toldError } from "../jobs/taskError.ts";
 import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, SubjectRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -99,22 +98,20 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     progress: follower.result.outline.progress,
     provenance: about,
   });
-  const subjects = new SubjectCache((asked) => openSubject(asked, engineChoice(flags)));
-  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => subjects.get(asked) };
+  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => openSubject(asked, engineChoice(flags)) };
   let outcome: RunOutcome;
   try {
     outcome = await executeRun(request, tools, (event) => follower.take(event), new AbortController().signal, { folder, pause });
   } catch (thrown) {
-    const { code, message } = taskError(thrown);
+    const error = toldError(taskError(thrown), "");
     follower.stop();
-    await writeTrainResult(folder, ending("failed", { code, message, requestId: "" }, null), follower.result).catch((error: unknown) => {
+    await writeTrainResult(folder, ending("failed", error, null), follower.result).catch((unwritten: unknown) => {
       // The run's own error is the one to tell, whatever goes wrong with writing down where it got to.
-      process.stderr.write(`deltascope: the result so far could not be written: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`deltascope: the result so far could not be written: ${unwritten instanceof Error ? unwritten.message : String(unwritten)}\n`);
     });
     throw thrown;
   } finally {
     follower.stop();
-    await subjects.clear();
   }
   sayWarnings(outcome.warnings);
   const about = provenance(packageVersion, { kind: "train", request }, outcome, performance.now() - started + earlier.durationMs);

@@ -27,7 +27,7 @@ export class BatchPlan {
 
   /** @throws "data.empty" */
   constructor(examples: readonly Example[], options: BatchPlanOptions) {
-    if (examples.length === 0) throw new WorkbenchError("data.empty", "there are no examples to train on; expected at least one");
+    if (examples.length === 0) throw new WorkbenchError("data.empty", "there are no examples to train on; expected at least one", { field: "data.path" });
     this.#examples = examples;
     this.#options = options;
     this.batchesPerEpoch = Math.ceil(examples.length / options.batchSize);

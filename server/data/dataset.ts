@@ -1,5 +1,5 @@
 /** A dataset from its files: examples read, split by the seed, labels and tasks numbered. */
-import { WorkbenchError } from "../errors.ts";
+import { inField, WorkbenchError } from "../errors.ts";
 import { malformedLine } from "../formats/textLines.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
 import { didYouMean } from "../nearNames.ts";
@@ -17,16 +17,21 @@ import { quoted } from "../quoted.ts";
  * classification has one label, and, with the line, when a held-out example has a label or task that training has not
  */
 export function loadDataset(data: DataParams, tokenizer: Tokenizer, limits: DatasetLimits): Dataset {
-  const read = readExamples(data.path, data, tokenizer, limits);
+  const read = inField("data.path", () => readExamples(data.path, data, tokenizer, limits));
+  const { validationPath } = data;
   const { train, validation } =
-    data.validationPath === null ? splitOff(read, data, limits.seed) : { train: read, validation: readExamples(data.validationPath, data, tokenizer, limits) };
-  const heldOutFile = data.validationPath ?? data.path;
+    validationPath === null
+      ? splitOff(read, data, limits.seed)
+      : { train: read, validation: inField("data.validationPath", () => readExamples(validationPath, data, tokenizer, limits)) };
+  const heldOut = { file: validationPath ?? data.path, field: validationPath === null ? "data.path" : "data.validationPath" };
   const labels = data.task === "classification" ? sortedNames(train.map(({ label }) => label!)) : [];
   if (labels.length === 1)
-    throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${quoted(labels[0])}; expected two or more to tell apart`);
+    throw new WorkbenchError("data.malformed", `${data.path}: found one label, ${quoted(labels[0])}; expected two or more to tell apart`, {
+      field: "data.path",
+    });
   const tasks = sortedNames(train.map(({ task }) => task));
-  const labelIndex = indexOf(labels, "label", heldOutFile);
-  const taskIndex = indexOf(tasks, "task", heldOutFile);
+  const labelIndex = indexOf(labels, "label", heldOut);
+  const taskIndex = indexOf(tasks, "task", heldOut);
   const numbered = (examples: readonly ReadExample[]): Example[] =>
     examples.map(({ tokens, lossWeights, label, task, line }) => ({
       tokens,
@@ -54,6 +59,7 @@ function splitOff(
     throw new WorkbenchError(
       "data.empty",
       `${path}: found ${read.length === 1 ? "one example" : "no label or task with two examples"}, so none can be held out; expected more examples, a validationPath, or validationFraction 0`,
+      { field: "data.path" },
     );
   return { train: read.filter((_, i) => !heldOut.has(i)), validation: read.filter((_, i) => heldOut.has(i)) };
 }
@@ -64,13 +70,15 @@ function sortedNames(names: readonly string[]): string[] {
   return distinct.sort((a, b) => (areNumbers ? Number(a) - Number(b) : 0) || (a < b ? -1 : 1));
 }
 
-/** @param file of the held-out examples, the only ones whose name can be unknown */
-function indexOf(names: readonly string[], what: string, file: string): (name: string, line: number) => number {
+/** @param heldOut where the held-out examples are, the only ones whose name can be unknown */
+function indexOf(names: readonly string[], what: string, { file, field }: { file: string; field: string }): (name: string, line: number) => number {
   const indices = new Map(names.map((name, i) => [name, i]));
   return (name, line) => {
     const index = indices.get(name);
     if (index === undefined)
-      throw malformedLine(file, line, `found the ${what} ${quoted(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`);
+      throw malformedLine(file, line, `found the ${what} ${quoted(name)}, which no training example has; expected one of theirs, ${didYouMean(name, names)}`, {
+        field,
+      });
     return index;
   };
 }

@@ -1,5 +1,5 @@
 /** Examples of one data file, encoded, each with its line and with its label and task as names. */
-import { WorkbenchError } from "../errors.ts";
+import { inField, WorkbenchError } from "../errors.ts";
 import { kindOf, readRecords, recordFormat, type DataRecord } from "../formats/records.ts";
 import { isBlank, malformedLine } from "../formats/textLines.ts";
 import type { Tokenizer } from "../formats/tokenizer.ts";
@@ -35,10 +35,17 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
   const maxLength = Math.min(data.maxLength, nCtx);
   const encoder = new ExampleEncoder(tokenizer, maxLength);
   const columns = { ...data.columns, ...(recordFormat(file) === "txt" ? { text: "text" } : {}) };
-  const needed = [...parts[data.task].map((part) => columns[part]), ...(columns.task === null ? [] : [columns.task])];
+  const read: readonly ColumnName[] = [...parts[data.task], ...(columns.task === null ? [] : (["task"] as const))];
+  const needed = read.flatMap((part) => columns[part] ?? []);
+  const fieldOf = (column: string): string | undefined => {
+    const part = read.find((name) => columns[name] === column);
+    return part && columnField(part);
+  };
+  const { task } = columns;
+  const taskOf = (record: DataRecord) => (task === null ? onlyTask : inField(columnField("task"), () => nameOf(record, task, file)));
   const examples: ReadExample[] = [];
-  for (const record of readRecords(file, needed)) {
-    const text = (part: TextPart) => textOf(record, columns[part], file);
+  for (const record of readRecords(file, needed, fieldOf)) {
+    const text = (part: TextPart) => inField(columnField(part), () => textOf(record, columns[part], file));
     const encoded = encoders[data.task](encoder, text);
     const unknown = encoded.tokens.find((id) => id >= dVocab);
     if (unknown !== undefined)
@@ -56,13 +63,15 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
     examples.push({
       ...encoded,
       line: record.line,
-      label: data.task === "classification" ? nameOf(record, columns.label, file) : null,
-      task: columns.task === null ? onlyTask : nameOf(record, columns.task, file),
+      label: data.task === "classification" ? inField(columnField("label"), () => nameOf(record, columns.label, file)) : null,
+      task: taskOf(record),
     });
   }
   return examples;
 }
 
+type ColumnName = keyof DataParams["columns"];
+const columnField = (part: ColumnName): string => `data.columns.${part}`;
 type TextPart = "text" | "prompt" | "completion";
 
 const parts: Record<TaskKind, readonly (TextPart | "label")[]> = { text: ["text"], completion: ["prompt", "completion"], classification: ["text", "label"] };

@@ -29,37 +29,39 @@ export function recordFormat(file: string): RecordFormat {
 
 /**
  * @param columns that every record must have
+ * @param fieldOf the parameter that names a column, for the error when it is missing
  * @throws "data.unsupported", "file.notFound", "file.unreadable"; "data.malformed" with the line; "data.empty" when there is no record
  */
-export function* readRecords(file: string, columns: readonly string[]): Generator<DataRecord> {
+export function* readRecords(file: string, columns: readonly string[], fieldOf: FieldOfColumn = () => undefined): Generator<DataRecord> {
   const format = recordFormat(file);
   let isEmpty = true;
-  for (const record of readers[format](file, columns)) {
+  for (const record of readers[format](file, columns, fieldOf)) {
     isEmpty = false;
     yield record;
   }
   if (isEmpty) throw new WorkbenchError("data.empty", `${file}: found no record; expected at least one example`);
 }
 
-type Reader = (file: string, columns: readonly string[]) => Generator<DataRecord>;
+type FieldOfColumn = (column: string) => string | undefined;
+type Reader = (file: string, columns: readonly string[], fieldOf: FieldOfColumn) => Generator<DataRecord>;
 
 const readers: Record<RecordFormat, Reader> = {
-  *jsonl(file, columns) {
+  *jsonl(file, columns, fieldOf) {
     for (const { number, text } of textLines(file)) {
       const fields = jsonObject(text, number, file);
-      checkColumns(columns, Object.keys(fields), number, file);
+      checkColumns(columns, Object.keys(fields), number, file, fieldOf);
       yield { line: number, fields };
     }
   },
 
-  *csv(file, columns) {
+  *csv(file, columns, fieldOf) {
     let header: readonly string[] | null = null;
     for (const { line, fields } of csvRecords(textLines(file), file)) {
       if (header === null) {
         const names = new Set<string>();
         const twice = fields.find((name) => names.has(name) || names.add(name).size === 0);
         if (twice !== undefined) throw malformedLine(file, line, `found column ${quoted(twice)} twice; expected names that differ`);
-        checkColumns(columns, fields, line, file);
+        checkColumns(columns, fields, line, file, fieldOf);
         header = fields;
       } else {
         if (fields.length !== header.length)
@@ -70,12 +72,13 @@ const readers: Record<RecordFormat, Reader> = {
   },
 
   /** Blocks between blank lines if there is any blank line between texts, else lines. */
-  *txt(file, columns) {
+  *txt(file, columns, fieldOf) {
     const missing = columns.find((name) => name !== "text");
     if (missing !== undefined)
       throw new WorkbenchError(
         "data.unsupported",
         `${file}: found plain text, which has no column ${quoted(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
+        { field: fieldOf(missing) },
       );
     if (!hasBlankLine(file)) {
       for (const { number, text } of textLines(file)) if (!isBlank(text)) yield { line: number, fields: { text } };
@@ -125,9 +128,10 @@ function syntaxError(cause: unknown): string {
   return offset === undefined ? what : `${what} at column ${Number(offset) + 1}`;
 }
 
-function checkColumns(columns: readonly string[], found: readonly string[], line: number, file: string): void {
+function checkColumns(columns: readonly string[], found: readonly string[], line: number, file: string, fieldOf: FieldOfColumn): void {
   const missing = columns.find((name) => !found.includes(name));
-  if (missing !== undefined) throw malformedLine(file, line, `found no ${quoted(missing)}; expected that column, ${didYouMean(missing, found)}`);
+  if (missing !== undefined)
+    throw malformedLine(file, line, `found no ${quoted(missing)}; expected that column, ${didYouMean(missing, found)}`, { field: fieldOf(missing) });
 }
 
 /** "a list", "a number": what a JSON value is, for messages. */

@@ -1,7 +1,7 @@
 /** Numbered lines of a UTF-8 text file, read in pieces, so that a large file is never whole in memory. */
 import { isUtf8 } from "node:buffer";
 import { closeSync, readSync } from "node:fs";
-import { WorkbenchError } from "../errors.ts";
+import { WorkbenchError, type WorkbenchErrorOptions } from "../errors.ts";
 import { openForReading } from "./openFile.ts";
 
 export interface TextLine {
@@ -20,7 +20,7 @@ const newline = 0x0a;
 export const isBlank = (text: string): boolean => text.trim() === "";
 
 /** The one form of what is wrong with a data file: "data.jsonl, line 3: found …; expected …". */
-export function malformedLine(file: string, line: number, message: string, options?: ErrorOptions): WorkbenchError {
+export function malformedLine(file: string, line: number, message: string, options?: WorkbenchErrorOptions): WorkbenchError {
   return new WorkbenchError("data.malformed", `${file}, line ${line}: ${message}`, options);
 }
 

@@ -11,7 +11,7 @@ import { LiveResult, snapshotEvents } from "./liveResult.ts";
 import { RunFeed, type FeedListener } from "./runFeed.ts";
 import { arrayBytes, storedResult, unknownRun } from "./resultFolder.ts";
 import type { RunStore } from "./runStore.ts";
-import { taskError } from "./taskError.ts";
+import { taskError, toldError } from "./taskError.ts";
 import { checkpointSteps } from "../training/checkpoint.ts";
 
 interface LiveRun {
@@ -334,10 +334,10 @@ export class RunBoard {
   }
 
   async #fail(id: string, live: LiveRun, thrown: TaskError): Promise<void> {
-    const { code, message, field } = thrown;
+    const { code } = thrown;
     const requestId = this.#options.logError(thrown, { run: id });
     if (code !== "job.cancelled") {
-      await this.#end(id, live, { state: "failed", error: { code, message, requestId, ...(field === undefined ? {} : { field }) } }, null);
+      await this.#end(id, live, { state: "failed", error: toldError(thrown, requestId) }, null);
       return;
     }
     // A server that stops takes a run's worker away: with a checkpoint that is a pause.

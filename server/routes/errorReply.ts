@@ -2,16 +2,15 @@
 import type { ErrorRequestHandler, RequestHandler } from "express";
 import type { Logger } from "pino";
 import * as z from "zod";
-import { errorStatus, WorkbenchError, type ErrorCode } from "../errors.ts";
+import { errorStatus, fieldOfIssue, WorkbenchError, type ErrorCode } from "../errors.ts";
+import { toldError } from "../jobs/taskError.ts";
 import type { WireError } from "../wire.ts";
 
 /** What was thrown as a code and words; anything unlisted is "internal", and its own words stay in the log. */
 export function wireError(thrown: unknown, requestId: string): WireError {
-  if (thrown instanceof WorkbenchError) {
-    const { code, message, field } = thrown;
-    return { code, message, requestId, ...(field === undefined ? {} : { field }) };
-  }
-  if (thrown instanceof z.ZodError) return { code: "request.malformed", message: z.prettifyError(thrown), requestId };
+  if (thrown instanceof WorkbenchError) return toldError(thrown, requestId);
+  if (thrown instanceof z.ZodError)
+    return toldError({ code: "request.malformed", message: z.prettifyError(thrown), field: fieldOfIssue(thrown.issues) }, requestId);
   const refusal = bodyRefusal(thrown);
   if (refusal) return { ...refusal, requestId };
   return { code: "internal", message: `internal: something went wrong in the server; its log has the details under ${requestId}`, requestId };

@@ -1,6 +1,6 @@
 /** A request for a run as it may be queued: parameters that fit the probe, paths inside the opened folders. */
 import * as z from "zod";
-import { WorkbenchError } from "../errors.ts";
+import { fieldOfIssue, WorkbenchError } from "../errors.ts";
 import { probeNamed, type ProbeTable } from "../jobs/runProbe.ts";
 import type { RunRequest } from "../wire.ts";
 import type { OpenedRoots } from "./openedRoots.ts";
@@ -16,13 +16,5 @@ export async function checkedRunRequest(asked: RunRequest, probes: ProbeTable, r
 
 export function checkParams(name: string, schema: z.ZodType, params: unknown): void {
   const parsed = schema.safeParse(params);
-  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`, { field: fieldOf(parsed.error) });
-}
-
-/** The first parameter that did not fit; a name that is not known is the parameter itself. */
-function fieldOf({ issues: [first] }: z.ZodError): string | undefined {
-  if (!first) return undefined;
-  const unknown = first.code === "unrecognized_keys" ? first.keys.slice(0, 1) : [];
-  const path = [...first.path, ...unknown].join(".");
-  return path === "" ? undefined : path;
+  if (!parsed.success) throw new WorkbenchError("probe.badParams", `${name}: ${z.prettifyError(parsed.error)}`, { field: fieldOfIssue(parsed.error.issues) });
 }

@@ -7,6 +7,7 @@ import type { Engine, EngineName } from "../tensors/engine.ts";
 import * as providers from "../tensors/providers.ts";
 import { Runner } from "./runner.ts";
 import type { AdapterCard, ModelCard, SubjectCard, SubjectRequest } from "./subjectRequest.ts";
+import { atStrengths } from "./strengths.ts";
 import type { AdapterSetting } from "./worlds.ts";
 
 export interface Subject {
@@ -21,7 +22,6 @@ export interface Subject {
   /** A prompt as ids: text goes through the tokenizer, ids stay as they are. */
   encode(prompt: string | readonly number[]): { ids: number[]; tokens: string[] };
   tokenText(id: number): string;
-  dispose(): Promise<void>;
 }
 
 export interface OpenOptions {
@@ -53,27 +53,22 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
   refuseTwoReplacements(adapters);
   const tokenizer = request.model !== null && hasTokenizer(request.model) ? openTokenizer(request.model) : null;
   const runner = model ? new Runner(model, adapters, await sharedEngine(options)) : null;
-  const setting: AdapterSetting = { strengths: Object.fromEntries(request.adapters.map((adapter, i) => [names[i]!, adapter.strength])) };
   const tokenText = (id: number) => tokenizer?.tokenText(id) ?? `#${id}`;
-  return {
-    card: {
-      request,
-      model: model ? modelCard(model, tokenizer !== null) : null,
-      adapters: adapters.map((adapter, i) => adapterCard(adapter, request.adapters[i]!.strength)),
-    },
+  const asTrained: Subject = {
+    card: { request, model: model ? modelCard(model, tokenizer !== null) : null, adapters: adapters.map(adapterCard) },
     model,
     adapters,
     tokenizer,
     runner,
-    setting,
+    setting: { strengths: {} },
     encode(prompt) {
       if (typeof prompt !== "string") return { ids: [...prompt], tokens: prompt.map(tokenText) };
       if (!tokenizer) throw new WorkbenchError("tokenizer.malformed", `${request.model ?? "the subject"} has no tokenizer.json; give the prompt as token ids`);
       return tokenizer.encode(prompt);
     },
     tokenText,
-    dispose: () => Promise.resolve(),
   };
+  return atStrengths(asTrained, request);
 }
 
 /** PEFT refuses it, too: each would stand for a whole parameter, and no sum of the two means anything. @throws "adapter.unsupported" */
@@ -113,7 +108,7 @@ function modelCard(model: LoadedModel, hasTokenizerFile: boolean): ModelCard {
   };
 }
 
-function adapterCard(adapter: LoadedAdapter, strength: number): AdapterCard {
+function adapterCard(adapter: LoadedAdapter): AdapterCard {
   const sites = [...adapter.sites.values()];
   const ranks = [...new Set(sites.map((site) => site.rank))].sort((a, b) => a - b);
   return {
@@ -122,7 +117,7 @@ function adapterCard(adapter: LoadedAdapter, strength: number): AdapterCard {
     method: adapter.method.title,
     rank: ranks.length === 0 ? "none" : ranks.length === 1 ? String(ranks[0]) : `${ranks[0]} to ${ranks.at(-1)}`,
     scaling: scalingWords(adapter),
-    strength,
+    strength: 1,
     sites: sites.length,
     parameters: adapter.parameters,
     baseName: adapter.config.baseModelNameOrPath ?? null,

@@ -15,6 +15,11 @@ export function subjectFiles({ model, adapters }: SubjectRequest): string[] {
   return [...new Set(folders)].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []).filter(isRead).map((name) => join(folder, name))).toSorted();
 }
 
+/** What is opened, by paths and names: the strengths of the adapters are no part of it. */
+export function subjectKey({ model, adapters }: SubjectRequest): string {
+  return JSON.stringify([model, adapters.map(({ path, name }) => [path, name ?? null])]);
+}
+
 /** By path: device, inode, size and time of change of each file; "" for one that is gone. */
 export function subjectIdentity(request: SubjectRequest): ReadonlyMap<string, string> {
   return new Map(

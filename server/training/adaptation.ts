@@ -95,7 +95,9 @@ export function trainingSites(model: LoadedModel, sites: SiteParams): TrainingSi
       field: "sites.layers",
     });
   if (matched.length === 0)
-    throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`);
+    throw new WorkbenchError("adapter.matchedNothing", `sites: nothing of ${model.name} matches; its linear maps are ${lastNames.join(", ")}`, {
+      field: "sites.targetModules",
+    });
   return matched.map((site) => ({
     name: site.fullName,
     layer: site.layer ?? 0,

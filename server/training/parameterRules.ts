@@ -18,12 +18,15 @@ export function checkRates({ rates }: OptimizerParams, rules: Readonly<Record<st
   const known = new Set(parameters);
   for (const name of Object.keys(rates)) {
     if (!known.has(name))
-      throw new WorkbenchError("training.badParams", `optimizer.rates: "${name}" is none of the run's parameters; ${didYouMean(name, known)}`);
+      throw new WorkbenchError("training.badParams", `optimizer.rates: "${name}" is none of the run's parameters; ${didYouMean(name, known)}`, {
+        field: "optimizer.rates",
+      });
     const own = rules[name]?.learningRate;
     if (own !== undefined)
       throw new WorkbenchError(
         "training.badParams",
         `optimizer.rates: "${name}" has a constant rate of its own, ${own}; set it by the method's option instead`,
+        { field: "optimizer.rates" },
       );
   }
 }

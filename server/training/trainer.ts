@@ -2,7 +2,7 @@
  * The training loop. Everything random is a function of the seed and the step, and every checkpoint holds all that changes,
  * so a run that was killed goes on from its last checkpoint to the numbers it would have had.
  */
-import { WorkbenchError } from "../errors.ts";
+import { inField, WorkbenchError } from "../errors.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import type { Engine } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
@@ -113,7 +113,8 @@ export class Trainer {
       await this.#learnInputs();
       return;
     }
-    const { step, best, stopped } = restoreCheckpoint(from.folder, from.step, this.adaptation, this.#optimizer);
+    const restored = () => restoreCheckpoint(from.folder, from.step, this.adaptation, this.#optimizer);
+    const { step, best, stopped } = own === undefined ? inField("startFrom", restored) : restored();
     this.#step = step;
     this.#best = best;
     this.#stopped = stopped && own !== undefined;

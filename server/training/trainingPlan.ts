@@ -18,11 +18,13 @@ export function trainingPlan(params: TrainingParams, batchesPerEpoch: number): T
     throw new WorkbenchError(
       "training.badParams",
       `epochs: ${epochs} of ${batchesPerEpoch} batches are ${totalSteps} steps; expected at most ${mostSteps.toLocaleString("en")}`,
+      { field: "epochs" },
     );
   if (params.steps === null && accumulate > passes)
     throw new WorkbenchError(
       "training.badParams",
       `accumulate is ${accumulate}, and ${epochs} epochs of ${batchesPerEpoch} batches have ${passes} forward passes in all; expected at most ${passes}, or steps of its own`,
+      { field: "accumulate" },
     );
   return {
     totalSteps,

@@ -1,7 +1,7 @@
 /** The form of a training run, and runs side by side. */
 import { describe, expect, test } from "vitest";
 import { listFrom, nestedFields, type ParamField } from "../../client/state/paramFields.ts";
-import { changesFrom, fieldOfError, flattened, nested, pinnedPrompts, trainingForm } from "../../client/state/trainingParams.ts";
+import { changesFrom, closestField, flattened, nested, pinnedPrompts, trainingForm } from "../../client/state/trainingParams.ts";
 import { comparedFigures, comparedSettings, lastNumbers, runNames } from "../../client/views/comparedFigures.ts";
 import type { ComparedRun } from "../../client/state/comparison.svelte.ts";
 import { probes } from "../../probes/registry.ts";
@@ -103,20 +103,15 @@ describe("a list in a field", () => {
   });
 });
 
-describe("an error of the preview", () => {
-  const paths = [...form.fields.map(({ name }) => name), "options.rank"];
+describe("an error's parameter", () => {
+  const paths = ["data.path", "options", "options.earlier"];
   test.each([
-    ["✖ Invalid input: expected string, received undefined\n  → at data.path", "data.path"],
-    ["steps is 0; expected at least 1", "steps"],
-    ["/d/facts.jsonl is not UTF-8 at line 3", "data.path"],
-    ['/d/facts.jsonl line 3: "completion" is missing', "data.columns.completion"],
-    ['rank is 4096; "blocks.0.attn.qkv" is [384, 128], so expected at most 128', "options.rank"],
-    ['no module is named "c_atn"; did you mean "c_attn"?', "sites.targetModules"],
-  ])("%s stands beside its field", (message, field) => {
-    expect(fieldOfError(message, { "data.path": "/d/facts.jsonl" }, paths)).toBe(field);
-  });
-  test("that speaks of no field stands alone", () => {
-    expect(fieldOfError("the disk is full", {}, paths)).toBeNull();
+    ["data.path", "data.path"],
+    ["options.earlier.0", "options.earlier"],
+    ["optimizer.lr", null],
+    [null, null],
+  ])("%s stands at the field %s", (parameter, field) => {
+    expect(closestField(parameter, paths)).toBe(field);
   });
 });
 

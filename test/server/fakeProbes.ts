@@ -169,7 +169,6 @@ export function fakeOpener(): (request: SubjectRequest) => Promise<Subject> {
         return { ids: tokens.map((token) => token.codePointAt(0)!), tokens };
       },
       tokenText: String,
-      dispose: () => Promise.resolve(),
     });
   };
 }

@@ -6,7 +6,11 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { encodeSafetensors, parseSafetensors } from "../../server/formats/safetensors.ts";
 import { provenanceHashes } from "../../server/jobs/provenanceHashes.ts";
-import { SubjectCache } from "../../server/jobs/subjectCache.ts";
+import { componentAblation } from "../../probes/componentAblation.ts";
+import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
+import { executeRun } from "../../server/jobs/executeRun.ts";
+import { Pause } from "../../server/jobs/pause.ts";
+import { SubjectCache, type OpenSubject } from "../../server/jobs/subjectCache.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import type { SubjectRequest } from "../../server/wire.ts";
 
@@ -89,9 +93,41 @@ describe("a worker that has a subject open", () => {
   test("says what is missing when the weights are gone, and opens nothing twice while they stay", async () => {
     const cache = new SubjectCache(open);
     const first = await cache.get(request);
-    expect(await cache.get(request)).toBe(first);
+    expect((await cache.get(request)).model).toBe(first.model);
     rmSync(weights);
     await expect(cache.get(request)).rejects.toThrow(/adapter_model\.safetensors is missing/);
+  });
+
+  test("opens the files once for runs at two strengths, which get the numbers they get alone", async () => {
+    const at = (strength: number): SubjectRequest => ({ ...request, adapters: request.adapters.map((adapter) => ({ ...adapter, strength })) });
+    let opened = 0;
+    const cache = new SubjectCache((asked) => {
+      opened++;
+      return open(asked);
+    });
+    const run = async (asked: SubjectRequest, openSubject: OpenSubject): Promise<ProbeResult> => {
+      const params = { clean: "The capital of Arvenia is", answer: " Tolm", counterAnswer: " Krest", nullSamples: 2 };
+      let result = emptyResult;
+      await executeRun(
+        { subject: asked, probe: "componentAblation", params },
+        { probes: { componentAblation }, openSubject },
+        (event) => (result = applyEvent(result, event)),
+        new AbortController().signal,
+        { folder, pause: new Pause() },
+      );
+      return result;
+    };
+    const [half, whole] = [await run(at(0.5), (asked) => cache.get(asked)), await run(at(1), (asked) => cache.get(asked))];
+    expect(opened).toBe(1);
+    expect(half).toEqual(await run(at(0.5), open));
+    expect(whole).toEqual(await run(at(1), open));
+    expect(half.arrays).not.toEqual(whole.arrays);
+    const { card, setting } = await cache.get(at(0.25));
+    expect(card).toEqual((await open(at(0.25))).card);
+    expect([card.request, setting]).toEqual([at(0.25), { strengths: { a: 0.25 } }]);
+    expect(opened).toBe(1);
+    await cache.get({ ...request, adapters: [{ path: join(folder, "adapter"), name: "b", strength: 1 }] });
+    expect(opened).toBe(2);
   });
 
   test("refuses values of a file that was written over since its header was read", async () => {

@@ -11,11 +11,19 @@ import type { RunRecord, StoredResult, TrainingMethodCard, TrainingPreview } fro
 import { deltascope, demoBase, factsFile, shortRun, temporaryFolder } from "../cli/deltascope.ts";
 import { startServer, type TestServer } from "./startServer.ts";
 
+const given = temporaryFolder();
+const written = (name: string, content: string | Buffer): string => {
+  writeFileSync(join(given, name), content);
+  return join(given, name);
+};
 let server: TestServer;
 beforeAll(async () => {
-  server = await startServer({ probes, worker: workerModule, roots: [demoBase, dirname(factsFile)], cancelGraceMs: 10_000 });
+  server = await startServer({ probes, worker: workerModule, roots: [demoBase, dirname(factsFile), given], cancelGraceMs: 10_000 });
 });
-afterAll(() => server.close());
+afterAll(async () => {
+  await server.close();
+  rmSync(given, { recursive: true });
+});
 
 const { model, ...params } = shortRun;
 const post = (path: string, body: object = {}): Promise<{ status: number; json: unknown }> => server.call("POST", `/api${path}`, { body });
@@ -186,6 +194,17 @@ describe("a training run over HTTP", () => {
     ["options.rank", { ...params, options: { rank: "many" } }],
     ["optimizer.lr", { ...params, optimizer: { lr: 1 } }],
     ["method", { ...params, method: "lorra" }],
+    ["data.path", { ...params, data: {} }],
+    ["data.path", { ...params, data: { path: written("latin1.jsonl", Buffer.from([0xe9, 0x0a])) } }],
+    ["data.path", { ...params, data: { path: written("short.jsonl", "{") } }],
+    ["data.validationPath", { ...params, data: { ...params.data, validationPath: written("held.jsonl", "[1]\n") } }],
+    ["data.columns.completion", { ...params, data: { path: written("half.jsonl", `{"prompt":"a"}\n`), task: "completion" } }],
+    ["data.columns.label", { ...params, data: { path: written("label.jsonl", `{"text":"a","label":[]}\n`), task: "classification" } }],
+    ["data.columns.task", { ...params, data: { ...params.data, columns: { task: "nowhere" } } }],
+    ["optimizer.rates", { ...params, optimizer: { ...params.optimizer, rates: { loraC: 2 } } }],
+    ["accumulate", { ...params, steps: null, epochs: 1e-3, accumulate: 4000 }],
+    ["epochs", { ...params, steps: null, epochs: 999_999, batchSize: 1 }],
+    ["options.k", { ...params, method: "ssvd", options: { k: 4000 } }],
   ])("says that a mistake is in %s, apart from the words", async (field, wrong) => {
     expect(await post("/training/preview", { subject: { model }, params: wrong })).toMatchObject({ json: { error: { field } } });
   });
