@@ -8,7 +8,7 @@ import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { gramMatrix, thinQr, type TallMatrix, type ThinQr } from "./qr.ts";
 import { svd, type Svd } from "./svd.ts";
-import { addTimesAt, dot, peak } from "./vectors.ts";
+import { addTimesAt, divide, dot, peak } from "./vectors.ts";
 
 /** scale · left · right */
 export interface FactoredMatrix {
@@ -43,18 +43,14 @@ export function factoredSvd(m: FactoredMatrix): { u: Float32Array; s: Float64Arr
   const core = coreSvd(m, b, a);
   const right = a.times(core.v, rank);
   const left = b.times(core.u, rank);
-  const vt = new Float32Array(rank * dIn);
   const u = new Float32Array(dOut * rank);
   for (let k = 0; k < rank; k++) {
     const flip = peak(right, k * dIn, dIn) < 0 ? -1 : 1;
-    vt.set(
-      right.subarray(k * dIn, (k + 1) * dIn).map((value) => flip * value),
-      k * dIn,
-    );
+    if (flip < 0) divide(right.subarray(k * dIn, (k + 1) * dIn), -1);
     const turn = m.scale < 0 ? -flip : flip;
-    for (const [o, value] of left.subarray(k * dOut, (k + 1) * dOut).entries()) u[o * rank + k] = turn * value;
+    for (let o = 0, from = k * dOut, to = k; o < dOut; o++, from++, to += rank) u[to] = turn * left[from]!;
   }
-  return { u, s: core.s, vt };
+  return { u, s: core.s, vt: new Float32Array(right) };
 }
 
 /**
@@ -76,15 +72,19 @@ export function frobeniusNorm(m: FactoredMatrix): number {
 /** The whole product, `[dOut, dIn]`; for tests and small sites. */
 export function denseProduct(m: FactoredMatrix): Float32Array {
   const dense = new Float32Array(m.dOut * m.dIn);
-  const row = new Float64Array(m.dIn);
-  for (let o = 0; o < m.dOut; o++) {
-    row.fill(0);
-    for (let k = 0; k < m.rank; k++) {
-      addTimesAt(row, 0, m.scale * at(m.left, o * m.rank + k), m.right, k * m.dIn, m.dIn);
-    }
-    dense.set(row, o * m.dIn);
-  }
+  for (const [o, row] of productRows(m)) dense.set(row, o * m.dIn);
   return dense;
+}
+
+/** Rows of scale · left · right in float64, each with its place; one buffer `[dIn]`, which the next row overwrites. */
+export function* productRows({ left, right, dOut, dIn, rank, scale }: FactoredMatrix): Generator<[o: number, row: Float64Array]> {
+  const row = new Float64Array(dIn);
+  const rows = new Float64Array(right);
+  for (let o = 0; o < dOut; o++) {
+    row.fill(0);
+    for (let k = 0; k < rank; k++) addTimesAt(row, 0, scale * at(left, o * rank + k), rows, k * dIn, dIn);
+    yield [o, row];
+  }
 }
 
 /**
@@ -108,11 +108,7 @@ export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
         `sum of factored matrices: one is [${term.dOut}, ${term.dIn}]; expected [${dOut}, ${dIn}] like the first`,
       );
     const factor = scale === term.scale ? 1 : term.scale;
-    for (let o = 0; o < dOut; o++)
-      left.set(
-        term.left.subarray(o * term.rank, (o + 1) * term.rank).map((value) => factor * value),
-        o * rank + start,
-      );
+    for (let o = 0; o < dOut; o++) for (let k = 0; k < term.rank; k++) left[o * rank + start + k] = factor * term.left[o * term.rank + k]!;
     right.set(term.right, start * dIn);
     start += term.rank;
   }

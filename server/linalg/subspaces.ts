@@ -11,10 +11,11 @@ import { addTimesAt, dotAt } from "./vectors.ts";
 export function sharedEnergy(vectors: Float32Array, sigma: Float64Array, basis: Float32Array, d: number): number {
   let inside = 0;
   let total = 0;
+  const [rows, directions] = [new Float64Array(vectors), new Float64Array(basis)];
   for (const [row, value] of sigma.entries()) {
     const weight = value ** 2;
     total += weight;
-    for (let at = 0; at < basis.length; at += d) inside += weight * dotAt(vectors, row * d, basis, at, d) ** 2;
+    for (let start = 0; start < basis.length; start += d) inside += weight * dotAt(rows, row * d, directions, start, d) ** 2;
   }
   return total > 0 ? inside / total : NaN;
 }
@@ -39,11 +40,12 @@ export function randomShare(sigma: Float64Array, k: number, d: number): { mean: 
 export function principalAngles(a: Float32Array, b: Float32Array, d: number): Float64Array {
   const [m, n] = [a.length / d, b.length / d];
   if (m < n) return principalAngles(b, a, d);
+  const [rows, others] = [new Float64Array(a), new Float64Array(b)];
   const cosines = new Float64Array(m * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) cosines[j * m + i] = dotAt(a, i * d, b, j * d, d);
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) cosines[j * m + i] = dotAt(rows, i * d, others, j * d, d);
   // b's part outside a's span: its singular values are the sines, which are right where cosines near 1 are not.
-  const outside = Float64Array.from(b);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) addTimesAt(outside, j * d, -at(cosines, j * m + i), a, i * d, d);
+  const outside = others.slice();
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) addTimesAt(outside, j * d, -at(cosines, j * m + i), rows, i * d, d);
   const cosine = svd(cosines, m, n).s;
   const sine = svd(outside, d, n).s.reverse();
   return cosine.map((value, i) => (value > Math.SQRT1_2 ? Math.asin(Math.min(1, at(sine, i))) : Math.acos(value)));
