@@ -1,7 +1,8 @@
 /** How two subspaces of one space lie to each other, and what chance alone would give. */
 import { at } from "../at.ts";
 import { svd } from "./svd.ts";
-import { addTimesAt, dotAt } from "./vectors.ts";
+import { timesRows } from "./products.ts";
+import { addTimesAt, dotAt, rowOf, squares } from "./vectors.ts";
 
 /**
  * Share of ‖M‖² (rows weighted by σ²) that lies in the span of given orthonormal directions.
@@ -11,11 +12,10 @@ import { addTimesAt, dotAt } from "./vectors.ts";
 export function sharedEnergy(vectors: Float32Array, sigma: Float64Array, basis: Float32Array, d: number): number {
   let inside = 0;
   let total = 0;
-  const [rows, directions] = [new Float64Array(vectors), new Float64Array(basis)];
   for (const [row, value] of sigma.entries()) {
     const weight = value ** 2;
     total += weight;
-    for (let start = 0; start < basis.length; start += d) inside += weight * dotAt(rows, row * d, directions, start, d) ** 2;
+    inside += weight * squares(timesRows(basis, basis.length / d, d, rowOf(vectors, row, d)));
   }
   return total > 0 ? inside / total : NaN;
 }
