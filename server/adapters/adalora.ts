@@ -10,6 +10,8 @@ import { budgetAt, checkSchedule, keepBest, maskEnergies, startMemory, tripletSc
 import { alphaOption, checkRank, loraRules, rankOption } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type PenaltySite, type SiteState, type StepChange, type StepContext } from "./method.ts";
+import { at } from "../at.ts";
+import { columnsOf, scaledRows } from "../linalg/matrices.ts";
 
 const about = {
   title: "AdaLoRA",
@@ -20,12 +22,6 @@ const about = {
 
 /** As PEFT divides: the rank and a guard against 0; an α of 0 or less stands for the rank. */
 const scalingOf = (alpha: number, initRank: number): number => (alpha > 0 ? alpha : initRank) / (initRank + 1e-5);
-
-/** diag(E) A: `[rank, dIn]` */
-function weighted(a: Float32Array, e: Float32Array): Float32Array {
-  const dIn = a.length / e.length;
-  return a.map((value, i) => value * e[Math.floor(i / dIn)]!);
-}
 
 const fields = z.object({
   init_r: z.int().positive().default(12),
@@ -98,17 +94,16 @@ function storedTensors(state: SiteState<AdaloraTensors>): (readonly [string, Flo
   const { dIn, dOut } = site;
   const [a, b, e] = [trained.loraA.data, trained.loraB.data, trained.loraE.data];
   const rows = storedTriplets(state).flatMap((isStored, k) => (isStored ? [k] : []));
-  const rank = e.length;
   const right = new Float32Array(rows.length * dIn);
   rows.forEach((k, to) => right.set(a.subarray(k * dIn, (k + 1) * dIn), to * dIn));
-  const left = Float32Array.from({ length: dOut * rows.length }, (_, i) => b[Math.floor(i / rows.length) * rank + rows[i % rows.length]!]!);
+  const left = columnsOf(b, e.length, rows);
   return [
     [savedKey(site, "lora_A"), float32(right, [rows.length, dIn])],
     [savedKey(site, "lora_B"), float32(left, [dOut, rows.length])],
     [
       savedKey(site, "lora_E"),
       float32(
-        Float32Array.from(rows, (k) => e[k]!),
+        Float32Array.from(rows, (k) => at(e, k)),
         [rows.length, 1],
       ),
     ],
@@ -151,7 +146,7 @@ const adaloraTraining = defineTraining<AdaloraOptions, AdaloraTensors>({
   deltaWeight({ site: { dIn, dOut }, trained }, { alpha, initRank }): FactoredMatrix {
     return {
       left: trained.loraB.data,
-      right: weighted(trained.loraA.data, trained.loraE.data),
+      right: scaledRows(trained.loraA.data, trained.loraE.data),
       dOut,
       dIn,
       rank: initRank,
@@ -208,7 +203,7 @@ export const adalora = defineMethod({
     const place = { key: `${a.id}:${modulePath}`, alpha };
     // A module that lost all its ranks adds nothing; one rank of zeros says so to everything that expects a rank.
     if (rank === 0) return lowRankSite(parsed, { ...common, rank: 1, left: new Float32Array(dOut), right: new Float32Array(dIn) }, place);
-    return lowRankSite(parsed, { ...common, rank, left: floatValues(b), right: weighted(floatValues(a), floatValues(e)) }, place);
+    return lowRankSite(parsed, { ...common, rank, left: floatValues(b), right: scaledRows(floatValues(a), floatValues(e)) }, place);
   },
   delta: lowRankDelta,
   trainings: { adalora: adaloraTraining },

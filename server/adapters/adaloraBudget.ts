@@ -3,6 +3,8 @@ import { WorkbenchError } from "../errors.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { Factors } from "./trainedFactors.ts";
 import type { None, SiteState } from "./method.ts";
+import { at } from "../at.ts";
+import { scaledRows } from "../linalg/matrices.ts";
 
 export interface BudgetOptions {
   readonly initRank: number;
@@ -111,15 +113,14 @@ export function tripletScores({ site: { dIn, dOut }, memory }: Pick<SiteState<Ad
 
 /** Keeps the `budget` best triplets of all sites in `memory.kept`; what ties with the best of the others goes too. */
 export function keepBest(sites: readonly SiteState<AdaloraTensors>[], budget: number): void {
-  const scores = sites.map(tripletScores);
-  const ascending = Float32Array.from(scores.flatMap((of) => [...of])).sort();
+  const scored = sites.map((state) => ({ kept: state.memory.kept.data, scores: tripletScores(state) }));
+  const ascending = Float32Array.from(scored.flatMap(({ scores }) => [...scores])).sort();
   const worst = ascending.length - budget;
-  const threshold = worst > 0 ? ascending[worst - 1]! : -Infinity;
-  for (const [i, { memory }] of sites.entries()) memory.kept.data.set(scores[i]!.map((score) => (score > threshold ? 1 : 0)));
+  const threshold = worst > 0 ? at(ascending, worst - 1) : -Infinity;
+  for (const { kept, scores } of scored) kept.set(scores.map((score) => (score > threshold ? 1 : 0)));
 }
 
 /** E = 0 where a triplet is not kept; its A and B stay, so that it can come back. */
 export function maskEnergies({ trained, memory }: SiteState<AdaloraTensors>): void {
-  const [energies, kept] = [trained.loraE.data, memory.kept.data];
-  for (let k = 0; k < energies.length; k++) energies[k]! *= kept[k]!;
+  trained.loraE.data.set(scaledRows(trained.loraE.data, memory.kept.data));
 }

@@ -6,9 +6,9 @@ import type { AdapterConfig } from "../formats/adapterConfig.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
 import { WorkbenchError } from "../errors.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
-import { identity } from "../linalg/matrices.ts";
+import { identity, scaledRows, transposed } from "../linalg/matrices.ts";
 import { householderQr } from "../linalg/qr.ts";
-import type { FactoredMatrix } from "../linalg/factored.ts";
+import { sumOf, type FactoredMatrix } from "../linalg/factored.ts";
 import type { ParsedSite } from "./method.ts";
 
 /** A site of the base with its weight, as it is stored. */
@@ -41,11 +41,7 @@ export function principalFactors({ dIn, dOut, stored, baseWeight }: BaseSite, ra
   const { ut, s, vt } = leadingSvd(baseWeight.data(), rows, cols, rank, accuracy === undefined ? {} : { accuracy });
   const [left, right] = stored === "outIn" ? [ut, vt] : [vt, ut];
   const roots = Float64Array.from(s, (value) => Math.sqrt(value / scaling));
-  const b = new Float32Array(dOut * rank);
-  roots.forEach((root, k) => {
-    for (let o = 0; o < dOut; o++) b[o * rank + k] = root * (left[k * dOut + o] ?? 0);
-  });
-  return { a: Float32Array.from(right, (value, i) => (roots[Math.floor(i / dIn)] ?? 0) * value), b };
+  return { a: Float32Array.from(scaledRows(right, roots)), b: Float32Array.from(transposed(scaledRows(left, roots), rank, dOut)) };
 }
 
 /** W = Q R: B = the first columns of Q `[dOut, rank]`, A = the first rows of R = Qᵀ W `[rank, dIn]`. @see Büyükakyüz 2024, "OLoRA", arXiv 2406.01775 */
@@ -73,16 +69,11 @@ export function relativeToBase(config: AdapterConfig, site: BaseSite | null, fac
   const found = startOf(config);
   if (!found || !site) return factors;
   const { a, b } = found.start(site, factors.rank, factors.scale);
-  const { rank, dOut, left, right } = factors;
-  const joined = new Float32Array(dOut * 2 * rank);
-  for (let o = 0; o < dOut; o++) {
-    joined.set(left.subarray(o * rank, (o + 1) * rank), o * 2 * rank);
-    for (let k = 0; k < rank; k++) joined[o * 2 * rank + rank + k] = -(b[o * rank + k] ?? 0);
-  }
-  const stacked = new Float32Array(2 * right.length);
-  stacked.set(right);
-  stacked.set(a, right.length);
-  return { ...factors, left: joined, right: stacked, rank: 2 * rank };
+  const difference = sumOf([
+    { ...factors, scale: 1 },
+    { ...factors, left: b, right: a, scale: -1 },
+  ]);
+  return { ...difference, scale: factors.scale };
 }
 
 /** What a reader must know of an adapter whose start changed the base. */

@@ -3,13 +3,16 @@ import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
-import { denseProduct, type FactoredMatrix } from "../linalg/factored.ts";
+import { productRows, denseProduct, type FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import * as z from "zod";
 import { openLowRank } from "./lora.ts";
 import { checkRank, loraFactors, loraOptions, loraRules, loraTensors, lowRankProduct, startLora, type Factors, type LoraOptions } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, weight } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type DeltaContext, type None, type SiteState } from "./method.ts";
+import { at, named } from "../at.ts";
+import { asOutIn } from "../linalg/matrices.ts";
+import { addTimes, norm, rowOf, squares } from "../linalg/vectors.ts";
 
 /**
  * Norm of each row of W + s·B·A, without forming it: ‖w‖² + 2 w·(sBA) + ‖sBA‖².
@@ -17,19 +20,12 @@ import { defineMethod, defineTraining, savedKey, type DeltaContext, type None, t
  * @returns `[dOut]`
  */
 export function adaptedRowNorms(base: Float32Array, stored: "outIn" | "inOut", factors: FactoredMatrix): Float32Array {
-  const { dOut, dIn, rank, left, right, scale } = factors;
+  const { dOut, dIn } = factors;
+  const w = asOutIn(base, stored, dOut, dIn);
   const norms = new Float32Array(dOut);
-  const row = new Float64Array(dIn);
-  for (let o = 0; o < dOut; o++) {
-    if (stored === "outIn") for (let i = 0; i < dIn; i++) row[i] = base[o * dIn + i]!;
-    else for (let i = 0; i < dIn; i++) row[i] = base[i * dOut + o]!;
-    for (let k = 0; k < rank; k++) {
-      const b = scale * left[o * rank + k]!;
-      for (let i = 0; i < dIn; i++) row[i]! += b * right[k * dIn + i]!;
-    }
-    let sum = 0;
-    for (let i = 0; i < dIn; i++) sum += row[i]! * row[i]!;
-    norms[o] = Math.sqrt(sum);
+  for (const [o, row] of productRows(factors)) {
+    addTimes(row, 1, rowOf(w, o, dIn));
+    norms[o] = norm(row);
   }
   return norms;
 }
@@ -44,9 +40,8 @@ const scalingOf = ({ rank, alpha }: LoraOptions): number => alpha / rank;
 
 /** ‖w‖² of each row of W, `[dOut]`, summed in float64. */
 function rowSquares(base: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number): Float64Array {
-  const squares = new Float64Array(dOut);
-  for (let i = 0; i < dOut * dIn; i++) squares[stored === "outIn" ? Math.floor(i / dIn) : i % dOut]! += base[i]! * base[i]!;
-  return squares;
+  const w = asOutIn(base, stored, dOut, dIn);
+  return Float64Array.from({ length: dOut }, (_, o) => squares(w.subarray(o * dIn, (o + 1) * dIn)));
 }
 
 /**
@@ -70,7 +65,7 @@ function detachedRowNorms({ site, options, weight: base, trained, frozen }: Delt
 function rowScales(state: SiteState<DoraTensors>, options: LoraOptions): Float32Array {
   const { stored, baseWeight } = state.site;
   const norms = adaptedRowNorms(baseWeight.data(), stored, loraFactors(state, scalingOf(options)));
-  return state.trained.magnitude.data.map((m, row) => m / norms[row]!);
+  return state.trained.magnitude.data.map((m, row) => m / at(norms, row));
 }
 
 const doraTraining = defineTraining<LoraOptions, DoraTensors>({
@@ -109,13 +104,11 @@ const doraTraining = defineTraining<LoraOptions, DoraTensors>({
   /** c ⊙ (W + s·B·A) − W */
   denseDelta(state, options) {
     const { dIn, dOut, stored, baseWeight } = state.site;
-    const base = baseWeight.data();
+    const base = asOutIn(baseWeight.data(), stored, dOut, dIn);
     const ratios = rowScales(state, options);
     return denseProduct(loraFactors(state, scalingOf(options))).map((added, i) => {
-      const [row, column] = [Math.floor(i / dIn), i % dIn];
-      const w = base[stored === "outIn" ? i : column * dOut + row]!;
-      const ratio = ratios[row]!;
-      return (ratio - 1) * w + ratio * added;
+      const ratio = at(ratios, Math.floor(i / dIn));
+      return (ratio - 1) * at(base, i) + ratio * added;
     });
   },
   save: (sites, { rank, alpha }) => ({
@@ -151,7 +144,7 @@ export const dora = defineMethod({
         if (cached) return cached;
         if (!site) throw new WorkbenchError("adapter.wrongBase", `adapter: DoRA module "${parsed.modulePath}" needs its base weight to run`);
         const norms = adaptedRowNorms(site.baseWeight.data(), site.stored, low.factors);
-        const ratio = floatValues(magnitude.entry).map((m, row) => m / norms[row]!);
+        const ratio = floatValues(magnitude.entry).map((m, row) => m / at(norms, row));
         cached = { ...low.weights(), ratio: weight(`${magnitude.entry.id}:ratio`, [low.dOut], ratio) };
         return cached;
       },
@@ -159,7 +152,7 @@ export const dora = defineMethod({
   },
   /** strength·(c − 1) ⊙ W x + c ⊙ Δ x, with c = m / ‖W + sBA‖. */
   delta({ base, gated, strength, weights }) {
-    const ratio = weights["ratio"]!;
+    const { ratio } = named("a DoRA site", weights, ["ratio"]);
     const rescaled = tf.mul(tf.mul(base, tf.sub(ratio, 1)), strength);
     return tf.add(rescaled, tf.mul(lowRankDelta({ gated, strength, weights }), ratio));
   },

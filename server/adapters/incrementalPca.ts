@@ -9,7 +9,7 @@ import type { FloatTensor } from "../tensors/hostTensor.ts";
 import { leadingSvd } from "../linalg/leadingSvd.ts";
 import { timesRows } from "../linalg/products.ts";
 import { orthonormalRows } from "../linalg/qr.ts";
-import { addTimes, addTimesAt, addTwo, divide, dot, dotAt } from "../linalg/vectors.ts";
+import { addTimes, addTimesAt, divide, dot, rowOf } from "../linalg/vectors.ts";
 
 export interface DirectionLearner {
   /** @param x `[rows, d]` */
@@ -62,7 +62,8 @@ export class IncrementalPca implements DirectionLearner {
     for (let i = 0; i < b; i++) addTimesAt(merged, (held + i) * d, -1, batchMean, 0, d);
     if (!isFirst) {
       const weight = Math.sqrt((n * b) / (n + b));
-      addTwo(merged, (rows - 1) * d, weight, this.#mean, -weight, batchMean, d);
+      addTimesAt(merged, (rows - 1) * d, weight, this.#mean, 0, d);
+      addTimesAt(merged, (rows - 1) * d, -weight, batchMean, 0, d);
     }
     const { s, vt } = leadingSvd(merged, rows, d, Math.min(this.#r, rows, d));
     this.#values = s;
@@ -172,11 +173,12 @@ export class MovingAverageLearner implements DirectionLearner {
  */
 export function keptShare(x: FloatTensor, p: ArrayLike<number>, r: number): number {
   const [b, d] = [at(x.shape, 0), at(x.shape, 1)];
+  const basis = Float64Array.from(p);
   let [lost, whole] = [0, 0];
   for (const rest of rowsWithout(x.data, columnMeans(x.data, b, d))) {
     whole += dot(rest, rest);
-    const y = Array.from({ length: r }, (_, j) => dotAt(rest, 0, p, j * d, d));
-    for (const [j, value] of y.entries()) addTimesAt(rest, 0, -value, p, j * d, d);
+    const y = timesRows(basis, r, d, rest);
+    for (const [j, value] of y.entries()) addTimesAt(rest, 0, -value, basis, j * d, d);
     lost += dot(rest, rest);
   }
   return whole > 0 ? 1 - lost / whole : NaN;
@@ -195,7 +197,7 @@ function* rowsWithout(x: Float32Array, mean: Float64Array): Generator<Float64Arr
 
 function columnMeans(x: Float32Array, rows: number, d: number): Float64Array {
   const mean = new Float64Array(d);
-  for (let i = 0; i < rows; i++) addTimesAt(mean, 0, 1, x, i * d, d);
+  for (let i = 0; i < rows; i++) addTimes(mean, 1, rowOf(x, i, d));
   divide(mean, rows);
   return mean;
 }

@@ -10,6 +10,8 @@ import { reallocation } from "./l1raRanks.ts";
 import { alphaOption, checkRank, loraRules, loraTensors, rankOption, startLora, type Factors } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type None, type SiteState, type StepChange, type StepContext } from "./method.ts";
+import { at } from "../at.ts";
+import { scaledColumns } from "../linalg/matrices.ts";
 
 const about = {
   title: "L1RA",
@@ -22,12 +24,6 @@ interface L1raTensors {
   readonly trained: Factors<FloatTensor> & { gates: FloatTensor };
   readonly frozen: None;
   readonly memory: None;
-}
-
-/** B·diag(c): `[dOut, rank]` */
-function gatedLeft(b: Float32Array, gates: Float32Array, dOut: number): Float32Array {
-  const rank = gates.length;
-  return Float32Array.from({ length: dOut * rank }, (_, i) => b[i]! * gates[i % rank]!);
 }
 
 const options = z.strictObject({
@@ -78,7 +74,7 @@ const l1raTraining = defineTraining<L1raOptions, L1raTensors>({
   },
   deltaWeight({ site: { dIn, dOut }, trained }, chosen) {
     const gates = trained.gates.data;
-    return { left: gatedLeft(trained.loraB.data, gates, dOut), right: trained.loraA.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
+    return { left: scaledColumns(trained.loraB.data, gates), right: trained.loraA.data, dOut, dIn, rank: gates.length, scale: scaling(chosen) };
   },
   afterStep,
   warning: smallLambda,
@@ -153,11 +149,12 @@ function moveRanks({ options: chosen, step, totalSteps, sites, random }: StepCon
   if (freed === 0) return unchanged;
   const reshaped: string[] = [];
   for (const [i, state] of sites.entries()) {
-    if (grown[i] === 0 && kept[i]!.length === state.trained.gates.data.length) continue;
-    resize(state, kept[i]!, grown[i]!, (length) => gaussians(length, 1 / chosen.rank, random("grown", state.site.name)));
+    const [staying, added] = [at(kept, i), at(grown, i)];
+    if (added === 0 && staying.length === state.trained.gates.data.length) continue;
+    resize(state, staying, added, (length) => gaussians(length, 1 / chosen.rank, random("grown", state.site.name)));
     reshaped.push(state.site.name);
   }
-  const takers = sites.flatMap(({ site }, i) => (grown[i]! > 0 ? [`${site.name} +${grown[i]}`] : []));
+  const takers = grown.flatMap((added, i) => (added > 0 ? [`${at(sites, i).site.name} +${added}`] : []));
   const where = takers.length > 0 ? `to ${takers.slice(0, 4).join(", ")}${takers.length > 4 ? ", …" : ""}` : "to no site";
   return { reshaped, resetsMoments: true, note: `${freed} ${freed === 1 ? "rank" : "ranks"} moved ${where}${lost > 0 ? `; ${lost} lost` : ""}` };
 }
@@ -176,8 +173,8 @@ function resize(
   const gates = new Float32Array(rank).fill(1);
   for (const [to, from] of kept.entries()) {
     rows.set(a.subarray(from * dIn, (from + 1) * dIn), to * dIn);
-    gates[to] = c[from]!;
-    for (let o = 0; o < dOut; o++) columns[o * rank + to] = b[o * c.length + from]!;
+    gates[to] = at(c, from);
+    for (let o = 0; o < dOut; o++) columns[o * rank + to] = at(b, o * c.length + from);
   }
   rows.set(newRows(grown * dIn), kept.length * dIn);
   trained.loraA = float32(rows, [rank, dIn]);
@@ -202,7 +199,7 @@ export const l1ra = defineMethod({
     expectShape(`lora_c of "${modulePath}"`, c.shape, [rank], "rank");
     // The scale is that of the rank at the start, whatever the rank has become.
     const factors: FactoredMatrix = {
-      left: gatedLeft(floatValues(b), floatValues(c), dOut),
+      left: scaledColumns(floatValues(b), floatValues(c)),
       right: floatValues(a),
       dOut,
       dIn,

@@ -32,12 +32,12 @@ export function reallocation(gates: readonly Float32Array[], { pruneThreshold, r
   const smallest = gates.map((values) => values.reduce((least, value) => Math.min(least, value), Infinity));
   const isPruned = smallest.map((value) => value < pruneThreshold);
   const kept = gates.map((values) => {
-    const staying = [...values.keys()].filter((k) => values[k]! >= pruneThreshold);
+    const staying = [...values.entries()].flatMap(([k, value]) => (value >= pruneThreshold ? [k] : []));
     return staying.length > 0 ? staying : [values.length - 1];
   });
-  const freed = gates.reduce((sum, values, site) => sum + values.length - kept[site]!.length, 0);
-  const candidates = [...gates.keys()].filter((site) => reassign && !(excludePruned && isPruned[site])).sort((a, b) => smallest[b]! - smallest[a]!);
-  const grown = gates.map(() => 0);
-  if (candidates.length > 0) for (let i = 0; i < freed; i++) grown[candidates[i % candidates.length]!]!++;
+  const freed = gates.reduce((sum, values) => sum + values.length, 0) - kept.flat().length;
+  const candidates = [...smallest.entries()].filter(([site]) => reassign && !(excludePruned && isPruned[site])).sort(([, a], [, b]) => b - a);
+  const turns = candidates.map(([site], turn) => [site, Math.floor((freed + candidates.length - 1 - turn) / candidates.length)] as const);
+  const grown = gates.map((_, site) => turns.find(([taker]) => taker === site)?.[1] ?? 0);
   return { kept, grown, freed, lost: candidates.length > 0 ? 0 : freed };
 }

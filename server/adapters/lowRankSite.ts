@@ -5,6 +5,8 @@ import type { Weight } from "../tensors/engine.ts";
 import type { TensorEntry } from "../formats/safetensors.ts";
 import { factoredSvd, type FactoredMatrix } from "../linalg/factored.ts";
 import type { DeltaInputs, ParsedSite, SiteAdapter } from "./method.ts";
+import { at, named } from "../at.ts";
+import { scaledColumns } from "../linalg/matrices.ts";
 
 /**
  * @param key identifies the numbers: the file and the place of a tensor in it
@@ -42,14 +44,12 @@ export function lowRankSite(parsed: ParsedSite, factors: FactoredMatrix, { key, 
 function singularFactors(key: string, factors: FactoredMatrix): Record<string, Weight> {
   const { u, s, vt } = factoredSvd(factors);
   const rank = factors.rank;
-  const found = s.length;
   // A rank above min(dIn, dOut) has fewer singular components; the rest are zero.
   const read = new Float32Array(rank * factors.dIn);
   read.set(vt);
   const write = new Float32Array(factors.dOut * rank);
-  for (let row = 0; row < factors.dOut; row++) {
-    for (let k = 0; k < found; k++) write[row * rank + k] = u[row * found + k]! * s[k]!;
-  }
+  const scaled = scaledColumns(u, s);
+  for (let row = 0; row < factors.dOut; row++) write.set(scaled.subarray(row * s.length, (row + 1) * s.length), row * rank);
   return { read: weight(`${key}:read`, [rank, factors.dIn], read), write: weight(`${key}:write`, [factors.dOut, rank], write) };
 }
 
@@ -101,9 +101,9 @@ export function expectShape(what: string, found: readonly number[], expected: re
 
 /** gated · (U Σ)ᵀ, plus B's bias where there is one. */
 export function lowRankDelta({ gated, strength, weights }: Pick<DeltaInputs, "gated" | "strength" | "weights">): tf.Tensor {
-  const [batch, positions, rank] = gated.shape;
-  const write = weights["write"]!;
-  const product = tf.reshape(tf.matMul(tf.reshape(gated, [batch * positions!, rank!]), write, false, true), [batch, positions!, write.shape[0]]);
+  const rank = at(gated.shape, -1);
+  const { write } = named("a low-rank site", weights, ["write"]);
+  const product = tf.reshape(tf.matMul(tf.reshape(gated, [-1, rank]), write, false, true), [...gated.shape.slice(0, -1), write.shape[0]]);
   const bias = weights["bias"];
   return bias ? tf.add(product, tf.mul(strength, bias)) : product;
 }

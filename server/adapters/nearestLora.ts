@@ -5,13 +5,15 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Engine, HalfDtype, Weight } from "../tensors/engine.ts";
-import { factoredSvd, frobeniusNorm, sumOf, type FactoredMatrix } from "../linalg/factored.ts";
-import { identity } from "../linalg/matrices.ts";
+import { productRows, factoredSvd, frobeniusNorm, sumOf, type FactoredMatrix } from "../linalg/factored.ts";
+import { columnsOf, scaledColumns, scaledRows, transposed, identity } from "../linalg/matrices.ts";
 import { float32 } from "../tensors/hostTensor.ts";
 import { randomStream } from "../linalg/random.ts";
 import { leadingDirections } from "../tensors/topSingular.ts";
 import type { AdapterMethod, SiteAdapter } from "./method.ts";
 import { weight } from "./lowRankSite.ts";
+import { at, named } from "../at.ts";
+import { addTimes, rowOf, squares } from "../linalg/vectors.ts";
 
 /** The base weight that a site adapts. */
 export interface SiteBase {
@@ -77,12 +79,12 @@ const shapeOf = ({ dOut, dIn }: SiteAdapter): Pick<FactoredMatrix, "dOut" | "dIn
  */
 function truncated(delta: FactoredMatrix, rank: number | null, most = Infinity): Omit<NearestLora, "bias"> {
   const { u, s, vt } = factoredSvd(delta);
-  const found = Math.max(1, s.filter((value) => value > rounding * s[0]!).length);
+  const found = Math.max(1, s.filter((value) => value > rounding * at(s, 0)).length);
   const kept = Math.min(found, rank ?? most);
   const { dOut, dIn } = delta;
-  const width = s.length;
-  const left = Float32Array.from({ length: dOut * kept }, (_, i) => u[Math.floor(i / kept) * width + (i % kept)]! * Math.sqrt(s[i % kept]!));
-  const right = Float32Array.from({ length: kept * dIn }, (_, i) => vt[i]! * Math.sqrt(s[Math.floor(i / dIn)]!));
+  const roots = s.slice(0, kept).map(Math.sqrt);
+  const left = scaledColumns(columnsOf(u, s.length, [...roots.keys()]), roots);
+  const right = scaledRows(vt.subarray(0, kept * dIn), roots);
   const factors: FactoredMatrix = { left, right, dOut, dIn, rank: kept, scale: 1 };
   const size = frobeniusNorm(delta);
   return { factors, residual: size > 0 ? frobeniusNorm(sumOf([delta, { ...factors, scale: -1 }])) / size : 0 };
@@ -98,27 +100,26 @@ async function leading(delta: Float32Array, site: SiteAdapter, rank: number, eng
     left: u,
     right: v,
   } = await leadingDirections(engine, weight(`nearest:${site.loraA.key}`, [dOut, dIn], delta), "outIn", kept, () => random.uniform());
-  const left = Float32Array.from({ length: dOut * kept }, (_, i) => u[(i % kept) * dOut + Math.floor(i / kept)]! * Math.sqrt(values[i % kept]!));
-  const right = Float32Array.from({ length: kept * dIn }, (_, i) => v[i]! * Math.sqrt(values[Math.floor(i / dIn)]!));
-  let [missed, all] = [0, 0];
-  const row = new Float64Array(dIn);
-  for (let o = 0; o < dOut; o++) {
-    for (let i = 0; i < dIn; i++) row[i] = delta[o * dIn + i]!;
-    for (let i = 0; i < dIn; i++) all += row[i]! * row[i]!;
-    for (let k = 0; k < kept; k++) for (let i = 0; i < dIn; i++) row[i]! -= left[o * kept + k]! * right[k * dIn + i]!;
-    for (let i = 0; i < dIn; i++) missed += row[i]! * row[i]!;
+  const roots = values.map(Math.sqrt);
+  const factors: FactoredMatrix = { left: transposed(scaledRows(u, roots), kept, dOut), right: scaledRows(v, roots), dOut, dIn, rank: kept, scale: 1 };
+  const all = squares(delta);
+  let missed = 0;
+  for (const [o, row] of productRows(factors)) {
+    addTimes(row, -1, rowOf(delta, o, dIn));
+    missed += squares(row);
   }
-  return { factors: { left, right, dOut, dIn, rank: kept, scale: 1 }, residual: all > 0 ? Math.sqrt(missed / all) : 0 };
+  return { factors, residual: all > 0 ? Math.sqrt(missed / all) : 0 };
 }
 
 /** scale · left · right, `[dOut, dIn]`. */
 async function productOf(engine: Engine, { left, right, dOut, dIn, rank, scale }: FactoredMatrix): Promise<Float32Array> {
-  const program = await engine.compile("product of factors", ({ b, a, s }) => ({ delta: tf.mul(tf.matMul(b!, a!), s!) }), {
+  const product = ({ b, a, s }: Record<"b" | "a" | "s", tf.Tensor>) => tf.mul(tf.matMul(b, a), s);
+  const program = await engine.compile("product of factors", (inputs) => ({ delta: product(named("a product", inputs, ["b", "a", "s"])) }), {
     inputs: { b: { shape: [dOut, rank], dtype: "float32" }, a: { shape: [rank, dIn], dtype: "float32" }, s: { shape: [], dtype: "float32" } },
     weights: {},
   });
-  const { delta } = await program.run({ b: float32(left, [dOut, rank]), a: float32(right, [rank, dIn]), s: float32(Float32Array.of(scale), []) });
-  return Float32Array.from(delta!.data);
+  const out = await program.run({ b: float32(left, [dOut, rank]), a: float32(right, [rank, dIn]), s: float32(Float32Array.of(scale), []) });
+  return Float32Array.from(named("a product", out, ["delta"]).delta.data);
 }
 
 /** ΔW and bias of any method that is linear in x: what it adds for each unit vector, and for 0. */
@@ -134,11 +135,13 @@ async function imageOfIdentity(
   const halves: Record<string, HalfDtype> = Object.fromEntries(Object.entries(weights).flatMap(([name, { half }]) => (half ? [[name, half.dtype]] : [])));
   const program = await engine.compile(
     `image of identity ${method.title} ${base.stored}`,
-    ({ x, strength }, { W, ...own }) => {
-      const flat = tf.reshape(x!, [rows, dIn]);
-      const ofBase = tf.reshape(tf.matMul(flat, W!, false, base.stored === "outIn"), [1, rows, dOut]);
-      const gated = tf.reshape(tf.matMul(flat, own["read"]!, false, true), [1, rows, rank]);
-      return { y: method.delta({ x: x!, base: ofBase, gated, strength: strength!, weights: own }) };
+    (inputs, given) => {
+      const { x, strength } = named("image of identity", inputs, ["x", "strength"]);
+      const { W, ...own } = named("image of identity", given, ["W", "read"]);
+      const flat = tf.reshape(x, [rows, dIn]);
+      const ofBase = tf.reshape(tf.matMul(flat, W, false, base.stored === "outIn"), [1, rows, dOut]);
+      const gated = tf.reshape(tf.matMul(flat, own.read, false, true), [1, rows, rank]);
+      return { y: method.delta({ x, base: ofBase, gated, strength, weights: own }) };
     },
     {
       inputs: { x: { shape: [1, rows, dIn], dtype: "float32" }, strength: { shape: [1, 1, 1], dtype: "float32" } },
@@ -147,10 +150,10 @@ async function imageOfIdentity(
     },
   );
   const x = new Float32Array(rows * dIn);
-  for (let i = 0; i < dIn; i++) x[i * dIn + i] = 1;
-  const { y } = await program.run({ x: float32(x, [1, rows, dIn]), strength: float32(Float32Array.of(1), [1, 1, 1]) }, weights);
-  const bias = Float32Array.from(y!.data.subarray(dIn * dOut));
-  const delta = new Float32Array(dOut * dIn);
-  for (let i = 0; i < dIn; i++) for (let o = 0; o < dOut; o++) delta[o * dIn + i] = y!.data[i * dOut + o]! - bias[o]!;
+  x.set(identity(dIn));
+  const out = await program.run({ x: float32(x, [1, rows, dIn]), strength: float32(Float32Array.of(1), [1, 1, 1]) }, weights);
+  const image = Float32Array.from(named("image of identity", out, ["y"]).y.data);
+  const bias = image.subarray(dIn * dOut);
+  const delta = transposed(image.subarray(0, dIn * dOut), dIn, dOut).map((value, i) => value - at(bias, Math.floor(i / dIn)));
   return { delta, bias: bias.some((value) => value !== 0) ? bias : null };
 }

@@ -4,7 +4,7 @@ import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
-import { sumOf, type FactoredMatrix } from "../linalg/factored.ts";
+import { frobeniusNorm, sumOf, type FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { alphaOption, checkRank, loraRules, loraFactors, rankOption, startLora, type Factors } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
@@ -130,18 +130,8 @@ function denseDelta(state: SiteState<OlieraTensors>, chosen: OlieraOptions): Flo
 }
 
 function rmsExponent(state: SiteState<OlieraTensors>, chosen: OlieraOptions): number {
-  const { left, right, dOut, dIn, rank, scale } = exponent(state, chosen);
-  // ‖B·A‖_F² = tr(BᵀB · A Aᵀ): rank² products of columns and rows.
-  let trace = 0;
-  for (let k = 0; k < rank; k++) {
-    for (let l = 0; l < rank; l++) {
-      let [columns, rows] = [0, 0];
-      for (let o = 0; o < dOut; o++) columns += left[o * rank + k]! * left[o * rank + l]!;
-      for (let i = 0; i < dIn; i++) rows += right[k * dIn + i]! * right[l * dIn + i]!;
-      trace += columns * rows;
-    }
-  }
-  return Math.abs(scale) * Math.sqrt(Math.max(0, trace) / (dOut * dIn));
+  const factors = exponent(state, chosen);
+  return frobeniusNorm(factors) / Math.sqrt(factors.dOut * factors.dIn);
 }
 
 function factorGauge(chosen: OlieraOptions): Gauge<OlieraTensors> {

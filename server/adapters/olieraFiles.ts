@@ -8,6 +8,7 @@ import type { Weight } from "../tensors/engine.ts";
 import { sameShape } from "../tensors/signature.ts";
 import { orders, type Order } from "./olieraTerms.ts";
 import { savedKey, type TrainingSite } from "./method.ts";
+import { columnsOf } from "../linalg/matrices.ts";
 
 /** OLieRA's own fields of adapter_config.json. */
 export const olieraFields = z.object({
@@ -89,7 +90,11 @@ export function earlierTasks(
       const start = from;
       from += rank;
       const key = `${runKey}:${folder}:${site.name}:${task}`;
-      const left = Float32Array.from({ length: site.dOut * rank }, (_, i) => factor * columns[Math.floor(i / rank) * total + start + (i % rank)]!);
+      const left = columnsOf(
+        columns,
+        total,
+        [...Array(rank).keys()].map((k) => start + k),
+      ).map((value) => factor * value);
       return { a: held(`${key}:a`, [rank, site.dIn], rows.slice(start * site.dIn, from * site.dIn)), b: held(`${key}:b`, [site.dOut, rank], left) };
     });
   });

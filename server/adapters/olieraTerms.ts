@@ -1,8 +1,9 @@
 /** OLieRA's arithmetic: the factor exp(Δ), exact or as a Taylor sum, and the term that keeps tasks apart; in tfjs and on the host. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { FactoredMatrix } from "../linalg/factored.ts";
-import { identity } from "../linalg/matrices.ts";
+import { productRows, type FactoredMatrix } from "../linalg/factored.ts";
+import { asOutIn, identity } from "../linalg/matrices.ts";
+import { at } from "../at.ts";
 
 export const orders = ["exact", "first", "second", "third"] as const;
 export type Order = (typeof orders)[number];
@@ -49,10 +50,14 @@ export function relativeChangeOf(exponent: number, order: Order): number {
  */
 export function multiplicativeDelta(exponent: FactoredMatrix, base: Float32Array, stored: "outIn" | "inOut", order: Order): Float32Array {
   const { dOut, dIn } = exponent;
+  const w = asOutIn(base, stored, dOut, dIn);
   const delta = new Float32Array(dOut * dIn);
-  forEachRow(exponent, (row, o) => {
-    for (let i = 0; i < dIn; i++) delta[o * dIn + i] = base[stored === "outIn" ? o * dIn + i : i * dOut + o]! * relativeChangeOf(row[i]!, order);
-  });
+  for (const [o, row] of productRows(exponent)) {
+    delta.set(
+      row.map((value, i) => at(w, o * dIn + i) * relativeChangeOf(value, order)),
+      o * dIn,
+    );
+  }
   return delta;
 }
 
@@ -66,23 +71,8 @@ export function asFactors(delta: Float32Array, dOut: number, dIn: number): Facto
 /** Smallest factor exp(Δ) of all entries; at or below 0 the update has left the group of matrices without zeros. */
 export function smallestFactor(exponent: FactoredMatrix, order: Order): number {
   let least = Infinity;
-  forEachRow(exponent, (row) => {
-    for (let i = 0; i < row.length; i++) least = Math.min(least, 1 + relativeChangeOf(row[i]!, order));
-  });
+  for (const [, row] of productRows(exponent)) for (const value of row) least = Math.min(least, 1 + relativeChangeOf(value, order));
   return least;
-}
-
-/** Rows of scale · left · right, one after the other, in float64. */
-function forEachRow({ left, right, dOut, dIn, rank, scale }: FactoredMatrix, visit: (row: Float64Array, o: number) => void): void {
-  const row = new Float64Array(dIn);
-  for (let o = 0; o < dOut; o++) {
-    row.fill(0);
-    for (let k = 0; k < rank; k++) {
-      const b = scale * left[o * rank + k]!;
-      for (let i = 0; i < dIn; i++) row[i]! += b * right[k * dIn + i]!;
-    }
-    visit(row, o);
-  }
 }
 
 /** s·B·A `[dOut, dIn]`, or its transpose for weights that are stored so. */
@@ -154,6 +144,6 @@ export interface TaskTensors {
 
 /** ‖X Yᵀ‖_F² of X, Y `[m, n]`; as ⟨XᵀX, YᵀY⟩ where that is the smaller product. */
 function productEnergy(x: Tensor, y: Tensor): Tensor {
-  const [m, n] = [x.shape[0], x.shape[1]!];
+  const [m, n] = [x.shape[0], at(x.shape, 1)];
   return m <= 2 * n ? tf.sum(tf.square(tf.matMul(x, y, false, true))) : tf.sum(tf.mul(tf.matMul(x, x, true), tf.matMul(y, y, true)));
 }

@@ -1,7 +1,7 @@
 /** PiSSA: LoRA that starts at the leading singular directions of W. W itself stays, and what the start held is taken off again. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Weight } from "../tensors/engine.ts";
-import type { FactoredMatrix } from "../linalg/factored.ts";
+import { sumOf, type FactoredMatrix } from "../linalg/factored.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { alphaOption, checkRank, loraRules, lowRankProduct, rankOption, type Factors } from "./trainedFactors.ts";
 import { principalFactors } from "./baseChange.ts";
@@ -29,18 +29,12 @@ const scalingOf = ({ rank, alpha }: PissaOptions): number => alpha / rank;
 function converted({ site: { dIn, dOut }, trained, frozen }: SiteState<PissaTensors>): { a: FloatTensor; b: FloatTensor } {
   const [a, b] = [trained.loraA, trained.loraB];
   const [a0, b0] = [frozen.startA.data(), frozen.startB.data()];
-  const rank = a.data.length / dIn;
-  const tall = new Float32Array(2 * rank * dIn);
-  tall.set(a.data);
-  tall.set(a0, rank * dIn);
-  const wide = new Float32Array(dOut * 2 * rank);
-  for (let o = 0; o < dOut; o++) {
-    for (let k = 0; k < rank; k++) {
-      wide[o * 2 * rank + k] = b.data[o * rank + k]!;
-      wide[o * 2 * rank + rank + k] = -b0[o * rank + k]!;
-    }
-  }
-  return { a: float32(tall, [2 * rank, dIn]), b: float32(wide, [dOut, 2 * rank]) };
+  const shape = { dOut, dIn, rank: a.data.length / dIn };
+  const { left, right, rank } = sumOf([
+    { ...shape, left: b.data, right: a.data, scale: 1 },
+    { ...shape, left: b0, right: a0, scale: -1 },
+  ]);
+  return { a: float32(right, [rank, dIn]), b: float32(left, [dOut, rank]) };
 }
 
 export const pissaTraining = defineTraining<PissaOptions, PissaTensors>({

@@ -11,6 +11,9 @@ import { leadingSvd } from "../linalg/leadingSvd.ts";
 import { cayley, cayleyDifference, identity, skew, skewOf } from "./cayley.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type None, type SiteState, type TrainingSite } from "./method.ts";
+import { at } from "../at.ts";
+import { transposed } from "../linalg/matrices.ts";
+import { addTimesAt } from "../linalg/vectors.ts";
 
 const maps = ["firstOrder", "strict", "free"] as const;
 type RotationMap = (typeof maps)[number];
@@ -93,10 +96,10 @@ function core(numbers: SsvdNumbers, { map, rotatesOutput: output }: Parametrisat
   const k = numbers.shift.length;
   const difference = rotationDifference(numbers.rotation, k, map);
   const shift = actingShift(numbers);
-  return Float64Array.from({ length: k * k }, (_, at) => {
-    const [i, j] = [Math.floor(at / k), at % k];
-    const diagonal = i === j ? shift[i]! : 0;
-    return output ? difference[j * k + i]! * (numbers.sigma[j]! + shift[j]!) + diagonal : (numbers.sigma[i]! + shift[i]!) * difference[at]! + diagonal;
+  return Float64Array.from({ length: k * k }, (_, place) => {
+    const [i, j] = [Math.floor(place / k), place % k];
+    const own = output ? j : i; // whose Σ + dΣ stands beside G − I
+    return (at(numbers.sigma, own) + at(shift, own)) * at(difference, output ? j * k + i : place) + (i === j ? at(shift, i) : 0);
   });
 }
 
@@ -106,13 +109,10 @@ function factorsOf(numbers: SsvdNumbers, about: Parametrisation, u: Float32Array
   const [dOut, dIn] = [u.length / k, v.length / k];
   const mix = core(numbers, about);
   const right = new Float32Array(k * dIn);
-  const row = new Float64Array(dIn);
+  const [row, rows] = [new Float64Array(dIn), new Float64Array(v)];
   for (let i = 0; i < k; i++) {
     row.fill(0);
-    for (let j = 0; j < k; j++) {
-      const weight = mix[i * k + j]!;
-      if (weight !== 0) for (let c = 0; c < dIn; c++) row[c]! += weight * v[j * dIn + c]!;
-    }
+    for (const [j, weight] of mix.subarray(i * k, (i + 1) * k).entries()) if (weight !== 0) addTimesAt(row, 0, weight, rows, j * dIn, dIn);
     right.set(row, i * dIn);
   }
   return { left: u, right, dOut, dIn, rank: k, scale: 1 };
@@ -126,9 +126,7 @@ function bases({ baseWeight, stored, dIn, dOut }: TrainingSite, k: number): () =
     const isTurned = stored === "inOut";
     const { ut, s, vt } = isTurned ? leadingSvd(baseWeight.data(), dIn, dOut, k) : leadingSvd(baseWeight.data(), dOut, dIn, k);
     const [left, right] = isTurned ? [vt, ut] : [ut, vt];
-    const u = new Float32Array(dOut * k);
-    for (let j = 0; j < k; j++) for (let o = 0; o < dOut; o++) u[o * k + j] = left[j * dOut + o]!;
-    found = { u, v: Float32Array.from(right), sigma: Float32Array.from(s) };
+    found = { u: Float32Array.from(transposed(left, k, dOut)), v: Float32Array.from(right), sigma: Float32Array.from(s) };
     return found;
   };
 }

@@ -10,6 +10,8 @@ import { alphaOption, checkRank, loraRules, loraTensors, rankOption, type Factor
 import { expectShape, lowRankDelta, lowRankSite, sizesOf, tensorsOf } from "./lowRankSite.ts";
 import { closed, gateOf, gatePenalty, gateValues, mixValues, regularisers, type Regulariser } from "./structureGates.ts";
 import { defineMethod, defineTraining, savedKey, type DeltaContext, type Gauge, type None, type StepChange, type StepContext } from "./method.ts";
+import { at } from "../at.ts";
+import { scaledColumns } from "../linalg/matrices.ts";
 
 const about = {
   title: "Structure-learnable adapter",
@@ -20,16 +22,11 @@ const about = {
 
 /** What multiplies each column of B for one task: gate · mix of the module it belongs to. `[modules · rank]` */
 function columnShares(alpha: Float32Array, beta: Float32Array | undefined, task: number, regulariser: Regulariser, columns: number): Float32Array {
-  const gate = gateValues(alpha.subarray(task, task + 1), regulariser)[0]!;
+  const gate = at(gateValues(alpha.subarray(task, task + 1), regulariser), 0);
   const modules = beta ? beta.length / alpha.length : 1;
   const mix = beta ? mixValues(beta.subarray(task * modules, (task + 1) * modules)) : Float32Array.of(1);
   const rank = columns / modules;
-  return Float32Array.from({ length: columns }, (_, i) => gate * mix[Math.floor(i / rank)]!);
-}
-
-function sharedLeft(b: Float32Array, shares: Float32Array, dOut: number): Float32Array {
-  const columns = shares.length;
-  return Float32Array.from({ length: dOut * columns }, (_, i) => b[i]! * shares[i % columns]!);
+  return Float32Array.from({ length: columns }, (_, i) => gate * at(mix, Math.floor(i / rank)));
 }
 
 /** The method's own fields of adapter_config.json. */
@@ -108,7 +105,7 @@ const structureTraining = defineTraining<StructureOptions, StructureTensors>({
     const columns = chosen.modules * chosen.rank;
     const shares = columnShares(trained.gate.data, trained.mix?.data, task, chosen.regulariser, columns);
     return {
-      left: sharedLeft(trained.loraB.data, shares, dOut),
+      left: scaledColumns(trained.loraB.data, shares),
       right: trained.loraA.data,
       dOut,
       dIn,
@@ -211,7 +208,7 @@ export const structure = defineMethod({
     if (beta) expectShape(`structure_beta of "${modulePath}"`, beta.shape, [tasks.length, modules], "tasks × modules");
     const shares = columnShares(floatValues(alpha), beta && floatValues(beta), task, regulariser, columns);
     const factors: FactoredMatrix = {
-      left: sharedLeft(floatValues(b), shares, dOut),
+      left: scaledColumns(floatValues(b), shares),
       right: floatValues(a),
       dOut,
       dIn,

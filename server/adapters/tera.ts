@@ -6,7 +6,7 @@ import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
 import type { Weight } from "../tensors/engine.ts";
 import type { FactoredMatrix } from "../linalg/factored.ts";
-import { identity, transposed } from "../linalg/matrices.ts";
+import { scaledColumns, scaledRows, identity, transposed } from "../linalg/matrices.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import {
@@ -116,18 +116,17 @@ function factorsOf(
   const { reading, dOut, dIn } = network;
   const isOuter = reading === "modeDiagonals";
   const [gainOut, gainIn] = [outerProduct(vectors.out), outerProduct(vectors.in)];
-  const sideOf = (name: "out" | "in", size: number, modes: readonly number[], ranks: readonly number[], gain: Float64Array): Side => ({
-    size,
+  const sideOf = (name: "out" | "in", modes: readonly number[], ranks: readonly number[], gain: Float64Array): Side => ({
     modes,
     ranks,
     rank: sizeOf(ranks),
     outerGain: isOuter ? gain : null,
     factors: reading === "gains" ? null : factorsOfSide(weights, name).map((factor) => factor.data()),
   });
-  const out = sideOf("out", dOut, network.outModes, network.outRanks, gainOut);
-  const inner = sideOf("in", dIn, network.inModes, network.inRanks, gainIn);
-  const core = Float64Array.from(weights.core.data());
-  if (!isOuter) for (let i = 0; i < out.rank; i++) for (let j = 0; j < inner.rank; j++) core[i * inner.rank + j]! *= gainOut[i]! * gainIn[j]!;
+  const out = sideOf("out", network.outModes, network.outRanks, gainOut);
+  const inner = sideOf("in", network.inModes, network.inRanks, gainIn);
+  const values = Float64Array.from(weights.core.data());
+  const core = isOuter ? values : scaledColumns(scaledRows(values, gainOut), gainIn);
   if (out.rank <= inner.rank) {
     return {
       left: Float32Array.from(transposed(throughSide(identity(out.rank), out.rank, out), out.rank, dOut)),
@@ -149,9 +148,8 @@ function factorsOf(
   };
 }
 
-/** One side of the network: K `[size, rank]` by its factors, and what multiplies its rows. */
+/** One side of the network: K `[dOut or dIn, rank]` by its factors, and what multiplies its rows. */
 interface Side {
-  readonly size: number;
   readonly rank: number;
   readonly modes: readonly number[];
   readonly ranks: readonly number[];
@@ -159,10 +157,10 @@ interface Side {
   readonly outerGain: Float64Array | null;
 }
 
-/** z `[rows, rank]` → z Kᵀ `[rows, size]` with the outer gains. */
-function throughSide(z: Float64Array, rows: number, { factors, modes, ranks, outerGain, size }: Side): Float64Array {
+/** z `[rows, rank]` → z Kᵀ `[rows, dOut or dIn]` with the outer gains. */
+function throughSide(z: Float64Array, rows: number, { factors, modes, ranks, outerGain }: Side): Float64Array {
   const y = factors ? expandRows(z, rows, ranks, modes, factors) : z;
-  return outerGain ? y.map((value, at) => value * outerGain[at % size]!) : y;
+  return outerGain ? scaledColumns(y, outerGain) : y;
 }
 
 export const teraTraining = defineTraining<TeraOptions, TeraTensors>({

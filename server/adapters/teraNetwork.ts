@@ -5,6 +5,8 @@ import type { Weight } from "../tensors/engine.ts";
 import { sizeOf } from "../tensors/hostTensor.ts";
 import { LruCache } from "../tensors/lruCache.ts";
 import { gaussians, randomStream } from "../linalg/random.ts";
+import { at } from "../at.ts";
+import { dotAt } from "../linalg/vectors.ts";
 
 export const readings = ["diagonalFactors", "gains", "modeDiagonals"] as const;
 export type Reading = (typeof readings)[number];
@@ -102,8 +104,9 @@ function contract(x: Tensor, sizes: readonly number[], factors: readonly Tensor[
   const rows = x.shape[0];
   let y = x;
   for (let i = sizes.length - 1; i >= 0; i--) {
-    const others = y.size / rows / sizes[i]!;
-    const product = tf.matMul(tf.reshape(y, [rows * others, sizes[i]!]), factors[i]!, false, isTransposed);
+    const size = at(sizes, i);
+    const others = y.size / rows / size;
+    const product = tf.matMul(tf.reshape(y, [rows * others, size]), at(factors, i), false, isTransposed);
     const made = product.size / (rows * others);
     y = tf.reshape(tf.transpose(tf.reshape(product, [rows, others, made]), [0, 2, 1]), [rows, made * others]);
   }
@@ -114,16 +117,12 @@ function contract(x: Tensor, sizes: readonly number[], factors: readonly Tensor[
 export function expandRows(z: Float64Array, rows: number, ranks: readonly number[], modes: readonly number[], factors: readonly Float32Array[]): Float64Array {
   let y = z;
   for (let i = ranks.length - 1; i >= 0; i--) {
-    const [rank, mode, factor] = [ranks[i]!, modes[i]!, factors[i]!];
+    const [rank, mode, factor] = [at(ranks, i), at(modes, i), new Float64Array(at(factors, i))];
     const others = y.length / rows / rank;
     const next = new Float64Array(rows * others * mode);
     for (let row = 0; row < rows; row++)
       for (let o = 0; o < others; o++)
-        for (let m = 0; m < mode; m++) {
-          let sum = 0;
-          for (let r = 0, from = (row * others + o) * rank; r < rank; r++) sum += y[from + r]! * factor[m * rank + r]!;
-          next[(row * mode + m) * others + o] = sum;
-        }
+        for (let m = 0; m < mode; m++) next[(row * mode + m) * others + o] = dotAt(y, (row * others + o) * rank, factor, m * rank, rank);
     y = next;
   }
   return y;
@@ -131,9 +130,5 @@ export function expandRows(z: Float64Array, rows: number, ranks: readonly number
 
 /** d₁ ⊗ … ⊗ d_N, the first slowest. */
 export function outerProduct(vectors: readonly Float32Array[]): Float64Array {
-  return vectors.reduce(
-    (total, vector) =>
-      Float64Array.from({ length: total.length * vector.length }, (_, at) => total[Math.floor(at / vector.length)]! * vector[at % vector.length]!),
-    Float64Array.of(1),
-  );
+  return vectors.reduce((total, vector) => Float64Array.from([...total].flatMap((value) => Array.from(vector, (each) => value * each))), Float64Array.of(1));
 }

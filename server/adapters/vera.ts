@@ -11,6 +11,7 @@ import { mersenneTwister, torchUniforms } from "../linalg/torchRandom.ts";
 import { rankOption } from "./trainedFactors.ts";
 import { expectShape, lowRankDelta, lowRankSite, tensorsOf } from "./lowRankSite.ts";
 import { defineMethod, defineTraining, savedKey, type None, type ParsedSite, type TrainingSite } from "./method.ts";
+import { columnsOf, scaledRows } from "../linalg/matrices.ts";
 
 const about = {
   title: "VeRA",
@@ -46,8 +47,8 @@ export function veraProjections(projectionKey: number, rank: number, dIn: number
 function factorsOf(pair: Pair, widest: number, b: Float32Array, d: Float32Array, dIn: number): FactoredMatrix {
   const [dOut, rank] = [b.length, d.length];
   return {
-    left: Float32Array.from({ length: dOut * rank }, (_, i) => b[Math.floor(i / rank)]! * pair.b[i]!),
-    right: Float32Array.from({ length: rank * dIn }, (_, i) => d[Math.floor(i / dIn)]! * pair.a[Math.floor(i / dIn) * widest + (i % dIn)]!),
+    left: scaledRows(pair.b.subarray(0, dOut * rank), b),
+    right: scaledRows(columnsOf(pair.a, widest, [...Array(dIn).keys()]), d),
     dOut,
     dIn,
     rank,

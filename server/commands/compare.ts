@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { csvCell } from "../jobs/scalars.ts";
 import type { RunSummary } from "./runSummary.ts";
+import { at } from "../at.ts";
 
 interface Flags {
   readonly json?: boolean;
@@ -64,11 +65,11 @@ const columns: readonly { readonly title: string; readonly value: (run: RunSumma
 ];
 
 function aligned(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const isNumber = rows[0]!.map((_, column) => rows.slice(1).every((row) => /^[\d.,e+–-]*$/.test(row[column]!)));
+  const widths = at(rows, 0).map((_, column) => Math.max(...rows.map((row) => at(row, column).length)));
+  const isNumber = at(rows, 0).map((_, column) => rows.slice(1).every((row) => /^[\d.,e+–-]*$/.test(at(row, column))));
   return rows.map((row) =>
     row
-      .map((cell, column) => (isNumber[column] ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .map((cell, column) => (isNumber[column] ? cell.padStart(at(widths, column)) : cell.padEnd(at(widths, column))))
       .join("  ")
       .trimEnd(),
   );

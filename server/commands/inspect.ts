@@ -6,6 +6,7 @@ import { runProbe, type ProbeTable } from "../jobs/runProbe.ts";
 import type { SubjectCard } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
+import { at } from "../at.ts";
 
 interface Flags extends SubjectFlags, EngineFlags {
   readonly json?: boolean;
@@ -76,13 +77,13 @@ function inWords({ model, adapters }: SubjectCard, results: Record<string, Probe
 function tableText({ title, columns, rows }: TableFigure): string {
   const head = columns.map(({ label, unit }) => (unit === undefined ? label : `${label} (${unit})`));
   const body = rows.map(({ cells }) => columns.map(({ id }) => cellText(cells[id])));
-  const widths = head.map((label, column) => Math.max(label.length, ...body.map((row) => row[column]!.length)));
+  const widths = head.map((label, column) => Math.max(label.length, ...body.map((row) => at(row, column).length)));
   const line = (cells: readonly string[]) =>
     cells
-      .map((cell, column) => (columns[column]!.numeric ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .map((cell, column) => (at(columns, column).numeric ? cell.padStart(at(widths, column)) : cell.padEnd(at(widths, column))))
       .join("  ")
       .trimEnd();
-  return [title, line(head), ...body.map((row, index) => line(row) + (rows[index]!.warning === undefined ? "" : `  ${rows[index]!.warning}`))].join("\n");
+  return [title, line(head), ...body.map((row, index) => line(row) + (at(rows, index).warning === undefined ? "" : `  ${at(rows, index).warning}`))].join("\n");
 }
 
 function cellText(value: string | number | null | undefined): string {

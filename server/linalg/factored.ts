@@ -77,15 +77,19 @@ export function frobeniusNorm(m: FactoredMatrix): number {
 /** The whole product, `[dOut, dIn]`; for tests and small sites. */
 export function denseProduct(m: FactoredMatrix): Float32Array {
   const dense = new Float32Array(m.dOut * m.dIn);
-  const row = new Float64Array(m.dIn);
-  for (let o = 0; o < m.dOut; o++) {
-    row.fill(0);
-    for (let k = 0; k < m.rank; k++) {
-      addTimesAt(row, 0, m.scale * at(m.left, o * m.rank + k), m.right, k * m.dIn, m.dIn);
-    }
-    dense.set(row, o * m.dIn);
-  }
+  for (const [o, row] of productRows(m)) dense.set(row, o * m.dIn);
   return dense;
+}
+
+/** Rows of scale · left · right in float64, each with its place; one buffer `[dIn]`, which the next row overwrites. */
+export function* productRows({ left, right, dOut, dIn, rank, scale }: FactoredMatrix): Generator<[o: number, row: Float64Array]> {
+  const row = new Float64Array(dIn);
+  const rows = new Float64Array(right);
+  for (let o = 0; o < dOut; o++) {
+    row.fill(0);
+    for (let k = 0; k < rank; k++) addTimesAt(row, 0, scale * at(left, o * rank + k), rows, k * dIn, dIn);
+    yield [o, row];
+  }
 }
 
 /**

@@ -20,3 +20,26 @@ export function transposed<T extends Float32Array | Float64Array>(matrix: T, row
   for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) turned[j * rows + i] = matrix[i * cols + j]!;
   return turned;
 }
+
+/** A weight as `[dOut, dIn]`, whichever way it is stored. */
+export function asOutIn(values: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number): Float32Array {
+  return stored === "outIn" ? values : transposed(values, dIn, dOut);
+}
+
+/** diag(factors) · M of a row-major M `[factors.length, cols]`. */
+export function scaledRows<T extends Float32Array | Float64Array>(matrix: T, factors: ArrayLike<number>): T {
+  const cols = matrix.length / factors.length;
+  return matrix.map((value, i) => value * at(factors, Math.floor(i / cols))) as T;
+}
+
+/** M · diag(factors) of a row-major M `[rows, factors.length]`. */
+export function scaledColumns<T extends Float32Array | Float64Array>(matrix: T, factors: ArrayLike<number>): T {
+  return matrix.map((value, i) => value * at(factors, i % factors.length)) as T;
+}
+
+/** The columns `picked` of a row-major M `[rows, width]`: `[rows, picked.length]`. */
+export function columnsOf(matrix: Float32Array, width: number, picked: readonly number[]): Float32Array {
+  return Float32Array.from({ length: (matrix.length / width) * picked.length }, (_, i) =>
+    at(matrix, Math.floor(i / picked.length) * width + at(picked, i % picked.length)),
+  );
+}

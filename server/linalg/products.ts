@@ -1,6 +1,6 @@
 /** Products of a row-major matrix A `[rows, cols]` with one vector, four rows at a time. */
 import { at } from "../at.ts";
-import { addTimesAt, dotAt } from "./vectors.ts";
+import { addTimes, dot, rowOf } from "./vectors.ts";
 
 type Matrix = Float32Array | Float64Array;
 
@@ -22,7 +22,7 @@ export function timesRows(a: Matrix, rows: number, cols: number, x: Float64Array
     y[r + 2] = s2;
     y[r + 3] = s3;
   }
-  for (; r < rows; r++) y[r] = dotAt(a, r * cols, x, 0, cols);
+  for (; r < rows; r++) y[r] = dot(rowOf(a, r, cols), x);
   return y;
 }
 
@@ -35,6 +35,6 @@ export function timesColumns(a: Matrix, rows: number, cols: number, x: Float64Ar
     const [a0, a1, a2, a3] = [r * cols, (r + 1) * cols, (r + 2) * cols, (r + 3) * cols];
     for (let c = 0; c < cols; c++) y[c]! += x0 * a[a0 + c]! + x1 * a[a1 + c]! + x2 * a[a2 + c]! + x3 * a[a3 + c]!;
   }
-  for (; r < rows; r++) addTimesAt(y, 0, at(x, r), a, r * cols, cols);
+  for (; r < rows; r++) addTimes(y, at(x, r), rowOf(a, r, cols));
   return y;
 }

@@ -131,8 +131,10 @@ const vanishingSquares = 2 ** -960;
 /** y ← y − 2 v (vᵀy) / ‖v‖² on entries `from`… */
 function reflect(y: Float64Array, v: Float64Array, vAt: number, twice: number, from: number): void {
   if (twice === 0) return;
-  const n = y.length - from;
-  addTimesAt(y, from, -twice * dotAt(v, vAt + from, y, from, n), v, vAt + from, n);
+  let along = 0;
+  for (let i = from; i < y.length; i++) along += v[vAt + i]! * y[i]!;
+  const amount = twice * along;
+  for (let i = from; i < y.length; i++) y[i]! -= amount * v[vAt + i]!;
 }
 
 /** Gram–Schmidt's rows, by QR of the transpose with R's diagonal positive: `[k, d]` orthonormal whatever the rank, k ≤ d. */

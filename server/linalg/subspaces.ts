@@ -1,7 +1,8 @@
 /** How two subspaces of one space lie to each other, and what chance alone would give. */
 import { at } from "../at.ts";
 import { svd } from "./svd.ts";
-import { addTimesAt, dotAt } from "./vectors.ts";
+import { timesRows } from "./products.ts";
+import { addTimesAt, dotAt, rowOf, squares } from "./vectors.ts";
 
 /**
  * Share of ‖M‖² (rows weighted by σ²) that lies in the span of given orthonormal directions.
@@ -14,7 +15,7 @@ export function sharedEnergy(vectors: Float32Array, sigma: Float64Array, basis: 
   for (const [row, value] of sigma.entries()) {
     const weight = value ** 2;
     total += weight;
-    for (let at = 0; at < basis.length; at += d) inside += weight * dotAt(vectors, row * d, basis, at, d) ** 2;
+    inside += weight * squares(timesRows(basis, basis.length / d, d, rowOf(vectors, row, d)));
   }
   return total > 0 ? inside / total : NaN;
 }
@@ -39,11 +40,12 @@ export function randomShare(sigma: Float64Array, k: number, d: number): { mean: 
 export function principalAngles(a: Float32Array, b: Float32Array, d: number): Float64Array {
   const [m, n] = [a.length / d, b.length / d];
   if (m < n) return principalAngles(b, a, d);
+  const [rows, others] = [new Float64Array(a), new Float64Array(b)];
   const cosines = new Float64Array(m * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) cosines[j * m + i] = dotAt(a, i * d, b, j * d, d);
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) cosines[j * m + i] = dotAt(rows, i * d, others, j * d, d);
   // b's part outside a's span: its singular values are the sines, which are right where cosines near 1 are not.
-  const outside = Float64Array.from(b);
-  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) addTimesAt(outside, j * d, -at(cosines, j * m + i), a, i * d, d);
+  const outside = others.slice();
+  for (let j = 0; j < n; j++) for (let i = 0; i < m; i++) addTimesAt(outside, j * d, -at(cosines, j * m + i), rows, i * d, d);
   const cosine = svd(cosines, m, n).s;
   const sine = svd(outside, d, n).s.reverse();
   return cosine.map((value, i) => (value > Math.SQRT1_2 ? Math.asin(Math.min(1, at(sine, i))) : Math.acos(value)));

@@ -2,7 +2,7 @@
 import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { addTimes, addTimesAt, addTwo, divide, dot, dotAt } from "./vectors.ts";
+import { addTimes, divide, dot } from "./vectors.ts";
 
 /**
  * @param matrix `[n, n]`, symmetric; not changed
@@ -73,15 +73,24 @@ function tridiagonal(a: Float64Array, n: number): Tridiagonal {
     halves[k] = half;
     row[k - 1] = last - turned;
     // image = A v / half, from the lower triangle alone
-    const image = space.subarray(0, k);
+    const image = space.subarray(0, k).fill(0);
     for (let i = 0; i < k; i++) {
-      image[i] = dotAt(a, i * n, row, 0, i + 1);
-      addTimesAt(image, 0, row[i]!, a, i * n, i);
+      const [start, vi] = [i * n, row[i]!];
+      let sum = a[start + i]! * vi;
+      for (let j = 0; j < i; j++) {
+        const value = a[start + j]!;
+        sum += value * row[j]!;
+        image[j]! += value * vi;
+      }
+      image[i]! += sum;
     }
     divide(image, half);
     addTimes(image, -dot(image, row) / (2 * half), row);
     // A ← A − v wᵀ − w vᵀ
-    for (let i = 0; i < k; i++) addTwo(a, i * n, -row[i]!, image, -image[i]!, row, i + 1);
+    for (let i = 0; i < k; i++) {
+      const [start, vi, wi] = [i * n, row[i]!, image[i]!];
+      for (let j = 0; j <= i; j++) a[start + j]! -= vi * image[j]! + wi * row[j]!;
+    }
   }
   if (n > 1) beside[0] = at(a, n);
   return { diagonal: Float64Array.from({ length: n }, (_, i) => at(a, i * n + i)), beside, reflectors: a, halves };

@@ -1,5 +1,4 @@
 /** Numbers that PyTorch's seeded CPU generator gives, for files that store a seed in place of tensors. */
-import { at } from "../at.ts";
 
 const size = 624;
 const middle = 397;
@@ -13,16 +12,16 @@ export function mersenneTwister(seed: number): () => number {
   const state = new Uint32Array(size);
   state[0] = seed % 2 ** 32;
   for (let i = 1; i < size; i++) {
-    const before = at(state, i - 1);
+    const before = state[i - 1]!;
     state[i] = Math.imul(before ^ (before >>> 30), 1812433253) + i;
   }
-  let place = size;
+  let at = size;
   return () => {
-    if (place === size) {
+    if (at === size) {
       twist(state);
-      place = 0;
+      at = 0;
     }
-    let bits = at(state, place++);
+    let bits = state[at++]!;
     bits ^= bits >>> 11;
     bits ^= (bits << 7) & 0x9d2c5680;
     bits ^= (bits << 15) & 0xefc60000;
@@ -32,8 +31,8 @@ export function mersenneTwister(seed: number): () => number {
 
 function twist(state: Uint32Array): void {
   for (let i = 0; i < size; i++) {
-    const mixed = (at(state, i) & 0x80000000) | (at(state, (i + 1) % size) & 0x7fffffff);
-    state[i] = at(state, (i + middle) % size) ^ (mixed >>> 1) ^ ((mixed & 1) === 0 ? 0 : 0x9908b0df);
+    const mixed = (state[i]! & 0x80000000) | (state[(i + 1) % size]! & 0x7fffffff);
+    state[i] = state[(i + middle) % size]! ^ (mixed >>> 1) ^ ((mixed & 1) === 0 ? 0 : 0x9908b0df);
   }
 }
 

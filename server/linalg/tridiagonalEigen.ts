@@ -25,7 +25,7 @@ const negligible = 2 ** -60;
  */
 export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<number>, k: number, tracked = diagonal.length): TridiagonalEigen {
   const n = diagonal.length;
-  const scale = scaleOf(diagonal, beside);
+  const scale = scaleOf(Float64Array.from(diagonal), Float64Array.from(beside));
   const d = Float64Array.from(diagonal, (value) => value / scale);
   const e = Float64Array.from({ length: n }, (_, i) => (beside[i] ?? 0) / scale);
   const z = new Float64Array(n * tracked); // row j becomes the eigenvector of d[j]
@@ -47,7 +47,7 @@ export function tridiagonalEigen(diagonal: ArrayLike<number>, beside: ArrayLike<
 }
 
 /** The power of two that brings the largest entry near 1, so that squares neither overflow nor vanish; 1 when there is no such entry. */
-function scaleOf(...parts: readonly ArrayLike<number>[]): number {
+function scaleOf(...parts: readonly Float64Array[]): number {
   let largest = 0;
   for (const part of parts) largest = Math.max(largest, Math.abs(peak(part, 0, part.length)));
   return largest > 0 && Number.isFinite(largest) ? 2 ** Math.max(-1022, Math.floor(Math.log2(largest))) : 1;

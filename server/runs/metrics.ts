@@ -1,22 +1,23 @@
 /** What a patched run is measured by, at the answer position; in float64, from float32 logits. */
+import { at } from "../at.ts";
 
 /** log Σ exp(logits), stable. */
 export function logSumExp(logits: Float32Array): number {
   let max = -Infinity;
   for (const value of logits) if (value > max) max = value;
   let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
+  for (const value of logits) sum += Math.exp(value - max);
   return max + Math.log(sum);
 }
 
 /** logit(answer) − logit(counter-answer). */
 export function logitDiff(logits: Float32Array, answer: number, counterAnswer: number): number {
-  return logits[answer]! - logits[counterAnswer]!;
+  return at(logits, answer) - at(logits, counterAnswer);
 }
 
 /** log p(answer), nats, ≤ 0. */
 export function logProb(logits: Float32Array, answer: number): number {
-  return logits[answer]! - logSumExp(logits);
+  return at(logits, answer) - logSumExp(logits);
 }
 
 /** KL(p ‖ q) = Σ p (log p − log q), nats, ≥ 0; both given as logits `[dVocab]`. */

@@ -14,6 +14,7 @@ import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/h
 import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
 import type { Runner } from "./runner.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit, type ComponentGate, type World } from "./worlds.ts";
+import { at } from "../at.ts";
 
 export interface SweepRequest {
   readonly runner: Runner;
@@ -176,7 +177,7 @@ function differingGates(one: AdapterSetting, other: AdapterSetting): ComponentGa
 
 /** All worlds of a tile edit the same hooks from the same sources; only the masks differ. */
 function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit[] {
-  return members[0]!.edits.map(({ hook, source }, i) => {
+  return at(members, 0).edits.map(({ hook, source }, i) => {
     const place = hookPlace(request.runner.hooks, hook);
     const value = request.sources[source]?.[hook];
     if (!value) throw new WorkbenchError("internal", `sweep: source "${source}" has no values for "${hook}"`);
@@ -185,7 +186,7 @@ function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit
       value,
       mask: editMask(
         place,
-        members.map((world) => world.edits[i]!),
+        members.map((world) => at(world.edits, i)),
         positionsOf(request),
       ),
     };

@@ -1,4 +1,5 @@
 /** Where a curve over training changes abruptly, judged from the looks before it alone, so that a mark once set stays. */
+import { at } from "../at.ts";
 
 export interface ChangeRule {
   /** Looks that an increase is held against. */
@@ -36,13 +37,16 @@ export function ignition(x: ArrayLike<number>, norms: ArrayLike<number>, index: 
 }
 
 function outstanding(x: ArrayLike<number>, norms: ArrayLike<number>, index: number, rule: ChangeRule): number | null {
-  if (index < 1 || !(norms[index]! > norms[index - 1]! * (1 + rule.growth)) || !(norms[index - 1]! > 0)) return null;
-  const indices = Array.from({ length: Math.min(rule.window, index - 1) }, (_, i) => index - 1 - i).filter((i) => norms[i - 1]! > 0);
-  if (indices.length < fewest) return null;
-  const slope = (i: number) => (norms[i]! - norms[i - 1]!) / (x[i]! - x[i - 1]!);
-  const relative = (i: number) => Math.log(norms[i]! / norms[i - 1]!) / (x[i]! - x[i - 1]!);
-  const score = robustScore(slope(index), indices.map(slope));
-  const isFaster = robustScore(relative(index), indices.map(relative)) > rule.relativeDeviations;
+  if (index < 1) return null;
+  const pair = (i: number) => ({ before: at(norms, i - 1), after: at(norms, i), steps: at(x, i) - at(x, i - 1) });
+  const here = pair(index);
+  if (!(here.after > here.before * (1 + rule.growth)) || !(here.before > 0)) return null;
+  const window = Array.from({ length: Math.min(rule.window, index - 1) }, (_, i) => pair(index - 1 - i)).filter(({ before }) => before > 0);
+  if (window.length < fewest) return null;
+  const slope = ({ before, after, steps }: typeof here) => (after - before) / steps;
+  const relative = ({ before, after, steps }: typeof here) => Math.log(after / before) / steps;
+  const score = robustScore(slope(here), window.map(slope));
+  const isFaster = robustScore(relative(here), window.map(relative)) > rule.relativeDeviations;
   return isFaster && score > rule.deviations ? score : null;
 }
 
@@ -60,15 +64,15 @@ function robustScore(value: number, window: readonly number[]): number {
  * @returns the cosine; null when it does not turn
  */
 export function turn(cosines: ArrayLike<number>, index: number, rule: ChangeRule = changeRule): number | null {
-  const cosine = cosines[index]!;
+  const cosine = at(cosines, index);
   if (!(cosine < rule.turned)) return null;
-  const before = Array.from({ length: Math.min(rule.window, index) }, (_, i) => cosines[index - 1 - i]!).filter((each) => !Number.isNaN(each));
+  const before = Array.from({ length: Math.min(rule.window, index) }, (_, i) => at(cosines, index - 1 - i)).filter((each) => !Number.isNaN(each));
   if (before.length < fewest || !(median(before) > rule.steady)) return null;
-  return cosines[index - 1]! < rule.turned ? null : cosine;
+  return at(cosines, index - 1) < rule.turned ? null : cosine;
 }
 
 function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return sorted.length % 2 === 1 ? at(sorted, middle) : (at(sorted, middle - 1) + at(sorted, middle)) / 2;
 }

@@ -20,6 +20,7 @@ import {
 } from "./adaptedForward.ts";
 import { trainedTensors, type Adaptation } from "./adaptation.ts";
 import { crossEntropy, frozenCrossEntropy, logitsCrossEntropy, logitScores, targetScores } from "./crossEntropy.ts";
+import { at } from "../at.ts";
 import type { Batch } from "../data/example.ts";
 
 /** Rows with a loss are counted up to a multiple of this, so that few shapes of programs arise. */
@@ -80,7 +81,7 @@ export class TrainingPrograms {
       },
       ({ inputs, weights, reads }) => {
         const loss = (...values: Tensor[]): Tensor => {
-          const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, values[i]!]));
+          const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, at(values, i)]));
           const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, trained), { reads });
           const task = this.#entropy(hidden, trained, inputs, labelSmoothing);
           const penalty = this.#penalty(trained, weights);
@@ -97,7 +98,7 @@ export class TrainingPrograms {
     );
     const penalty = out["loss:penalty"]?.data[0] ?? 0;
     return {
-      loss: out["loss:all"]!.data[0]! - penalty,
+      loss: at(asFloat(out["loss:all"]).data, 0) - penalty,
       penalty,
       gradients: ownArrays(Object.fromEntries(keys.map((key) => [key, asFloat(out[`grad:${key}`]).data]))),
     };
@@ -167,7 +168,7 @@ export class TrainingPrograms {
       const kept = [...found];
       return Object.fromEntries(kept.map(([name, value]) => [`max:${name}`, tf.max(tf.abs(value))]));
     });
-    return Object.entries(out).map(([name, { data }]) => ({ hook: name.slice("max:".length), largest: data[0]! }));
+    return Object.entries(out).map(([name, { data }]) => ({ hook: name.slice("max:".length), largest: at(data, 0) }));
   }
 
   #table(hidden: Hidden, trained: Tensors): Tensor {
@@ -296,8 +297,8 @@ function lossRows(
   const [lossPlaces, lossTargets, lossScale] = [new Int32Array(n), new Int32Array(n), new Float32Array(n)];
   places.forEach((place, i) => {
     lossPlaces[i] = place;
-    lossTargets[i] = targets[place]!;
-    lossScale[i] = lossWeights[place]!;
+    lossTargets[i] = at(targets, place);
+    lossScale[i] = at(lossWeights, place);
   });
   return { lossRows: int32(lossPlaces, [n]), lossTargets: int32(lossTargets, [n]), lossScale: float32(lossScale, [n]) };
 }

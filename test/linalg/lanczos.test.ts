@@ -105,7 +105,7 @@ describe("spectra of ΔW of any rank", () => {
     expect(values).toHaveLength(Math.min(dOut, dIn, rank));
     // Eigenvalues of squares keep half of the digits of float64, and the dense product is rounded to float32.
     for (const [k, value] of values.entries()) expect(Math.abs(value - truth.s[k]!)).toBeLessThan(2e-6 * truth.s[0]!);
-    const cosine = dot(leading!.left, truth.u.subarray(0, dOut)) * dot(leading!.right, truth.v.subarray(0, dIn));
+    const cosine = dot(new Float64Array(leading!.left), truth.u.subarray(0, dOut)) * dot(new Float64Array(leading!.right), truth.v.subarray(0, dIn));
     expect(cosine).toBeGreaterThan(0.9999);
   });
 
@@ -113,7 +113,9 @@ describe("spectra of ΔW of any rank", () => {
     const m = factored(90, 70, 6);
     const thin = spectrumOf(m).leading!;
     const found = leadingComponent(m);
-    expect(dot(thin.left, found.left) * dot(thin.right, found.right)).toBeGreaterThan(1 - 1e-6);
+    expect(dot(new Float64Array(thin.left), new Float64Array(found.left)) * dot(new Float64Array(thin.right), new Float64Array(found.right))).toBeGreaterThan(
+      1 - 1e-6,
+    );
   });
 
   it("are zeros without a direction while a factor is zero", () => {

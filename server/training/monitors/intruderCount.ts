@@ -12,6 +12,7 @@ import { svd } from "../../linalg/svd.ts";
 import { Lanczos } from "../../linalg/lanczos.ts";
 import { addTimes, dot, norm } from "../../linalg/vectors.ts";
 import type { WeightProducts } from "./weightProducts.ts";
+import { at } from "../../at.ts";
 
 export interface IntruderRule {
   /** Leading singular vectors of W + ΔW that are looked at. */
@@ -97,7 +98,7 @@ export async function countIntruders(
     const outside = combined(leftBasis, y, known);
     return others.reduce((most, other) => Math.max(most, Math.abs(dot(outside, other))), within);
   });
-  const strangers = vectors.filter((_, j) => cosines[j]! < rule.epsilon);
+  const strangers = vectors.filter((_, j) => at(cosines, j) < rule.epsilon);
   if (base.isAll) return { intruders: strangers.length, open: 0, cosines };
 
   const unclear = strangers.flatMap((y) => {
@@ -131,15 +132,15 @@ function adaptedImages(
 ): Float64Array[] {
   return right.map((vector, j) => {
     const image = extra[j - known] ?? Float64Array.from(base.left[j] ?? [], (value) => (base.values[j] ?? 0) * value);
-    delta.values.forEach((value, k) => addTimes(image, value * dot(vector, delta.right[k]!), delta.left[k]!));
+    delta.values.forEach((value, k) => addTimes(image, value * dot(vector, at(delta.right, k)), at(delta.left, k)));
     return image;
   });
 }
 
 /** The part of Σ yᵢ·basisᵢ past the first `known`. */
 function combined(basis: readonly Float64Array[], y: Float64Array, known: number): Float64Array {
-  const sum = new Float64Array(basis[0]!.length);
-  for (let i = known; i < basis.length; i++) addTimes(sum, y[i]!, basis[i]!);
+  const sum = new Float64Array(at(basis, 0).length);
+  for (let i = known; i < basis.length; i++) addTimes(sum, at(y, i), at(basis, i));
   return sum;
 }
 
@@ -150,15 +151,15 @@ async function shownApart(
   products: WeightProducts,
   epsilon: number,
 ): Promise<number> {
-  const low = (leastDirection * base.values[0]!) ** 2;
-  const high = base.values[base.values.length - 1]! ** 2;
+  const low = (leastDirection * at(base.values, 0)) ** 2;
+  const high = at(base.values, -1) ** 2;
   let open = parts.map(({ part, share }) => ({ lanczos: new Lanczos(part), share }));
   let step = 0;
   for (const until of boundSteps) {
     for (; step < until && open.some(({ lanczos }) => !lanczos.isComplete); step++) {
       const images = await products.times(await products.timesTransposed(open.map(({ lanczos }) => lanczos.vector)));
       for (const [i, { lanczos }] of open.entries()) {
-        const image = images[i]!;
+        const image = at(images, i);
         for (const each of base.left) addTimes(image, -dot(image, each), each);
         lanczos.absorb(image);
       }

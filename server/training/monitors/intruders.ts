@@ -6,6 +6,7 @@ import { baseDirections } from "./baseDirections.ts";
 import { countIntruders, intruderRule, type BaseDirections, type DeltaComponents } from "./intruderCount.ts";
 import { siteCurves, type Monitor, type WatchedRun } from "./monitor.ts";
 import { weightProducts } from "./weightProducts.ts";
+import { at } from "../../at.ts";
 
 /** A ΔW of higher rank is no small update of W's vectors. */
 const mostRank = 128;
@@ -36,7 +37,7 @@ export const intruders: Monitor = {
           found.push(await baseDirections(engine, site));
         }
         bases = found;
-        return sites.length * (await secondsOfOne(run, found[0]!));
+        return sites.length * (await secondsOfOne(run, at(found, 0)));
       },
       async look(moment) {
         const counts = { intruders: new Float32Array(sites.length), intruders_open: new Float32Array(sites.length) };
@@ -44,7 +45,7 @@ export const intruders: Monitor = {
           const rowScales = method?.rowScales?.(state, options);
           const delta = { ...components(factoredSvd(moment.delta(state)), state), ...(rowScales ? { rowScales } : {}) };
           if (delta.values.length === 0 && !rowScales) continue;
-          const { intruders: count, open } = await countIntruders(bases[index]!, delta, weightProducts(engine, state.site));
+          const { intruders: count, open } = await countIntruders(at(bases, index), delta, weightProducts(engine, state.site));
           counts.intruders[index] = count;
           counts.intruders_open[index] = open;
         }
@@ -56,10 +57,10 @@ export const intruders: Monitor = {
 
 /** What one site takes, by a ΔW of its rank with W's own directions in another order: at the first look ΔW is 0 and costs nothing. */
 async function secondsOfOne({ adaptation: { sites, method, options }, programs: { engine } }: WatchedRun, base: BaseDirections): Promise<number> {
-  const state = sites[0]!;
+  const state = at(sites, 0);
   const rank = Math.min(method!.deltaWeight(state, options).rank, base.left.length);
   const delta: DeltaComponents = {
-    values: Array.from({ length: rank }, (_, k) => base.values[k]!),
+    values: Array.from({ length: rank }, (_, k) => at(base.values, k)),
     left: base.left.slice(0, rank),
     right: base.right.slice(-rank),
     ...(method?.rowScales ? { rowScales: method.rowScales(state, options) } : {}),
@@ -74,10 +75,10 @@ async function secondsOfOne({ adaptation: { sites, method, options }, programs: 
 /** Those of ΔW's components that are not rounding beside the largest. */
 function components({ u, s, vt }: ReturnType<typeof factoredSvd>, { site: { dIn, dOut } }: SiteState): DeltaComponents {
   const rank = s.length;
-  const values = [...s].filter((value) => value > 1e-6 * s[0]!);
+  const values = [...s].filter((value) => value > 1e-6 * at(s, 0));
   return {
     values,
-    left: values.map((_, k) => Float64Array.from({ length: dOut }, (_row, o) => u[o * rank + k]!)),
+    left: values.map((_, k) => Float64Array.from({ length: dOut }, (_row, o) => at(u, o * rank + k))),
     right: values.map((_, k) => Float64Array.from(vt.subarray(k * dIn, (k + 1) * dIn))),
   };
 }

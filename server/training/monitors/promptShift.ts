@@ -1,6 +1,7 @@
 /** What the adapter does to pinned prompts: logit difference, log probability of the answer, and how far the prediction moved. */
 import { klDivergence, logitDiff, logProb } from "../../runs/metrics.ts";
 import type { ArraySpec, Monitor, WatchedRun } from "./monitor.ts";
+import { at } from "../../at.ts";
 
 const curves = ({ prompts }: WatchedRun, name: string): ArraySpec => ({ name, shape: [prompts!.prompts.length], axes: ["prompt"] });
 
@@ -23,10 +24,10 @@ export const promptShift: Monitor = {
         const now = await moment.promptLogits();
         return {
           prompt_logit_diff: Float32Array.from(prompts, ({ answer, counterAnswer }, i) =>
-            answer === null || counterAnswer === null ? NaN : logitDiff(now[i]!, answer, counterAnswer),
+            answer === null || counterAnswer === null ? NaN : logitDiff(at(now, i), answer, counterAnswer),
           ),
-          prompt_log_prob: Float32Array.from(prompts, ({ answer }, i) => (answer === null ? NaN : logProb(now[i]!, answer))),
-          prompt_kl: Float32Array.from(prompts, (_, i) => klDivergence(base[i]!, now[i]!)),
+          prompt_log_prob: Float32Array.from(prompts, ({ answer }, i) => (answer === null ? NaN : logProb(at(now, i), answer))),
+          prompt_kl: Float32Array.from(prompts, (_, i) => klDivergence(at(base, i), at(now, i))),
         };
       },
       state() {

@@ -27,8 +27,8 @@ export const rotation: Monitor = {
           const first = held.first.get(name);
           if (before) {
             out.turn[index] = componentCosine(leading, before);
-            out.turn_in[index] = Math.abs(dot(leading.right, before.right));
-            out.turn_out[index] = Math.abs(dot(leading.left, before.left));
+            out.turn_in[index] = Math.abs(cosine(leading.right, before.right));
+            out.turn_out[index] = Math.abs(cosine(leading.left, before.left));
           }
           if (first) out.turn_since_first[index] = componentCosine(leading, first);
           else held.first.set(name, leading);
@@ -59,5 +59,10 @@ export const rotation: Monitor = {
 
 /** ⟨u vᵀ, u′ v′ᵀ⟩ = (u·u′)(v·v′): the sign that a singular pair leaves open cancels, so −1 is a reversed component. */
 function componentCosine(a: Leading, b: Leading): number {
-  return dot(a.left, b.left) * dot(a.right, b.right);
+  return cosine(a.left, b.left) * cosine(a.right, b.right);
+}
+
+/** Of unit vectors: their product. */
+function cosine(a: Float32Array, b: Float32Array): number {
+  return dot(new Float64Array(a), new Float64Array(b));
 }

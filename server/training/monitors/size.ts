@@ -4,6 +4,7 @@ import { frobeniusNorm } from "../../linalg/factored.ts";
 import { norm } from "../../linalg/vectors.ts";
 import { perSite, siteCurves, type Moment, type Monitor, type WatchedRun } from "./monitor.ts";
 import { siteLayout } from "./siteLayout.ts";
+import { at } from "../../at.ts";
 
 export const size: Monitor = {
   title: "Size",
@@ -25,7 +26,7 @@ export const size: Monitor = {
       async look(moment) {
         const norms = await perSite(run, (state) => deltaNorm(run, moment, state));
         const relative = new Float32Array(rows.length * kinds.length).fill(NaN);
-        for (const [index, cell] of cells.entries()) relative[cell] = norms[index]! / base[index]!;
+        for (const [index, cell] of cells.entries()) relative[cell] = at(norms, index) / at(base, index);
         return { norm: norms, relative_norm: relative };
       },
     };

@@ -24,6 +24,7 @@ import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
 import { siteLabel } from "./siteLayout.ts";
 import { spectrumOf, type SiteSpectrum } from "./siteSpectrum.ts";
+import { at } from "../../at.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -320,12 +321,12 @@ export class Watch {
       const numbers = this.#numbers.get(array);
       if (!numbers) return;
       const changed = sites.flatMap(({ site }, row) => {
-        const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => numbers[look * sites.length + row]!);
-        if (Number.isNaN(curve[snapshot]!)) return [];
-        const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]!));
+        const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => at(numbers, look * sites.length + row));
+        if (Number.isNaN(at(curve, snapshot))) return [];
+        const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]));
         const strength = score(
-          looked.map((i) => steps[i]!),
-          looked.map((i) => curve[i]!),
+          looked.map((i) => at(steps, i)),
+          looked.map((i) => at(curve, i)),
         );
         return strength === null ? [] : [{ site, strength }];
       });
