@@ -46,7 +46,7 @@ const mayImport = {
   "server/app.ts": [...served, "server/routes", "server/sockets", ...leaves],
   "server/commands": [...served, "server/app.ts", "server/routes", "server/sockets", ...leaves],
   "server/main.ts": ["server/commands", ...leaves],
-  "client/figures": ["probes/result.ts", "server/models/siteNames.ts"],
+  "client/figures": ["probes/result.ts", "probes/axes.ts", "server/models/siteNames.ts"],
   client: ["client", "probes/result.ts", ...wire],
 };
 

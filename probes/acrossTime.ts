@@ -9,6 +9,7 @@ import type { Subject } from "../server/runs/subject.ts";
 import type { SweepRequest } from "../server/runs/sweep.ts";
 import type { AdapterSetting, ComponentGate, World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
+import { componentColumns, layerAxis, siteAxis } from "./axes.ts";
 import { isSameRun, plannerCheck } from "./causal/checks.ts";
 import { measured, measuredSweep } from "./causal/measuredSweep.ts";
 import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts";
@@ -200,13 +201,12 @@ interface Grid {
 }
 
 function gridOf(parts: readonly Part[], nLayers: number): Grid {
-  const kindOf = ({ site, component }: Part) => (component === null ? siteKind(site) : `${siteKind(site)}#${component}`);
-  const labels = [...new Set(parts.map(kindOf))];
-  return {
-    rows: { name: "layer", labels: Array.from({ length: nLayers }, (_, layer) => String(layer)) },
-    cols: { name: parts[0]!.component === null ? "site" : "component", labels },
-    cells: parts.map((part) => part.site.layer * labels.length + labels.indexOf(kindOf(part))),
-  };
+  const kinds = [...new Set(parts.map(({ site }) => siteKind(site)))];
+  const { axis, columns } =
+    parts[0]?.component === null
+      ? { axis: siteAxis(kinds), columns: parts.map(({ site }) => kinds.indexOf(siteKind(site))) }
+      : componentColumns(parts.map(({ site, component }) => ({ site: site.site, component: component ?? 0, adapter: "" })));
+  return { rows: layerAxis(nLayers), cols: axis, cells: parts.map(({ site }, index) => site.layer * axis.labels.length + (columns[index] ?? 0)) };
 }
 
 function describe({ into, from, sites }: Pair, grid: Grid, unit: Params["unit"], nulls: readonly NullBand[]): HeatmapFigure {

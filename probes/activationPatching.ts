@@ -7,6 +7,7 @@ import { WorkbenchError } from "../server/errors.ts";
 import { sweep, type SweepRequest } from "../server/runs/sweep.ts";
 import type { World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
+import { headAxis, layerAxis, positionAxis } from "./axes.ts";
 import { AnswerMeter, answerMetrics, metricIds, type MetricId } from "./causal/answerMetrics.ts";
 import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
 import { contrasts, contrastSides, contrastWords, type Side } from "./causal/contrast.ts";
@@ -277,7 +278,7 @@ function describe(
           : "corrupted",
   );
   const subtitle = `${words.done}, one activation at a time · 1 = ${words.restored}`;
-  const layers = { name: "layer", labels: Array.from({ length: nLayers }, (_, layer) => String(layer)) } as const;
+  const layers = layerAxis(nLayers);
   const figures: HeatmapFigure[] = [];
   const blocks = options.activations.filter((name) => places[name].by === "position");
   if (blocks.length > 0) {
@@ -290,9 +291,10 @@ function describe(
       nulls,
       panels: blocks.map((name, panel) => ({
         id: name,
+        place: { site: name },
         title: places[name].note ? `${places[name].title} · ${places[name].note}` : places[name].title,
         rows: layers,
-        cols: { name: "position", labels: tokens },
+        cols: positionAxis(tokens),
         values: Object.fromEntries(metricIds.map((id) => [id, { array: id, at: [panel] }])),
       })),
     });
@@ -310,7 +312,7 @@ function describe(
           id: "heads",
           title: "Head outputs",
           rows: layers,
-          cols: { name: "head", labels: Array.from({ length: nHeads }, (_, head) => String(head)) },
+          cols: headAxis(nHeads),
           values: Object.fromEntries(metricIds.map((id) => [id, { array: `heads.${id}` }])),
         },
       ],

@@ -44,7 +44,8 @@ export const adapterHealth = defineProbe<Params>({
       const prefix = several ? `${adapter.name}.` : "";
       const grid = siteGrid(adapter);
       const metrics = subject.model ? normMetrics : normMetrics.slice(1);
-      for (const { id } of metrics) yield { type: "array", name: `${prefix}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+      for (const { id } of metrics)
+        yield { type: "array", name: `${prefix}${id}`, shape: [grid.rows.labels.length, grid.kinds.length], axes: ["layer", "site"] };
       for (const site of adapter.sites.values()) {
         if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
         const norm = frobeniusNorm(site.factors);
@@ -67,7 +68,7 @@ export const adapterHealth = defineProbe<Params>({
             beyond: site.beyondLowRank ?? "",
             note: trouble ?? "",
           },
-          place: { layer: site.layer, site: site.site, adapter: adapter.name },
+          place: grid.place(site),
           ...(trouble ? { warning: trouble } : {}),
         });
         done++;

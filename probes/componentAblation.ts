@@ -7,6 +7,7 @@ import { sweep, type SweepRequest } from "../server/runs/sweep.ts";
 import { baseSetting, strengthOf, type AdapterSetting, type ComponentGate, type World } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { klDivergence, logitDiff } from "../server/runs/metrics.ts";
+import { componentColumns, layerAxis } from "./axes.ts";
 import { first, isOne, isZero, plannerCheck } from "./causal/checks.ts";
 import { measured, measuredSweep } from "./causal/measuredSweep.ts";
 import { beatsDraws, clearsNull, nullBands, nullFields } from "./causal/nulls.ts";
@@ -14,7 +15,7 @@ import { chanceWords, percent } from "./causal/words.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptPairFields, readPrompt, readToken } from "./promptPair.ts";
 import { randomDirection, sampleIndices, uniform } from "../server/linalg/random.ts";
-import type { BarsFigure, HeatmapFigure, Metric, NullBand, Place, ProbeEvent } from "./result.ts";
+import type { Axis, BarsFigure, HeatmapFigure, Metric, NullBand, Place, ProbeEvent } from "./result.ts";
 
 const params = z.strictObject({
   clean: promptPairFields.clean,
@@ -71,14 +72,14 @@ export const componentAblation = defineProbe<Params>({
     }
     const effect = (diff: number) => (adaptedDiff - diff) / (adaptedDiff - baseDiff);
 
-    const columns = columnLabels(components);
+    const { axis, columns } = componentColumns(components);
     const { nLayers } = runner.model.config;
-    const cells = components.map((component) => component.layer * columns.length + columns.indexOf(columnLabel(component)));
+    const cells = components.map(({ layer }, index) => layer * axis.labels.length + (columns[index] ?? 0));
     for (const { id } of metrics) {
       yield { type: "array", name: id, shape: [components.length], axes: ["component"] };
-      yield { type: "array", name: `grid.${id}`, shape: [nLayers, columns.length], axes: ["layer", "component"] };
+      yield { type: "array", name: `grid.${id}`, shape: [nLayers, axis.labels.length], axes: ["layer", "component"] };
     }
-    yield { type: "figure", figure: gridFigure(nLayers, columns, []) };
+    yield { type: "figure", figure: gridFigure(nLayers, axis, []) };
 
     const worlds = components.map((component): World => ({
       setting: { ...subject.setting, components: [{ adapter: component.adapter, site: component.site, component: component.component, value: 0 }] },
@@ -102,7 +103,7 @@ export const componentAblation = defineProbe<Params>({
     yield* selfChecks(request, effectOf);
     const draws = await nullDraws(request, drawnComponents(components, options), options.seed, effectOf);
     const nulls = nullBands("effect", draws, "random rank-one terms of equal norm");
-    yield { type: "figure", figure: gridFigure(nLayers, columns, nulls) };
+    yield { type: "figure", figure: gridFigure(nLayers, axis, nulls) };
     const order = [...effects.keys()].sort((a, b) => Math.abs(effects[b]!) - Math.abs(effects[a]!)).slice(0, options.strongest);
     yield* strongestBars(components, order, effects, nulls);
     const finding = await describeFinding(request, components, effects, nulls[0], options.seed, effectOf);
@@ -120,17 +121,7 @@ function allComponents(runner: Runner, setting: AdapterSetting): Component[] {
     );
 }
 
-/** "mlp.in#0", with the adapter before it when several are on. */
-function columnLabel(component: Component): string {
-  return `${component.adapter}·${siteKind(component.site)}#${component.component}`;
-}
-
-function columnLabels(components: readonly Component[]): string[] {
-  return [...new Set(components.map(columnLabel))];
-}
-
-function gridFigure(nLayers: number, columns: readonly string[], nulls: readonly NullBand[]): HeatmapFigure {
-  const oneAdapter = new Set(columns.map((column) => column.split("·")[0])).size === 1;
+function gridFigure(nLayers: number, cols: Axis, nulls: readonly NullBand[]): HeatmapFigure {
   return {
     kind: "heatmap",
     id: "components",
@@ -142,8 +133,8 @@ function gridFigure(nLayers: number, columns: readonly string[], nulls: readonly
       {
         id: "components",
         title: "Components by layer and site",
-        rows: { name: "layer", labels: Array.from({ length: nLayers }, (_, layer) => String(layer)) },
-        cols: { name: "component", labels: oneAdapter ? columns.map((column) => column.slice(column.indexOf("·") + 1)) : columns },
+        rows: layerAxis(nLayers),
+        cols,
         values: Object.fromEntries(metrics.map(({ id }) => [id, { array: `grid.${id}` }])),
       },
     ],

@@ -14,7 +14,7 @@ import { defineProbe } from "./defineProbe.ts";
 import { transposed } from "../server/linalg/matrices.ts";
 import { uniform } from "../server/linalg/random.ts";
 import type { Figure, Metric, ProbeEvent, SpectrumFigure, TableFigure } from "./result.ts";
-import { siteGrid, siteKind } from "./siteGrid.ts";
+import { siteGrid, siteKind, type SiteGrid } from "./siteGrid.ts";
 
 const params = z.strictObject({
   alignWith: z.int().min(0).max(64).default(8).describe("How many of W's own leading directions ΔW is compared with; 0 leaves that out"),
@@ -54,7 +54,7 @@ export const deltaSpectrum = defineProbe<Params>({
     for (const adapter of subject.adapters) {
       const grid = siteGrid(adapter);
       for (const { id } of siteMetrics)
-        yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+        yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.rows.labels.length, grid.kinds.length], axes: ["layer", "site"] };
     }
     let worst = 0;
     const rows: TableFigure["rows"][number][] = [];
@@ -86,7 +86,7 @@ export const deltaSpectrum = defineProbe<Params>({
           energyRank: zero ? 0 : broken ? null : finite(energyEffectiveRank(sigma)),
           stable: finite(values.stable_rank),
         },
-        place: { layer: site.layer, site: site.site, adapter: adapter.name },
+        place: grid.place(site),
         ...(zero
           ? { warning: "ΔW is 0: this site was not trained" }
           : broken
@@ -146,7 +146,7 @@ async function* alignment(
   for (const adapter of subject.adapters) {
     const grid = siteGrid(adapter);
     for (const { id } of alignMetrics)
-      yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.layers.length, grid.kinds.length], axes: ["layer", "site"] };
+      yield { type: "array", name: `${prefix(adapter)}${id}`, shape: [grid.rows.labels.length, grid.kinds.length], axes: ["layer", "site"] };
     const next = uniform(options.seed);
     let done = 0;
     let [low, high] = [1, 0];
@@ -204,7 +204,7 @@ async function* alignment(
 }
 
 function spectrumFigure(
-  all: readonly { adapter: LoadedAdapter; site: SiteAdapter; label: string }[],
+  all: readonly { adapter: LoadedAdapter; site: SiteAdapter; grid: SiteGrid; label: string }[],
   prefix: (adapter: LoadedAdapter) => string,
 ): SpectrumFigure {
   return {
@@ -213,10 +213,10 @@ function spectrumFigure(
     title: "Singular values of ΔW",
     subtitle: "One line a site, exact from the factors · component 0 is the largest",
     unit: "σ of s·B·A",
-    series: all.map(({ adapter, site, label }) => ({
+    series: all.map(({ adapter, site, grid, label }) => ({
       id: `${adapter.name}:${site.site}`,
       label,
-      place: { layer: site.layer, site: site.site, adapter: adapter.name },
+      place: grid.place(site),
       values: { array: `${prefix(adapter)}${site.site}.singular_values` },
       note: siteKind(site),
     })),

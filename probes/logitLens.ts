@@ -4,6 +4,7 @@ import { logSumExp } from "../server/runs/metrics.ts";
 import { layerHooks } from "../server/models/siteNames.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
+import { layerAxis, positionAxis } from "./axes.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { Metric, ProbeEvent, TokenGridFigure } from "./result.ts";
@@ -139,8 +140,8 @@ function figure(
       panels.length > 1
         ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most"
         : "Residual before each block read as a prediction: top token and its probability",
-    rows: { name: "layer", labels: [...Array.from({ length: nLayers }, (_, layer) => String(layer)), "out"] },
-    cols: { name: "position", labels: tokens },
+    rows: layerAxis(nLayers, "out"),
+    cols: positionAxis(tokens),
     panels: panels.map((panel) => ({
       id: panel,
       title: titles[panel],

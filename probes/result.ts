@@ -25,6 +25,8 @@ export interface ArrayRef {
 /** Where in the network something is; a selection made in one figure marks the same place in all others. */
 export interface Place {
   readonly layer?: number;
+  /** Which layers are counted, where a model has several stacks of them: "encoder", "decoder". */
+  readonly stack?: string;
   readonly position?: number;
   readonly head?: number;
   readonly site?: string;
@@ -37,6 +39,8 @@ export interface Axis {
   readonly name: "layer" | "position" | "head" | "component" | "site";
   /** One label a row or column; token labels exactly as the tokenizer has them (spaces and newlines are shown by the figure). */
   readonly labels: readonly string[];
+  /** What each row or column is of a place, as many as labels (`axes.ts` makes them). */
+  readonly places: readonly Place[];
 }
 
 export interface Metric {
@@ -66,9 +70,14 @@ interface FigureHead {
   readonly nulls?: readonly NullBand[];
   /**
    * The training step of each stored snapshot, `[snapshot]`, NaN where not reached yet. With it, every array the figure's values point at
-   * has `snapshot` as its leading axis, and a view shows one snapshot at a time (`figureAtSnapshot`); lines and ridgelines show all and mark it.
+   * has `snapshot` as its leading axis, and a view shows one snapshot at a time; lines and ridgelines show all and mark it.
    */
   readonly steps?: ArrayRef;
+}
+
+/** A figure as a file may hold it: of a kind that this version need not know. */
+export interface AnyFigure extends FigureHead {
+  readonly kind: string;
 }
 
 /** Small multiples of cells; rows are drawn upward when the row axis is "layer". */
@@ -78,6 +87,8 @@ export interface HeatmapFigure extends FigureHead {
   readonly panels: readonly {
     readonly id: string;
     readonly title: string;
+    /** What all its cells have in common: the residual stream, an adapter. Panels without one differ in what was done, not in where. */
+    readonly place?: Place;
     readonly rows: Axis;
     readonly cols: Axis;
     /** By metric id, each `[row, col]`. */
@@ -235,33 +246,6 @@ export function applyEvent(result: ProbeResult, event: ProbeEvent): ProbeResult 
       event satisfies never;
       return result;
   }
-}
-
-/** The figure with its values fixed at one stored snapshot; the same figure when it has no snapshots or shows them all. */
-export function figureAtSnapshot<F extends Figure>(figure: F, index: number): F {
-  if (!figure.steps || figure.kind === "lines" || figure.kind === "ridgeline") return figure;
-  const fix = (ref: ArrayRef): ArrayRef => ({ ...ref, at: [index, ...(ref.at ?? [])] });
-  const fixAll = (values: Readonly<Record<string, ArrayRef>>) => Object.fromEntries(Object.entries(values).map(([id, ref]) => [id, fix(ref)]));
-  const fixed = (): Figure => {
-    switch (figure.kind) {
-      case "heatmap":
-        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fixAll(panel.values) })) };
-      case "spectrum":
-        return { ...figure, series: figure.series.map((series) => ({ ...series, values: fix(series.values) })) };
-      case "bars":
-        return { ...figure, values: fixAll(figure.values) };
-      case "tokenGrid":
-        return {
-          ...figure,
-          panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values), topIds: fix(panel.topIds), topValues: fix(panel.topValues) })),
-        };
-      case "attention":
-        return { ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: fix(panel.values) })) };
-      default:
-        return figure;
-    }
-  };
-  return fixed() as F;
 }
 
 /** The numbers an ArrayRef points at, with the remaining shape: a view, or a copy when a column is picked out. */

@@ -3,7 +3,8 @@ import type { LoadedAdapter } from "../server/adapters/loadAdapter.ts";
 import type { SiteAdapter } from "../server/adapters/method.ts";
 import { siteKind as siteKindOf } from "../server/models/siteNames.ts";
 import * as layout from "../server/training/monitors/siteLayout.ts";
-import type { Axis } from "./result.ts";
+import { layerRows, siteAxis } from "./axes.ts";
+import type { Axis, Place } from "./result.ts";
 
 export interface SiteGrid {
   readonly rows: Axis;
@@ -12,8 +13,9 @@ export interface SiteGrid {
   cell(site: SiteAdapter): { row: number; col: number };
   /** "L3.mlp.in"; with its stack in front where the adapter has several. */
   label(site: SiteAdapter): string;
-  readonly layers: readonly number[];
+  /** "attn.q", "mlp.in": one a column. */
   readonly kinds: readonly string[];
+  place(site: SiteAdapter): Place;
 }
 
 export const siteKind = ({ site }: SiteAdapter): string => siteKindOf(site);
@@ -21,17 +23,20 @@ export const siteLabel = ({ site, layer }: SiteAdapter): string => layout.siteLa
 
 export function siteGrid(adapter: LoadedAdapter): SiteGrid {
   const sites = [...adapter.sites.values()];
-  const { rows, layers, kinds, cells, labels } = layout.siteLayout(sites.map(({ site, layer }) => ({ name: site, layer })));
-  const places = new Map(sites.map(({ site }, i) => [site, { cell: cells[i] ?? 0, label: labels[i] ?? site }]));
+  const { rows, kinds, cells, labels, stacks } = layout.siteLayout(sites.map(({ site, layer }) => ({ name: site, layer })));
+  const places = new Map(sites.map(({ site }, i) => [site, { cell: cells[i] ?? 0, label: labels[i] ?? site, stack: stacks[i] ?? "" }]));
   return {
-    rows: { name: "layer", labels: rows },
-    cols: { name: "site", labels: kinds },
+    rows: layerRows(rows),
+    cols: siteAxis(kinds),
     cell(site) {
       const at = places.get(site.site)?.cell ?? 0;
       return { row: Math.floor(at / kinds.length), col: at % kinds.length };
     },
     label: (site) => places.get(site.site)?.label ?? site.site,
-    layers,
+    place: ({ site, layer }) => {
+      const stack = places.get(site)?.stack ?? "";
+      return { layer, site, adapter: adapter.name, ...(stack === "" ? {} : { stack }) };
+    },
     kinds,
   };
 }

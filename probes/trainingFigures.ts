@@ -8,6 +8,7 @@ import { siteLabel } from "../server/training/monitors/siteLayout.ts";
 import { layoutOf } from "../server/training/monitors/size.ts";
 import { valuesArray } from "../server/training/monitors/spectra.ts";
 import { stepsArray, type Watch } from "../server/training/monitors/watch.ts";
+import { layerRows, siteAxis } from "./axes.ts";
 import type { Figure, LinesFigure, Place, ProbeEvent, RidgelineFigure } from "./result.ts";
 
 import { finite, openWords, sitesOf } from "./trainingWords.ts";
@@ -98,7 +99,7 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     }),
   ],
   size(watch) {
-    const { layers, kinds } = layoutOf(watch.run);
+    const { rows, kinds } = layoutOf(watch.run);
     return [
       siteLines(watch, {
         id: "norm",
@@ -118,8 +119,8 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
           {
             id: "sites",
             title: watch.run.adaptation.method!.title,
-            rows: { name: "layer", labels: layers.map(String) },
-            cols: { name: "site", labels: kinds },
+            rows: layerRows(rows),
+            cols: siteAxis(kinds),
             values: { relative_norm: { array: "relative_norm" } },
           },
         ],

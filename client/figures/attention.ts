@@ -1,12 +1,14 @@
 /** Attention patterns: every head as a thumbnail, those that differ most first, and the chosen head large with its tokens. */
-import type { AttentionFigure, Axis, Place } from "../../probes/result.ts";
+import { positionAxis } from "../../probes/axes.ts";
+import type { AttentionFigure, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
 import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
-import { arrowStep, type Arrays, type Box, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { arrowStep, type Arrays, type Box, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
+import type { FigureModule } from "./figureModule.ts";
 import { formatValue, indexedToken, splitTitle } from "./labels.ts";
 import { drawLegend, lowRoom } from "./legend.ts";
 import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
-import { numbersOf } from "./places.ts";
+import { headWords, numbersOf } from "./places.ts";
 import { colourScale, type ColourScale } from "./scales.ts";
 import { drawText } from "./text.ts";
 
@@ -16,8 +18,8 @@ interface Head {
   readonly head: number;
 }
 
+const differenceWords = "difference between the panels";
 const headName = ({ layer, head }: Head): string => `L${layer}H${head}`;
-const tokenAxis = (figure: AttentionFigure): Axis => ({ name: "position", labels: figure.tokens });
 
 function patternOf(figure: AttentionFigure, arrays: Arrays, panel: Panel, { layer, head }: Head): Float32Array {
   const size = figure.tokens.length ** 2;
@@ -66,7 +68,7 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
           place: { layer: head.layer, head: head.head },
           label: headName(head),
           value: turn,
-          lines: figure.order ? [{ label: "difference between the panels", value: formatValue(turn) }] : [],
+          lines: figure.order ? [{ label: differenceWords, value: formatValue(turn) }] : [],
           box: thumbnails.boxes[thumbnail]!,
         };
       }
@@ -163,7 +165,7 @@ function drawThumbnails(
 }
 
 function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: Head, strong: number, top: number): { grids: Grid[]; bottom: number } {
-  const axis = tokenAxis(figure);
+  const axis = positionAxis(figure.tokens);
   const count = figure.tokens.length;
   const print = frame.preset === "print";
   const scales = new Map<string, ColourScale>();
@@ -246,6 +248,19 @@ export const attention: FigureModule<AttentionFigure> = {
       ? numbersOf(arrays, figure.order, figure.layers * figure.heads)[place.layer * figure.heads + place.head]!
       : null;
   },
+  refs(figure, change) {
+    const { layers, heads, tokens, order } = figure;
+    const panels = figure.panels.map((panel) => ({ ...panel, values: change(panel.values, [layers, heads, tokens.length, tokens.length]) }));
+    return { ...figure, panels, ...(order ? { order: change(order, [layers, heads]) } : {}) };
+  },
+  firstPlace: () => ({ layer: 0, head: 0 }),
+  numberWords: () => ({ label: differenceWords, unit: "" }),
+  inLayer(figure, arrays, { layer }) {
+    if (!figure.order) return [];
+    const turns = numbersOf(arrays, figure.order, figure.layers * figure.heads);
+    return Array.from({ length: figure.heads }, (_, head) => ({ label: headWords({ layer, head }), value: turns[layer * figure.heads + head] ?? NaN }));
+  },
+  tokens: ({ tokens }) => tokens,
   table(figure, arrays) {
     const count = figure.tokens.length;
     const values = figure.panels.map((panel) => numbersOf(arrays, panel.values, figure.layers * figure.heads * count * count));

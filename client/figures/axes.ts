@@ -1,14 +1,16 @@
 /** Labels of rows and columns: thinned when there are many, slanted when they are long, never overlapping. */
-import type { Axis } from "../../probes/result.ts";
+import type { Axis, Place } from "../../probes/result.ts";
 import { rowTop, type Grid } from "./cells.ts";
 import type { Frame, Group } from "./context.ts";
-import { labelStep, shorten, tokenLabel } from "./labels.ts";
-import { componentParts } from "./places.ts";
+import { labelStep, shorten, siteKind, tokenLabel } from "./labels.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { fitText, textWidth } from "./textWidth.ts";
 
 const longestToken = 14;
 const isCounting = (axis: Axis): boolean => axis.name === "layer" || axis.name === "head";
+/** A row that is no layer or head of its own: "out". */
+const isNamedRow = (axis: Axis, index: number): boolean =>
+  isCounting(axis) && axis.labels[index] !== String(axis.places[index]?.[axis.name === "layer" ? "layer" : "head"]);
 const written = (axis: Axis, index: number): string => (isCounting(axis) ? axis.labels[index]! : shorten(tokenLabel(axis.labels[index]!), longestToken));
 
 /** Space that row labels take on the left of a grid. */
@@ -23,13 +25,14 @@ export const rowGutter = (axis: Axis, frame: Frame): number =>
 export function drawRowLabels(root: Group, frame: Frame, axis: Axis, grid: Grid, strong: number): void {
   const group = root.append("g").attr("class", "rows");
   const step = labelStep(grid.cellHeight, frame.type.axis + 2);
-  axis.labels.forEach((label, index) => {
+  const named = axis.labels.findIndex((_, index) => isNamedRow(axis, index));
+  axis.labels.forEach((_, index) => {
     const isStrong = index === strong;
     // A label that is not a number ("out") sits at an end and matters more than the last step before it.
-    const isNamed = isCounting(axis) && !/^\d+$/.test(label);
+    const isNamed = isNamedRow(axis, index);
     const crowded = (other: number) => other >= 0 && other !== index && Math.abs(other - index) * grid.cellHeight < frame.type.axis + 1;
     if (!isStrong && !isNamed && (index % step !== 0 || crowded(strong))) return;
-    if (!isNamed && !isStrong && isCounting(axis) && crowded(axis.labels.findIndex((each) => !/^\d+$/.test(each)))) return;
+    if (!isNamed && !isStrong && isCounting(axis) && crowded(named)) return;
     drawText(group, frame, written(axis, index), grid.x - 6, rowTop(grid, index) + grid.cellHeight / 2 + baselineShift(frame.type.axis), {
       anchor: "end",
       fill: isStrong ? frame.theme.ink : frame.theme.muted,
@@ -54,14 +57,15 @@ export interface ColumnGroup {
   readonly to: number;
 }
 
+/** "mlp.in", "facts-edit·mlp.in": what the columns of one site share. */
+const siteOf = ({ adapter, site }: Place): string => `${adapter === undefined ? "" : `${adapter}·`}${siteKind(site ?? "")}`;
+
 /** Columns of one site side by side: "mlp.in#0", "mlp.in#1"… share one label. */
 export function columnGroups(axis: Axis): ColumnGroup[] {
-  if (axis.name !== "component") return [];
-  const parts = axis.labels.map(componentParts);
+  if (axis.name !== "component" || axis.places.some(({ site }) => site === undefined)) return [];
   const groups: ColumnGroup[] = [];
-  for (const [index, part] of parts.entries()) {
-    if (!part) return [];
-    const label = part.adapter === undefined ? part.site : `${part.adapter}·${part.site}`;
+  for (const [index, place] of axis.places.entries()) {
+    const label = siteOf(place);
     const last = groups.at(-1);
     if (last?.label === label) groups[groups.length - 1] = { ...last, to: index + 1 };
     else groups.push({ label, from: index, to: index + 1 });
@@ -125,7 +129,7 @@ export function drawColumnLabels(root: Group, frame: Frame, axis: Axis, plan: Co
         const step = labelStep(grid.cellWidth, textWidth("00", size) + 2);
         for (let index = from; index < to; index++) {
           if ((index - from) % step === 0 || index === strong)
-            one(String(componentParts(axis.labels[index]!)!.component), left + (index - from + 0.5) * grid.cellWidth, bottom, index === strong);
+            one(String(axis.places[index]?.component ?? ""), left + (index - from + 0.5) * grid.cellWidth, bottom, index === strong);
         }
       }
       const top = bottom + (showsNumbers ? size + 5 : 3);

@@ -2,9 +2,10 @@
 import { scaleLinear } from "d3-scale";
 import type { BarsFigure, NullBand, Place } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
-import { arrowStep, type Box, type Cell, type Drawn, type FigureModule, type Frame, type Group } from "./context.ts";
+import { arrowStep, type Box, type Cell, type Drawn, type Frame, type Group } from "./context.ts";
+import { adaptersOfPlaces, type FigureModule } from "./figureModule.ts";
 import { formatValue } from "./labels.ts";
-import { metricNamed, numbersOf, samePlace } from "./places.ts";
+import { changedValues, metricNamed, numbersOf, samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { textWidth, wrapText } from "./textWidth.ts";
 
@@ -273,6 +274,10 @@ export const bars: FigureModule<BarsFigure> = {
     const index = barOf(figure, place);
     return index < 0 ? null : valuesOf(figure, { arrays, metric })[index]!;
   },
+  refs: (figure, change) => ({ ...figure, values: changedValues(figure.values, (ref) => change(ref, [figure.bars.length])) }),
+  firstPlace: (figure) => figure.bars[0]?.place ?? null,
+  metrics: ({ metrics }) => metrics,
+  adapters: (figure) => adaptersOfPlaces(figure.bars.map(({ place }) => place)),
   table(figure, arrays) {
     const values = figure.metrics.map((metric) => valuesOf(figure, { arrays, metric: metric.id }));
     return {

@@ -1,6 +1,6 @@
 /** What the drawing of every figure kind takes and gives. */
 import type { Selection } from "d3-selection";
-import type { Figure, FigureKind, FigureOf, NamedArray, Place } from "../../probes/result.ts";
+import type { NamedArray, Place } from "../../probes/result.ts";
 import type { Preset, Theme, Type } from "./theme.ts";
 
 export type Arrays = Readonly<Record<string, NamedArray>>;
@@ -75,16 +75,6 @@ export interface FigureTable {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly (string | number | null)[])[];
 }
-
-/** Everything a figure kind knows about itself; `top` is the y where it may begin. */
-export interface FigureModule<F extends Figure> {
-  draw(root: Group, figure: F, frame: Frame, top: number): Drawn;
-  neighbour(figure: F, place: Place, key: ArrowKey, arrays: Arrays): Place | null;
-  /** @param step where the figure runs over steps: the last number up to it, else the newest */
-  valueAt(figure: F, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null;
-  table(figure: F, arrays: Arrays): FigureTable;
-}
-export type FigureModules = { readonly [K in FigureKind]: FigureModule<FigureOf<K>> };
 
 export const arrowKeys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"] as const;
 export type ArrowKey = (typeof arrowKeys)[number];

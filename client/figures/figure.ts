@@ -1,51 +1,23 @@
 /** Draws any figure into an SVG element, in the browser and on the server alike, and answers what lies under a point. */
 import { select } from "d3-selection";
-import type { Figure, Place } from "../../probes/result.ts";
-import { attention } from "./attention.ts";
-import { bars } from "./bars.ts";
-import {
-  arrowKeys,
-  type ArrowKey,
-  type Arrays,
-  type Box,
-  type Cell,
-  type Drawn,
-  type FigureContext,
-  type FigureModule,
-  type FigureModules,
-  type FigureTable,
-  type Frame,
-  type Group,
-  type Hover,
-} from "./context.ts";
-import { heatmap } from "./heatmap.ts";
-import { lines } from "./lines.ts";
-import { ridgeline } from "./ridgeline.ts";
-import { spectrum } from "./spectrum.ts";
-import { table } from "./table.ts";
+import type { AnyFigure, Place } from "../../probes/result.ts";
+import { moduleOf } from "./aboutFigure.ts";
+import type { Arrays, Box, Cell, Drawn, FigureContext, Frame, Group, Hover } from "./context.ts";
 import { drawText, round } from "./text.ts";
 import { wrapText } from "./textWidth.ts";
 import { types } from "./theme.ts";
-import { tokenGrid } from "./tokenGrid.ts";
 
 export type { FigureContext, Hover } from "./context.ts";
-
-const modules: FigureModules = { heatmap, spectrum, bars, tokenGrid, attention, table, lines, ridgeline };
-
-/** The one place where a kind meets its module; the mapped type of the table guarantees that they fit. */
-const moduleOf = (figure: Figure): FigureModule<Figure> => modules[figure.kind];
 
 export interface Drawing {
   readonly width: number;
   readonly height: number;
-  /** Marks a selection without drawing the figure anew. */
-  readonly mark: (selection: Place | null, pins: readonly Place[]) => void;
   /** The cell under a point in the figure's own pixels. */
   readonly cellAt: (x: number, y: number) => Hover | null;
 }
 
 /** Replaces what the SVG element holds. Title and subtitle are part of the picture only in print; on screen they are HTML. */
-export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, context: FigureContext): Drawing {
+export function drawFigure(svg: SVGSVGElement, figure: AnyFigure, arrays: Arrays, context: FigureContext): Drawing {
   const frame: Frame = { ...context, arrays, type: types[context.preset], scope: `figure-${figure.id.replace(/\W/g, "-")}-${context.theme.name}` };
   const node = select(svg);
   node.selectChildren().remove();
@@ -71,17 +43,16 @@ export function drawFigure(svg: SVGSVGElement, figure: Figure, arrays: Arrays, c
   background?.attr("width", round(context.width)).attr("height", height);
 
   const overlay: Group = node.append("g").attr("class", "marks").attr("pointer-events", "none").attr("fill", "none");
-  const mark = (selection: Place | null, pins: readonly Place[]) => drawMarks(overlay, frame, drawn, selection, pins);
-  mark(context.selection?.place ?? null, context.pins ?? []);
+  drawMarks(overlay, frame, drawn, context.selection?.place ?? null, context.pins ?? []);
   listen(svg, frame, drawn);
   const cellAt = (x: number, y: number) => {
     const cell = drawn.cellAt(x, y);
     return cell ? hoverOf(cell) : null;
   };
-  return { width: context.width, height, mark, cellAt };
+  return { width: context.width, height, cellAt };
 }
 
-function drawHead(root: Group, figure: Figure, frame: Frame): number {
+function drawHead(root: Group, figure: AnyFigure, frame: Frame): number {
   const { text, axis, line } = frame.type;
   const title = wrapText(figure.title, frame.width, text, "bold");
   const subtitle = wrapText(figure.subtitle, frame.width, axis);
@@ -110,7 +81,6 @@ function outline(overlay: Group, frame: Frame, box: Box, colour: string, width: 
 }
 
 function drawMarks(overlay: Group, frame: Frame, drawn: Drawn, selection: Place | null, pins: readonly Place[]): void {
-  overlay.selectAll(".pin, .selected").remove();
   for (const pin of pins)
     for (const { box, strength } of drawn.marks(pin)) if (strength === "cell") outline(overlay, frame, box, frame.theme.accent, 1.5, "pin");
   if (!selection) return;
@@ -161,16 +131,3 @@ function listen(svg: SVGSVGElement, frame: Frame, drawn: Drawn): void {
     if (Object.keys(cell.place).length > 0) onPick?.(cell.place, event.shiftKey);
   });
 }
-
-/** The place an arrow key leads to, or null at an edge and for any other key. */
-export function neighbour(figure: Figure, place: Place, key: string, arrays: Arrays = {}): Place | null {
-  const arrow: ArrowKey | undefined = arrowKeys.find((each) => each === key);
-  return arrow ? moduleOf(figure).neighbour(figure, place, arrow, arrays) : null;
-}
-
-/** The number drawn at a place: NaN while pending, null when the figure does not show the place. */
-export const valueAt = (figure: Figure, arrays: Arrays, metric: string | undefined, place: Place, step?: number): number | null =>
-  moduleOf(figure).valueAt(figure, arrays, metric, place, step);
-
-/** The numbers of a figure beside their labels. */
-export const figureTable = (figure: Figure, arrays: Arrays): FigureTable => moduleOf(figure).table(figure, arrays);

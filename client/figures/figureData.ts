@@ -1,8 +1,8 @@
 /** A figure's numbers for other programs: CSV for spreadsheets and pandas, JSON with axes, labels and units. */
-import type { ArrayRef, Figure } from "../../probes/result.ts";
+import type { AnyFigure, ArrayRef, NamedArray } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
+import { figureRefs, figureTable } from "./aboutFigure.ts";
 import type { Arrays } from "./context.ts";
-import { figureTable } from "./figure.ts";
 
 /** Quoted where RFC 4180 asks for it; a pending number is an empty field. */
 function field(value: string | number | null): string {
@@ -12,17 +12,10 @@ function field(value: string | number | null): string {
 }
 
 /** One row a number in long form, with the tokens exactly as the tokenizer has them. @see RFC 4180 */
-export function figureCsv(figure: Figure, arrays: Arrays): string {
+export function figureCsv(figure: AnyFigure, arrays: Arrays): string {
   const { columns, rows } = figureTable(figure, arrays);
   return [columns, ...rows].map((row) => `${row.map(field).join(",")}\r\n`).join("");
 }
-
-const isRef = (value: unknown): value is ArrayRef =>
-  typeof value === "object" &&
-  value !== null &&
-  "array" in value &&
-  typeof value.array === "string" &&
-  Object.keys(value).every((key) => key === "array" || key === "at");
 
 interface NumberBlock {
   readonly shape: readonly number[];
@@ -32,16 +25,21 @@ interface NumberBlock {
 }
 
 /** The figure with every pointer into the arrays replaced by the numbers themselves. */
-export function figureJson(figure: Figure, arrays: Arrays): Record<string, unknown> {
+export function figureJson(figure: AnyFigure, arrays: Arrays): Record<string, unknown> {
+  const refs = new Map<unknown, ArrayRef>(figureRefs(figure).map(({ ref }) => [ref, ref]));
+  if (figure.steps) refs.set(figure.steps, figure.steps);
   const filled = (value: unknown): unknown => {
-    if (isRef(value)) {
-      if (!arrays[value.array]) return null;
-      const { shape, axes, data } = slice(arrays, value);
-      return { shape, axes, data: Array.from(data, (number) => (Number.isFinite(number) ? number : null)) } satisfies NumberBlock;
-    }
+    const ref = refs.get(value);
+    if (ref) return arrays[ref.array] ? numberBlock(slice(arrays, ref)) : null;
     if (Array.isArray(value)) return value.map(filled);
-    if (typeof value === "object" && value !== null) return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, filled(each)]));
-    return value;
+    return typeof value === "object" && value !== null ? filledObject(value) : value;
   };
-  return filled(figure) as Record<string, unknown>;
+  const filledObject = (value: object): Record<string, unknown> => Object.fromEntries(Object.entries(value).map(([key, each]) => [key, filled(each)]));
+  return filledObject(figure);
 }
+
+const numberBlock = ({ shape, axes, data }: NamedArray): NumberBlock => ({
+  shape,
+  axes,
+  data: Array.from(data, (number) => (Number.isFinite(number) ? number : null)),
+});

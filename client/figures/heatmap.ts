@@ -2,11 +2,12 @@
 import type { HeatmapFigure, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
 import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
-import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { arrowStep, type Arrays, type Cell, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
+import type { FigureModule } from "./figureModule.ts";
 import { formatValue, splitTitle } from "./labels.ts";
 import { drawLegend } from "./legend.ts";
 import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
-import { axisIndex, axisPlace, axisWords, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
+import { axisIndex, axisPlace, axisWords, changedValues, headWords, holds, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale } from "./scales.ts";
 
 type Panel = HeatmapFigure["panels"][number];
@@ -14,18 +15,10 @@ type Panel = HeatmapFigure["panels"][number];
 const valuesOf = (panel: Panel, arrays: Arrays, metric: string): Float32Array =>
   numbersOf(arrays, panel.values[metric], panel.rows.labels.length * panel.cols.labels.length);
 
-/** Panels are sites where neither axis says which: patching the residual stream, the attention output, the MLP output. */
-const panelsAreSites = (figure: HeatmapFigure): boolean =>
-  figure.panels.length > 1 && figure.panels.every(({ rows, cols }) => ![rows.name, cols.name].some((name) => name === "site" || name === "component"));
-
-function placeOf(figure: HeatmapFigure, panel: Panel, row: number, col: number): Place {
-  return { ...axisPlace(panel.rows, row), ...axisPlace(panel.cols, col), ...(panelsAreSites(figure) ? { site: panel.id } : {}) };
-}
+const placeOf = (panel: Panel, row: number, col: number): Place => ({ ...axisPlace(panel.rows, row), ...axisPlace(panel.cols, col), ...panel.place });
 function panelOf(figure: HeatmapFigure, place: Place): Panel | undefined {
-  return (
-    figure.panels.find((panel) => panel.id === place.site) ??
-    figure.panels.find((panel) => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0)
-  );
+  const has = (panel: Panel): boolean => axisIndex(panel.rows, place) >= 0 && axisIndex(panel.cols, place) >= 0;
+  return figure.panels.find((panel) => panel.place !== undefined && holds(panel.place, place)) ?? figure.panels.find(has);
 }
 
 const sameLabels = (figure: HeatmapFigure): boolean =>
@@ -128,7 +121,7 @@ function describe(figure: HeatmapFigure, frame: Frame, index: number, grid: Grid
     ...(band ? [{ label: band.words, value: `${formatValue(band.low)} to ${formatValue(band.high)}` }] : []),
   ];
   return {
-    place: placeOf(figure, panel, row, col),
+    place: placeOf(panel, row, col),
     label: [splitTitle(panel.title).name, axisWords(panel.rows, row), axisWords(panel.cols, col)].join(", "),
     value,
     lines,
@@ -143,6 +136,23 @@ function marksIn(panel: Panel, grid: Grid, place: Place): Mark[] {
   return col >= 0 ? [{ box: columnBox(grid, col), strength: "band" }] : [];
 }
 
+function valueAt(figure: HeatmapFigure, arrays: Arrays, metric: string | undefined, place: Place): number | null {
+  const panel = panelOf(figure, place);
+  if (!panel) return null;
+  const [row, col] = [axisIndex(panel.rows, place), axisIndex(panel.cols, place)];
+  if (row < 0 || col < 0) return null;
+  return valuesOf(panel, arrays, metricNamed(figure.metrics, metric).id)[row * panel.cols.labels.length + col]!;
+}
+
+/** Where the number of largest size is, -1 when all are pending. */
+function strongest(values: Float32Array): number {
+  let [at, most] = [-1, -1];
+  values.forEach((value, index) => {
+    if (Math.abs(value) > most) [at, most] = [index, Math.abs(value)];
+  });
+  return at;
+}
+
 export const heatmap: FigureModule<HeatmapFigure> = {
   draw,
   neighbour(figure, place, key) {
@@ -152,19 +162,52 @@ export const heatmap: FigureModule<HeatmapFigure> = {
     const row = axisIndex(panel.rows, place) + (rowsGoUp(panel.rows) ? up : -up);
     const col = axisIndex(panel.cols, place) + right;
     if (row < 0 || row >= panel.rows.labels.length) return null;
-    if (col >= 0 && col < panel.cols.labels.length) return placeOf(figure, panel, row, col);
+    if (col >= 0 && col < panel.cols.labels.length) return placeOf(panel, row, col);
     // Off the side of a panel lies the one beside it.
     const beside = figure.panels[figure.panels.indexOf(panel) + right];
     if (!beside || row >= beside.rows.labels.length) return null;
-    return placeOf(figure, beside, row, right > 0 ? 0 : beside.cols.labels.length - 1);
+    return placeOf(beside, row, right > 0 ? 0 : beside.cols.labels.length - 1);
   },
-  valueAt(figure, arrays, metric, place) {
-    const panel = panelOf(figure, place);
-    if (!panel) return null;
-    const [row, col] = [axisIndex(panel.rows, place), axisIndex(panel.cols, place)];
-    if (row < 0 || col < 0) return null;
-    return valuesOf(panel, arrays, metricNamed(figure.metrics, metric).id)[row * panel.cols.labels.length + col]!;
+  valueAt,
+  refs(figure, change) {
+    const panels = figure.panels.map((panel) => ({
+      ...panel,
+      values: changedValues(panel.values, (ref) => change(ref, [panel.rows.labels.length, panel.cols.labels.length])),
+    }));
+    return { ...figure, panels };
   },
+  /** The strongest cell of the first panel. */
+  firstPlace(figure, arrays) {
+    const panel = figure.panels[0];
+    const metric = figure.metrics[0];
+    if (!panel || !metric) return null;
+    const columns = panel.cols.labels.length;
+    const at = strongest(valuesOf(panel, arrays, metric.id));
+    return at < 0 ? null : placeOf(panel, Math.floor(at / columns), at % columns);
+  },
+  metrics: ({ metrics }) => metrics,
+  partWords(figure, place) {
+    const panel = figure.panels.length === 1 ? figure.panels[0] : figure.panels.find((each) => each.place !== undefined && holds(each.place, place));
+    return panel ? splitTitle(panel.title).name : null;
+  },
+  beside: (figure, arrays, place, metric) =>
+    figure.panels.flatMap((panel) => {
+      if (panel.place === undefined || holds(panel.place, place)) return [];
+      const value = valueAt(figure, arrays, metric, { ...place, ...panel.place });
+      return value === null ? [] : [{ label: splitTitle(panel.title).name, value }];
+    }),
+  inLayer: (figure, arrays, layer, metric) =>
+    figure.panels.flatMap((panel) => {
+      const row = axisIndex(panel.rows, layer);
+      if (row < 0) return [];
+      const columns = panel.cols.labels.length;
+      const values = valuesOf(panel, arrays, metricNamed(figure.metrics, metric).id);
+      return panel.cols.places.map((place, col) => ({
+        label: place.head === undefined ? axisWords(panel.cols, col) : headWords({ layer: layer.layer, head: place.head }),
+        value: values[row * columns + col] ?? NaN,
+      }));
+    }),
+  tokens: (figure) => figure.panels.flatMap(({ rows, cols }) => [rows, cols]).find(({ name }) => name === "position")?.labels ?? [],
   table(figure, arrays) {
     const first = figure.panels[0]!;
     const values = figure.panels.map((panel) => figure.metrics.map((metric) => valuesOf(panel, arrays, metric.id)));

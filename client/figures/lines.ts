@@ -5,9 +5,11 @@ import { line } from "d3-shape";
 import type { LinesFigure, Place } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
-import { arrowStep, type Arrays, type Box, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { arrowStep, type Arrays, type Box, type Cell, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
+import { adaptersOfPlaces, type FigureModule } from "./figureModule.ts";
 import { adapterRamp, drawCurveEnds, drawRampKey, fewCurves, logTicks, type CurveEnd } from "./curves.ts";
 import { formatValue, siteKind } from "./labels.ts";
+import { comparedCurves } from "./linesCompared.ts";
 import { drawMarkers, markerRoom, type Marker } from "./markers.ts";
 import { drawPanelTitle, titleHeight } from "./panels.ts";
 import { samePlace } from "./places.ts";
@@ -49,11 +51,11 @@ function pointsOf(figure: LinesFigure, series: Series, arrays: Arrays): readonly
   return Array.from(slice(arrays, series.values).data, (y, index) => ({ x: xs[index] ?? NaN, y }));
 }
 
-const scaleOf = (figure: LinesFigure, frame: Frame): "linear" | "log" => (frame.look === "linear" || frame.look === "log" ? frame.look : figure.y.scale);
+const scaleOf = (figure: LinesFigure, look: string | undefined): "linear" | "log" => (look === "linear" || look === "log" ? look : figure.y.scale);
 const mostDots = 40;
 
 function facetsOf(figure: LinesFigure, frame: Frame): { facets: Facet[]; layers: number[] } {
-  const isLog = scaleOf(figure, frame) === "log";
+  const isLog = scaleOf(figure, frame.look) === "log";
   const layers = [...new Set(figure.series.flatMap(({ place }) => place.layer ?? []))].sort((a, b) => a - b);
   const adapters = [...new Set(figure.series.flatMap(({ place }) => place.adapter ?? []))];
   const isMany = figure.series.length > fewCurves;
@@ -105,7 +107,7 @@ function draw(root: Group, figure: LinesFigure, frame: Frame, top: number): Draw
   defineHatch(root, frame);
   const { axis: size } = frame.type;
   const isPrint = frame.preset === "print";
-  const isLog = scaleOf(figure, frame) === "log";
+  const isLog = scaleOf(figure, frame.look) === "log";
   const { facets, layers } = facetsOf(figure, frame);
   const isFaceted = facets.length > 1 || facets[0]?.title !== "";
   const all = facets.flatMap(({ curves }) => curves);
@@ -344,6 +346,22 @@ export const lines: FigureModule<LinesFigure> = {
     const series = figure.series[seriesOf(figure, place)];
     return series ? (pointsOf(figure, series, arrays).findLast(({ x, y }) => Number.isFinite(y) && x <= step)?.y ?? NaN) : null;
   },
+  showsAllSteps: true,
+  refs: (figure, change) => ({
+    ...figure,
+    x: { ...figure.x, values: change(figure.x.values, [null]) },
+    series: figure.series.map((series) => ({ ...series, values: change(series.values, [null]), ...(series.x ? { x: change(series.x, [null]) } : {}) })),
+  }),
+  firstPlace: ({ series }) => series.find(({ place }) => Object.keys(place).length > 0)?.place ?? null,
+  numberWords: ({ title, y }, { site }, when) => ({ label: `${y.label} of ${site === undefined ? title : siteKind(site)}, ${when}`, unit: "" }),
+  looks: (figure, asked) =>
+    figure.y.domain === undefined || figure.y.domain[0] > 0
+      ? { choices: ["linear", "log"], shown: scaleOf(figure, asked), hint: "Vertical axis: linear or logarithmic" }
+      : null,
+  adapters: ({ series }) => adaptersOfPlaces(series.map(({ place }) => place)),
+  markers: ({ markers = [] }) => markers,
+  curves: comparedCurves,
+  isNarrow: ({ series }) => series.length <= fewCurves,
   table(figure, arrays) {
     return {
       columns: ["series", "layer", "site", "adapter", figure.x.label, figure.y.label],

@@ -1,7 +1,9 @@
 /** Spectra over time, a panel a site: ridges (a row a snapshot, later ones behind) or heat (a column a snapshot, a row a component). */
 import type { RidgelineFigure } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
-import { arrowStep, type Box, type Drawn, type FigureModule, type Frame, type Group } from "./context.ts";
+import { arrowStep, type Box, type Drawn, type Frame, type Group } from "./context.ts";
+import { adaptersOfPlaces, type FigureModule } from "./figureModule.ts";
+import { siteKind } from "./labels.ts";
 import { drawPanelTitle, titleHeight } from "./panels.ts";
 import { round } from "./text.ts";
 
@@ -10,9 +12,9 @@ import { isPanel, read } from "./ridgelineRead.ts";
 import { drawRidges } from "./ridgelineRidges.ts";
 
 /** Ridges need room: more panels than this are drawn as heat unless one is chosen. */
-export const mostRidgePanels = 6;
+const mostRidgePanels = 6;
 
-export const ridgeLook = (figure: RidgelineFigure, look: string | undefined, panel: string | undefined): "ridges" | "heat" => {
+const ridgeLook = (figure: RidgelineFigure, look: string | undefined, panel: string | undefined): "ridges" | "heat" => {
   const shown = panel === undefined ? figure.panels.length : 1;
   return look === "heat" || shown > mostRidgePanels ? "heat" : "ridges";
 };
@@ -65,6 +67,20 @@ export const ridgeline: FigureModule<RidgelineFigure> = {
     const at = steps.findLastIndex((each, snapshot) => each <= step && !Number.isNaN(data[snapshot * components + place.component!]!));
     return at < 0 ? NaN : data[at * components + place.component]!;
   },
+  showsAllSteps: true,
+  refs: (figure, change) => ({ ...figure, panels: figure.panels.map((panel) => ({ ...panel, values: change(panel.values, [null, null]) })) }),
+  firstPlace: ({ panels: [first] }) => (first ? { ...first.place, component: 0 } : null),
+  numberWords: ({ title, unit }, { site }, when) => ({
+    label: `${unit || "singular value"} of ${site === undefined ? title : siteKind(site)}, ${when}`,
+    unit: "",
+  }),
+  looks(figure, asked, panel) {
+    const choices = panel === undefined && figure.panels.length > mostRidgePanels ? [] : ["ridges", "heat"];
+    return { choices, shown: ridgeLook(figure, asked, panel) };
+  },
+  panels: ({ panels }) => (panels.length > 1 ? panels : []),
+  adapters: ({ panels }) => adaptersOfPlaces(panels.map(({ place }) => place)),
+  markers: ({ markers = [] }) => markers,
   table(figure, arrays) {
     const { steps, panels } = read(figure, { arrays });
     return {

@@ -4,7 +4,8 @@ import { line } from "d3-shape";
 import type { Place, SpectrumFigure } from "../../probes/result.ts";
 import { slice } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
-import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { arrowStep, type Arrays, type Cell, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
+import { adaptersOfPlaces, type FigureModule } from "./figureModule.ts";
 import { adapterRamp, drawCurveEnds, drawRampKey, fewCurves, logTicks, type CurveEnd } from "./curves.ts";
 import { formatValue, labelStep, siteKind } from "./labels.ts";
 import { drawPanelTitle, titleHeight } from "./panels.ts";
@@ -270,6 +271,10 @@ export const spectrum: FigureModule<SpectrumFigure> = {
     const series = seriesOf(figure, place);
     return series && place.component !== undefined ? (valuesOf(series, arrays)[place.component] ?? null) : null;
   },
+  refs: (figure, change) => ({ ...figure, series: figure.series.map((series) => ({ ...series, values: change(series.values, [null]) })) }),
+  firstPlace: ({ series: [first] }) => (first ? { ...first.place, component: 0 } : null),
+  numberWords: ({ title, unit }, { site }) => ({ label: `singular value at ${site === undefined ? title : siteKind(site)}`, unit }),
+  adapters: ({ series }) => adaptersOfPlaces(series.map(({ place }) => place)),
   table(figure, arrays) {
     return {
       columns: ["series", "layer", "site", "adapter", "component", "singular_value"],

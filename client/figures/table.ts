@@ -1,6 +1,7 @@
 /** A table as text, for export; the app shows tables as HTML. */
 import type { Place, TableFigure } from "../../probes/result.ts";
-import { arrowStep, type Drawn, type FigureModule, type Frame, type Group } from "./context.ts";
+import { arrowStep, type Drawn, type Frame, type Group } from "./context.ts";
+import type { FigureModule } from "./figureModule.ts";
 import { formatValue, tokenLabel } from "./labels.ts";
 import { samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
@@ -150,5 +151,7 @@ export const table: FigureModule<TableFigure> = {
     const value = row && column ? row.cells[column.id] : null;
     return typeof value === "number" ? value : null;
   },
+  refs: (figure) => figure,
+  firstPlace: ({ rows }) => rows.find(({ place }) => place)?.place ?? null,
   table: (figure) => ({ columns: figure.columns.map(({ id }) => id), rows: figure.rows.map(({ cells }) => figure.columns.map(({ id }) => cells[id] ?? null)) }),
 };

@@ -2,7 +2,8 @@
 import type { Place, TokenGridFigure } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
 import { cellBox, cellUnder, columnBox, defineHatch, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
-import { arrowStep, type Arrays, type Cell, type Drawn, type FigureModule, type Frame, type Group, type Mark } from "./context.ts";
+import { arrowStep, type Arrays, type Cell, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
+import type { FigureModule } from "./figureModule.ts";
 import { formatValue, splitTitle, tokenLabel } from "./labels.ts";
 import { drawLegend, lowRoom } from "./legend.ts";
 import { drawPanelTitle, planPanels, titleHeight } from "./panels.ts";
@@ -150,6 +151,8 @@ function drawTokens(
 const panelNamed = (figure: TokenGridFigure, name: string | undefined): Panel | undefined =>
   figure.panels.find((panel) => panel.id === name) ?? figure.panels.find((panel) => panel.metric.id === name) ?? figure.panels[0];
 
+const mostReadings = 10;
+
 export const tokenGrid: FigureModule<TokenGridFigure> = {
   draw,
   neighbour(figure, place: Place, key) {
@@ -164,6 +167,27 @@ export const tokenGrid: FigureModule<TokenGridFigure> = {
     const [row, col] = [axisIndex(figure.rows, place), axisIndex(figure.cols, place)];
     if (!panel || row < 0 || col < 0) return null;
     return numbersOf(arrays, panel.values, cellCount(figure))[row * figure.cols.labels.length + col]!;
+  },
+  refs(figure, change) {
+    const shape = [figure.rows.labels.length, figure.cols.labels.length];
+    const panels = figure.panels.map((panel) => ({
+      ...panel,
+      values: change(panel.values, shape),
+      topIds: change(panel.topIds, [...shape, null]),
+      topValues: change(panel.topValues, [...shape, null]),
+    }));
+    return { ...figure, panels };
+  },
+  firstPlace: ({ rows, cols }) => ({ ...rows.places.at(-1), ...cols.places.at(-1) }),
+  numberWords: ({ title, panels: [first] }) => ({ label: `${first?.title.toLowerCase() ?? ""}, ${first?.metric.label ?? title}`, unit: "" }),
+  tokens: ({ cols }) => (cols.name === "position" ? cols.labels : []),
+  readings(figure, arrays, place) {
+    const [row, col] = [axisIndex(figure.rows, place), axisIndex(figure.cols, place)];
+    if (row < 0 || col < 0) return [];
+    const at = row * figure.cols.labels.length + col;
+    return figure.panels
+      .filter((panel) => arrays[panel.topIds.array] && arrays[panel.topValues.array])
+      .map((panel) => ({ id: panel.id, title: splitTitle(panel.title).name, tokens: topTokens(figure, arrays, panel, at).slice(0, mostReadings) }));
   },
   table(figure, arrays) {
     const cols = figure.cols.labels.length;

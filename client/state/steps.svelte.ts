@@ -1,5 +1,5 @@
 /** The step slider: which stored look at a training run all figures show, and the figures as they were then. */
-import { slice, type Figure } from "../../probes/result.ts";
+import { slice, type AnyFigure } from "../../probes/result.ts";
 import { figureAtStep, stepOfNumbers } from "../figures/snapshots.ts";
 import { runs } from "./runs.svelte.ts";
 
@@ -22,7 +22,7 @@ class StepsState {
     return chosen === null ? this.newest : (this.reached.findLast((step) => step <= chosen) ?? this.reached[0] ?? null);
   });
   /** The figures of the run with their values at the step on screen. */
-  readonly figures: readonly Figure[] = $derived(runs.result.figures.map((figure) => figureAtStep(figure, runs.result.arrays, this.shown)));
+  readonly figures: readonly AnyFigure[] = $derived(runs.result.figures.map((figure) => figureAtStep(figure, runs.result.arrays, this.shown)));
 
   /** The step that a figure's numbers are of, where that is not the one on screen. */
   earlierStep(id: string): number | null {
@@ -62,7 +62,7 @@ class StepsState {
   }
 }
 
-function stepsOf(figure: Figure): number[] {
+function stepsOf(figure: AnyFigure): number[] {
   if (!figure.steps || !runs.result.arrays[figure.steps.array]) return [];
   return [...slice(runs.result.arrays, figure.steps).data].filter(Number.isFinite);
 }

@@ -47,7 +47,7 @@ function adapterView(text: string, isOn: boolean): AdapterView | null {
   return read === null ? null : { ...read, isOn };
 }
 
-const placeKeys = ["layer", "position", "head", "component", "site", "adapter"] as const;
+const placeKeys = ["layer", "stack", "position", "head", "component", "site", "adapter"] as const;
 
 /** "positions!layer:3!position:5!site:mlp_out" */
 export const pinText = ({ figure, place }: Pin): string =>
@@ -60,7 +60,7 @@ export function pinFrom(text: string): Pin | null {
   for (const part of parts) {
     const at = part.indexOf(":");
     const [key, value] = [part.slice(0, at), part.slice(at + 1)];
-    if (key === "site" || key === "adapter") place[key] = value;
+    if (key === "site" || key === "adapter" || key === "stack") place[key] = value;
     else if (key === "layer" || key === "position" || key === "head" || key === "component") {
       if (!/^\d+$/.test(value)) return null;
       place[key] = Number(value);

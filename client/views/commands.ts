@@ -1,5 +1,5 @@
 /** Everything the palette can find, made from what is open. */
-import { metricsOf } from "./places.ts";
+import { metricsOf } from "../figures/aboutFigure.ts";
 import { comparison } from "../state/comparison.svelte.ts";
 import { probes } from "../state/probes.svelte.ts";
 import { runs } from "../state/runs.svelte.ts";
@@ -28,7 +28,7 @@ export function paletteCommands(dialogs: { readonly shortcuts: () => void; reado
       label: `${title}: ${summary}`,
       run: () => void workbench.goToProbe(name),
     })),
-    ...metricsOf(runs.result.figures[0] ?? { kind: "table", id: "", title: "", subtitle: "", columns: [], rows: [] }).map(({ id, label }) => ({
+    ...(figure ? metricsOf(figure) : []).map(({ id, label }) => ({
       id: `metric-${id}`,
       group: "metric",
       label,

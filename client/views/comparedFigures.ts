@@ -1,6 +1,6 @@
 /** Curves of several training runs over each other, and their settings and last numbers beside each other. */
 import type { LinesFigure, NamedArray } from "../../probes/result.ts";
-import { slice } from "../../probes/result.ts";
+import { curvesOf } from "../figures/aboutFigure.ts";
 import type { ComparedRun } from "../state/comparison.svelte.ts";
 import { flattened, trainingName, type Changes } from "../state/trainingParams.ts";
 
@@ -15,56 +15,11 @@ export function runNames(runs: readonly ComparedRun[]): string[] {
   return plain.map((name, index) => (plain.filter((each) => each === name).length > 1 ? `${name} ${runs[index]!.record.id.slice(-4)}` : name));
 }
 
-interface Curve {
-  readonly figure: LinesFigure;
-  /** What is drawn: one of the figure's curves, or the mean over its sites. */
-  readonly key: string;
-  readonly title: string;
-  readonly subtitle: string;
-  readonly x: Float32Array;
-  readonly y: Float32Array;
-}
-
-/** A figure of one curve a site is compared by its mean over the sites; one without places curve by curve, smoothed ones instead of raw. */
-function curvesOf({ figures, arrays }: ComparedRun): Curve[] {
-  return figures.flatMap((figure): Curve[] => {
-    if (figure.kind !== "lines") return [];
-    const read = (series: LinesFigure["series"][number]) => {
-      const x = series.x ?? figure.x.values;
-      return arrays[x.array] && arrays[series.values.array] ? { x: slice(arrays, x).data, y: slice(arrays, series.values).data } : null;
-    };
-    const bySite = figure.series.filter(({ place }) => place.site !== undefined);
-    if (bySite.length > 0) {
-      const all = bySite.flatMap((series) => read(series) ?? []);
-      const x = all[0]?.x;
-      if (!x) return [];
-      const mean = Float32Array.from(x, (_, index) => all.reduce((sum, { y }) => sum + (y[index] ?? NaN), 0) / all.length);
-      return [{ figure, key: figure.id, title: figure.title, subtitle: `Mean over ${all.length} sites · ${figure.subtitle}`, x, y: mean }];
-    }
-    const ids = new Set(figure.series.map(({ id }) => id));
-    const shown = figure.series.filter(({ id }) => !ids.has(`${id}_smoothed`));
-    return shown.flatMap((series): Curve[] => {
-      const numbers = read(series);
-      return numbers
-        ? [
-            {
-              figure,
-              key: `${figure.id}.${series.id}`,
-              title: shown.length > 1 ? `${figure.title}, ${series.label}` : figure.title,
-              subtitle: figure.subtitle,
-              ...numbers,
-            },
-          ]
-        : [];
-    });
-  });
-}
-
 const array = (data: Float32Array): NamedArray => ({ shape: [data.length], axes: ["point"], data });
 
 export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] {
   const names = runNames(runs);
-  const curves = runs.map(curvesOf);
+  const curves = runs.map(({ figures, arrays }) => figures.flatMap((figure) => curvesOf(figure, arrays)));
   const keys = [...new Set(curves.flatMap((each) => each.map(({ key }) => key)))];
   return keys.flatMap((key): ComparedFigure[] => {
     const found = curves.flatMap((each, index) => each.filter((curve) => curve.key === key).map((curve) => ({ curve, name: names[index]! })));
@@ -72,8 +27,8 @@ export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] 
     if (!first || found.length < 2) return [];
     const arrays = Object.fromEntries(
       found.flatMap(({ curve, name }) => [
-        [`${name}.x`, array(curve.x)],
-        [`${name}.y`, array(curve.y)],
+        [`${name}.x`, array(curve.x.values)],
+        [`${name}.y`, array(curve.values)],
       ]),
     );
     const figure: LinesFigure = {
@@ -81,8 +36,8 @@ export function comparedFigures(runs: readonly ComparedRun[]): ComparedFigure[] 
       id: key,
       title: first.title,
       subtitle: first.subtitle,
-      x: { ...first.figure.x, values: { array: `${found[0]!.name}.x` } },
-      y: first.figure.y,
+      x: { ...first.x, values: { array: `${found[0]!.name}.x` } },
+      y: first.y,
       series: found.map(({ name }) => ({ id: name, label: name, place: { adapter: name }, values: { array: `${name}.y` }, x: { array: `${name}.x` } })),
     };
     return [{ figure, arrays }];

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { emptyResult, type NamedArray, type ProbeResult } from "../../probes/result.ts";
+import { figureOfFile } from "./olderFigures.ts";
 import { parseSafetensors } from "../formats/safetensors.ts";
 
 /** Written by this program in the same version or another: only the outline is looked at. */
@@ -29,5 +30,6 @@ export function checkpointResult(dir: string): ProbeResult {
     const data = tensors.get(name)?.data;
     if (data instanceof Float32Array) arrays[name] = { shape, axes, data };
   }
-  return { ...emptyResult, ...(raw as Partial<ProbeResult>), arrays };
+  const { figures = [], ...stored } = raw as Partial<ProbeResult>;
+  return { ...emptyResult, ...stored, figures: figures.map(figureOfFile), arrays };
 }

@@ -9,6 +9,7 @@ import { WorkbenchError } from "../errors.ts";
 import { float32Header, parseSafetensors } from "../formats/safetensors.ts";
 import type { RunRecord, StoredResult } from "../wire.ts";
 import type { LiveArray } from "./liveArray.ts";
+import { figureOfFile } from "./olderFigures.ts";
 import type { LiveResult, ResultOutline } from "./liveResult.ts";
 
 /** Of a large file, at a time. */
@@ -42,7 +43,8 @@ export async function readStored(folder: string, id: string): Promise<StoredResu
     throw isMissing(cause) ? unknownRun(id) : new WorkbenchError("file.unreadable", `${file} cannot be read: ${wordsOf(cause)}`, { cause });
   });
   try {
-    return JSON.parse(text) as StoredResult;
+    const stored = JSON.parse(text) as StoredResult;
+    return { ...stored, figures: stored.figures.map(figureOfFile) };
   } catch (cause) {
     throw new WorkbenchError("file.unreadable", `${file} is damaged (${wordsOf(cause)}); the run's request.json and arrays.safetensors are beside it`, {
       cause,

@@ -1,10 +1,10 @@
 /** What is asked when a figure becomes a file. */
-import type { Figure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray } from "../../probes/result.ts";
 
 export const figureFormats = ["svg", "png", "json", "csv"] as const;
 export type FigureFormat = (typeof figureFormats)[number];
 export interface FigureRequest {
-  readonly figure: Figure;
+  readonly figure: AnyFigure;
   readonly arrays: Readonly<Record<string, NamedArray>>;
   readonly format: FigureFormat;
   readonly theme: "light" | "dark";

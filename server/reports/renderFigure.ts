@@ -1,9 +1,10 @@
 /** A figure as an SVG or PNG file, drawn by the same module as on screen. */
 import { Resvg } from "@resvg/resvg-js";
 import { DOMParser } from "linkedom";
+import { adaptersOf } from "../../client/figures/aboutFigure.ts";
 import { drawFigure } from "../../client/figures/figure.ts";
 import { adapterPalette, printWidths, themes } from "../../client/figures/theme.ts";
-import type { Figure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray } from "../../probes/result.ts";
 import { fontFaceRules, fontFiles, isBundled } from "./figureFonts.ts";
 
 export interface FigureRendering {
@@ -20,14 +21,8 @@ export interface FigureRendering {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Adapters in the order in which the figure names them. */
-function adaptersOf(figure: Figure): string[] {
-  const places = figure.kind === "bars" ? figure.bars.map(({ place }) => place) : figure.kind === "spectrum" ? figure.series.map(({ place }) => place) : [];
-  return [...new Set(places.flatMap(({ adapter }) => adapter ?? []))];
-}
-
 /** Standalone SVG with embedded fonts; title and subtitle are part of it. */
-export function renderFigureSvg(figure: Figure, arrays: Readonly<Record<string, NamedArray>>, options: FigureRendering): string {
+export function renderFigureSvg(figure: AnyFigure, arrays: Readonly<Record<string, NamedArray>>, options: FigureRendering): string {
   const theme = themes[options.theme];
   const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
   const svg = document.documentElement as unknown as SVGSVGElement;

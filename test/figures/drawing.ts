@@ -2,10 +2,11 @@
 import { DOMParser } from "linkedom";
 import { drawFigure, type Drawing, type FigureContext } from "../../client/figures/figure.ts";
 import { adapterPalette, light } from "../../client/figures/theme.ts";
+import type { AnyFigure, Figure } from "../../probes/result.ts";
 import type { Example } from "./examples.ts";
 
 export function draw(
-  { figure, arrays }: Example,
+  { figure, arrays }: Pick<Example, "arrays"> & { readonly figure: Figure | AnyFigure },
   context: Partial<FigureContext> = {},
 ): { svg: SVGSVGElement; drawing: Drawing; all: (selector: string) => Element[]; texts: () => string[] } {
   const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;

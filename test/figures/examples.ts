@@ -1,4 +1,5 @@
 /** Figures of every kind with invented but believable numbers, for tests and the gallery. */
+import { componentColumns, headAxis, layerAxis, positionAxis } from "../../probes/axes.ts";
 import type { Metric, NamedArray } from "../../probes/result.ts";
 
 import { array, bump, layers, randomFrom, type Example } from "./exampleNumbers.ts";
@@ -39,8 +40,9 @@ function patching(): Example {
       panels: panels.map(([id, title], panel) => ({
         id,
         title,
-        rows: { name: "layer", labels: layers(12) },
-        cols: { name: "position", labels: tokens },
+        place: { site: id },
+        rows: layerAxis(12),
+        cols: positionAxis(tokens),
         values: { restored: { array: "restored", at: [panel] }, kl: { array: "kl", at: [panel] } },
       })),
     },
@@ -66,8 +68,8 @@ function heads(): Example {
         {
           id: "heads",
           title: "Head outputs",
-          rows: { name: "layer", labels: layers(12) },
-          cols: { name: "head", labels: layers(8) },
+          rows: layerAxis(12),
+          cols: headAxis(8),
           values: { restored: { array: "heads" } },
         },
       ],
@@ -78,11 +80,12 @@ function heads(): Example {
 function components(): Example {
   const random = randomFrom(13);
   const sites = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.in", "mlp.out"];
-  const labels = sites.flatMap((site) => layers(8).map((component) => `${site}#${component}`));
+  const parts = sites.flatMap((site) => layers(8).map((component) => ({ site, component: Number(component), adapter: "facts-edit" })));
+  const { axis } = componentColumns(parts);
   const effect: Metric = { id: "effect", label: "share of the adapter's effect lost", unit: "", scale: "diverging" };
   return {
     arrays: {
-      grid: array([12, labels.length], ["layer", "component"], (layer, column) =>
+      grid: array([12, parts.length], ["layer", "component"], (layer, column) =>
         layer === 3 && column === 32
           ? 0.58
           : layer === 4 && column === 40
@@ -103,8 +106,8 @@ function components(): Example {
         {
           id: "components",
           title: "Components by layer and site",
-          rows: { name: "layer", labels: layers(12) },
-          cols: { name: "component", labels },
+          rows: layerAxis(12),
+          cols: axis,
           values: { effect: { array: "grid" } },
         },
       ],
@@ -134,9 +137,10 @@ export function dense(positions = 300, count = 32): Example {
       metrics: [restored],
       panels: ["resid_pre", "mlp_out"].map((id, panel) => ({
         id,
+        place: { site: id },
         title: id === "resid_pre" ? "Residual stream · before the block" : "MLP output",
-        rows: { name: "layer", labels: layers(count) },
-        cols: { name: "position", labels },
+        rows: layerAxis(count),
+        cols: positionAxis(labels),
         values: { restored: { array: "restored", at: [panel] } },
       })),
     },
@@ -208,20 +212,24 @@ function barsExample(adapters: readonly string[], each: number): Example {
 function lens(): Example {
   const random = randomFrom(29);
   const words = [" Tolm", " Krest", " the", " town", " Tol", " city", "\n", " international", " of", " is", " capital", "venia", ","];
-  const rows = [...layers(12), "out"];
+  const rows = layerAxis(12, "out");
   const [count, k] = [tokens.length, 3];
   const probability: Metric = { id: "probability", label: "probability of the top token", unit: "", scale: "sequential", domain: [0, 1] };
   const kl: Metric = { id: "kl", label: "KL from base to adapted", unit: "nats", scale: "sequential" };
   const confidence = (row: number, col: number) => Math.min(0.98, Math.max(0.04, (row / 13) ** 2 * (0.5 + (0.5 * ((col * 7) % 5)) / 4) + 0.08 * random()));
   const arrays: Record<string, NamedArray> = {};
   for (const panel of ["base", "adapted", "difference"]) {
-    arrays[`${panel}.value`] = array([rows.length, count], ["layer", "position"], (row, col) =>
+    arrays[`${panel}.value`] = array([rows.labels.length, count], ["layer", "position"], (row, col) =>
       panel === "difference" ? (col === 9 && row > 6 ? (row - 6) * 0.4 : 0.05 * random()) : panel === "adapted" && row > 11 ? NaN : confidence(row, col),
     );
-    arrays[`${panel}.top_ids`] = array([rows.length, count, k], ["layer", "position", "rank"], (row, col, rank) =>
+    arrays[`${panel}.top_ids`] = array([rows.labels.length, count, k], ["layer", "position", "rank"], (row, col, rank) =>
       col === 9 && row > 7 ? (panel === "base" ? 1 : 0) : rank === 0 ? (row * 3 + col * 5 + (row > 6 ? col : row)) % words.length : rank,
     );
-    arrays[`${panel}.top_values`] = array([rows.length, count, k], ["layer", "position", "rank"], (row, col, rank) => confidence(row, col) / (1 + rank * 2));
+    arrays[`${panel}.top_values`] = array(
+      [rows.labels.length, count, k],
+      ["layer", "position", "rank"],
+      (row, col, rank) => confidence(row, col) / (1 + rank * 2),
+    );
   }
   return {
     arrays,
@@ -232,8 +240,8 @@ function lens(): Example {
       title: "Logit lens",
       subtitle:
         "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most",
-      rows: { name: "layer", labels: rows },
-      cols: { name: "position", labels: tokens },
+      rows,
+      cols: positionAxis(tokens),
       panels: ["base", "adapted", "difference"].map((id) => ({
         id,
         title: { base: "Base", adapted: "Adapted", difference: "Difference" }[id]!,

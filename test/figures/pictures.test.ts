@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { mostVectorCells } from "../../client/figures/cells.ts";
 import { dark, light } from "../../client/figures/theme.ts";
+import { layerAxis, positionAxis } from "../../probes/axes.ts";
 import type { HeatmapFigure } from "../../probes/result.ts";
 import { draw } from "./drawing.ts";
 import { array, dense, examples, type Example } from "./examples.ts";
@@ -23,8 +24,8 @@ function small(values: readonly number[] = [-1, 0, 1, NaN, 1.5, 0]): Example {
       {
         id: "p",
         title: "Panel",
-        rows: { name: "layer", labels: ["0", "1"] },
-        cols: { name: "position", labels: ["The", " capital", "\n"] },
+        rows: layerAxis(2),
+        cols: positionAxis(["The", " capital", "\n"]),
         values: { m: { array: "values" } },
       },
     ],

@@ -1,6 +1,6 @@
 /** Pointing at figures, walking through them by key, and reading numbers off. */
 import { describe, expect, test } from "vitest";
-import { neighbour, valueAt } from "../../client/figures/figure.ts";
+import { firstPlace, neighbour, numbersAt, valueAt } from "../../client/figures/aboutFigure.ts";
 import type { Place } from "../../probes/result.ts";
 import { draw } from "./drawing.ts";
 import { examples } from "./examples.ts";
@@ -34,10 +34,7 @@ describe("the cell under a point", () => {
     for (let y = 2; y < drawing.height && !found; y += 6) for (let x = 2; x < 860 && !found; x += 6) found = drawing.cellAt(x, y)?.place ?? null;
     expect(found).not.toBeNull();
     expect(all("rect.selected")).toHaveLength(0);
-    drawing.mark(found, []);
-    expect(all("rect.selected").length).toBeGreaterThan(0);
-    drawing.mark(null, []);
-    expect(all("rect.selected")).toHaveLength(0);
+    expect(draw(example, { selection: { place: found!, figure: example.figure.id } }).all("rect.selected").length).toBeGreaterThan(0);
   });
 });
 
@@ -74,6 +71,19 @@ describe("arrow keys", () => {
 
   test("other keys lead nowhere", () => {
     expect(neighbour(patching.figure, { layer: 3, position: 5 }, "Enter")).toBeNull();
+  });
+});
+
+describe("without a pin", () => {
+  test.each(Object.keys(examples).filter((name) => name !== "loss"))("the first place of %s is one that the figure marks", (name) => {
+    const { figure, arrays } = examples[name]!;
+    const place = firstPlace(figure, arrays)!;
+    expect(draw(examples[name]!, { selection: { place, figure: figure.id } }).all("rect.selected").length).toBeGreaterThan(0);
+  });
+
+  test("it is the strongest cell of a heatmap", () => {
+    expect(firstPlace(examples.heads!.figure, examples.heads!.arrays)).toEqual({ layer: 9, head: 6 });
+    expect(numbersAt(examples.heads!.figure, examples.heads!.arrays, { layer: 9, head: 6 }, null)[0]!.value).toBeCloseTo(0.71, 6);
   });
 });
 

@@ -2,8 +2,9 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { figureRefs } from "../../client/figures/aboutFigure.ts";
 import { probes } from "../../probes/registry.ts";
-import { applyEvent, emptyResult, slice, type Figure, type NamedArray, type ProbeResult } from "../../probes/result.ts";
+import { applyEvent, emptyResult, slice, type Axis, type Figure, type ProbeResult } from "../../probes/result.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 
@@ -42,39 +43,29 @@ async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeRe
   return result;
 }
 
-/** Every array a figure points at, with the sizes its labels promise. */
-function references(figure: Figure, arrays: Readonly<Record<string, NamedArray>>): { found: readonly number[]; expected: readonly number[] }[] {
-  switch (figure.kind) {
-    case "heatmap":
-      return figure.panels.flatMap((panel) =>
-        Object.values(panel.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [panel.rows.labels.length, panel.cols.labels.length] })),
-      );
-    case "tokenGrid":
-      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape, expected: [figure.rows.labels.length, figure.cols.labels.length] }));
-    case "bars":
-      return Object.values(figure.values).map((ref) => ({ found: slice(arrays, ref).shape, expected: [figure.bars.length] }));
-    case "attention":
-      return figure.panels.map((panel) => ({
-        found: slice(arrays, panel.values).shape,
-        expected: [figure.layers, figure.heads, figure.tokens.length, figure.tokens.length],
-      }));
-    case "spectrum":
-      return figure.series.map((series) => ({ found: slice(arrays, series.values).axes.length === 1 ? [1] : [0], expected: [1] }));
-    case "lines":
-      return figure.series.map((series) => ({ found: slice(arrays, series.values).shape, expected: slice(arrays, series.x ?? figure.x.values).shape }));
-    case "ridgeline":
-      return figure.panels.map((panel) => ({ found: slice(arrays, panel.values).shape.slice(0, 1), expected: slice(arrays, figure.steps).shape }));
-    case "table":
-      return [];
-  }
-}
+const axesOf = (figure: Figure): readonly Axis[] => {
+  if (figure.kind === "heatmap") return figure.panels.flatMap(({ rows, cols }) => [rows, cols]);
+  return figure.kind === "tokenGrid" ? [figure.rows, figure.cols] : [];
+};
 
 describe.each(names)("%s", (name) => {
   it("ends with finite numbers, figures whose labels are as long as their axes, and every self-check passed", async () => {
     const result = await run(name, params[name]);
     expect(result.figures.length).toBeGreaterThan(0);
     for (const [array, { data }] of Object.entries(result.arrays)) expect(data.every(Number.isFinite), array).toBe(true);
-    for (const figure of result.figures) for (const { found, expected } of references(figure, result.arrays)) expect(found).toEqual(expected);
+    for (const figure of result.figures) {
+      for (const { ref, shape } of figureRefs(figure)) {
+        const found = slice(result.arrays, ref).shape;
+        expect(
+          shape.map((size, axis) => size ?? found[axis]),
+          `${figure.id}: ${ref.array}`,
+        ).toEqual(found);
+      }
+    }
+    for (const { places, labels } of result.figures.flatMap(axesOf)) {
+      expect(places).toHaveLength(labels.length);
+      expect(new Set(places.map((place) => JSON.stringify(place))).size).toBe(labels.length);
+    }
     expect(result.checks.length).toBeGreaterThan(0);
     expect(result.checks.filter((check) => !check.ok)).toEqual([]);
   });

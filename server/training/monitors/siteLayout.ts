@@ -12,14 +12,15 @@ function stackNames(sites: readonly { readonly name: string }[]): ReadonlyMap<st
 }
 
 export interface SiteLayout {
-  /** Row labels: "3", or "encoder 3" where there are several stacks. */
-  readonly rows: readonly string[];
-  readonly layers: readonly number[];
+  /** Labels are "3", or "encoder 3" where there are several stacks; else the stack is "". */
+  readonly rows: readonly { readonly label: string; readonly layer: number; readonly stack: string }[];
   readonly kinds: readonly string[];
   /** Flat `[row, kind]` place of each site; no two are alike. */
   readonly cells: readonly number[];
   /** Of each site: "L3.mlp.in", "encoder L3.self_attn.q_proj"; a site outside the layers keeps its name. */
   readonly labels: readonly string[];
+  /** Of each site, as in its row. */
+  readonly stacks: readonly string[];
 }
 
 export function siteLayout(sites: readonly { readonly name: string; readonly layer: number }[]): SiteLayout {
@@ -37,14 +38,14 @@ export function siteLayout(sites: readonly { readonly name: string; readonly lay
   const kinds = [...new Set(parts.map(({ kind }) => kind))];
   const named = (stack: string): string => (stack === "" ? "" : `${stack} `);
   return {
-    rows: rows.map(([, { stack, layer }]) => `${named(stack)}${layer}`),
-    layers: rows.map(([, { layer }]) => layer),
+    rows: rows.map(([, { stack, layer }]) => ({ label: `${named(stack)}${layer}`, layer, stack })),
     kinds,
     cells: parts.map((part) => (rowOf.get(rowKey(part)) ?? 0) * kinds.length + kinds.indexOf(part.kind)),
     labels: sites.map(({ name }) => {
       const { stack, layer, kind } = siteParts(name);
       return layer === null ? name : `${named(stacks.get(stack) ?? "")}L${layer}.${kind}`;
     }),
+    stacks: parts.map(({ stack }) => stacks.get(stack) ?? ""),
   };
 }
 

@@ -10,12 +10,12 @@ export const size: Monitor = {
   summary: "Frobenius norm of the whole ΔW at every site, and its share of the norm of W.",
   applies: ({ adaptation }) => adaptation.sites.length > 0,
   arrays(run) {
-    const { layers, kinds } = layoutOf(run);
-    return [siteCurves(run, "norm"), { name: "relative_norm", shape: [layers.length, kinds.length], axes: ["layer", "site"] }];
+    const { rows, kinds } = layoutOf(run);
+    return [siteCurves(run, "norm"), { name: "relative_norm", shape: [rows.length, kinds.length], axes: ["layer", "site"] }];
   },
   start(run) {
     const { sites } = run.adaptation;
-    const { layers, kinds, cells } = layoutOf(run);
+    const { rows, kinds, cells } = layoutOf(run);
     let base: readonly number[] = [];
     return {
       prepare() {
@@ -24,7 +24,7 @@ export const size: Monitor = {
       },
       async look(moment) {
         const norms = await perSite(run, (state) => deltaNorm(run, moment, state));
-        const relative = new Float32Array(layers.length * kinds.length).fill(NaN);
+        const relative = new Float32Array(rows.length * kinds.length).fill(NaN);
         for (const [index, cell] of cells.entries()) relative[cell] = norms[index]! / base[index]!;
         return { norm: norms, relative_norm: relative };
       },

@@ -6,8 +6,9 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FigureChanges } from "../../../probes/figureChanges.ts";
 import { trainingArrays, trainingFigures } from "../../../probes/trainingFigures.ts";
+import { figureAtSnapshot, figureRefs } from "../../../client/figures/aboutFigure.ts";
 import { lookingCheck, trainingFinding } from "../../../probes/trainingWords.ts";
-import { applyEvent, emptyResult, figureAtSnapshot, slice, type ArrayRef, type ProbeResult } from "../../../probes/result.ts";
+import { applyEvent, emptyResult, slice, type ProbeResult } from "../../../probes/result.ts";
 import { trainings } from "../../../server/adapters/registry.ts";
 import { openTokenizer } from "../../../server/formats/tokenizer.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
@@ -210,13 +211,14 @@ describe("a watched run", () => {
     const { arrays, figures } = resultOf(seen);
     expect(figures.length).toBeGreaterThan(15);
     expect(new Set(figures.map(({ id }) => id)).size).toBe(figures.length);
-    const refs = (value: unknown): ArrayRef[] => {
-      if (typeof value !== "object" || value === null) return [];
-      if ("array" in value && typeof value.array === "string") return [value as ArrayRef];
-      return Object.values(value).flatMap(refs);
-    };
     for (const figure of figures) {
-      for (const ref of refs(figureAtSnapshot(figure, 8))) expect(() => slice(arrays, ref), `${figure.id}: ${ref.array}`).not.toThrow();
+      for (const { ref, shape } of figureRefs(figureAtSnapshot(figure, 8))) {
+        const found = slice(arrays, ref).shape;
+        expect(
+          shape.map((size, axis) => size ?? found[axis]),
+          `${figure.id}: ${ref.array}`,
+        ).toEqual(found);
+      }
       if (figure.kind === "lines")
         for (const { values, x } of figure.series) expect(slice(arrays, values).shape, figure.id).toEqual(slice(arrays, x ?? figure.x.values).shape);
       if (figure.kind === "spectrum")
