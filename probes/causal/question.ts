@@ -13,7 +13,7 @@ export interface Question {
   /** Of the prompt's last token. */
   readonly position: number;
   /** logit(answer) − logit(counter-answer) of logits `[dVocab]`. */
-  diff(logits: Float32Array): number;
+  readonly diff: (logits: Float32Array) => number;
 }
 
 /** @throws "prompt.unknownToken", and what the tokenizer throws */
