@@ -4,6 +4,7 @@ import { WorkbenchError } from "../server/errors.ts";
 import { layerHooks } from "../server/models/siteNames.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
 import { defineProbe } from "./defineProbe.ts";
+import { everyHookFired } from "./hooksFired.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { AttentionFigure, Metric, ProbeEvent } from "./result.ts";
 
@@ -49,7 +50,8 @@ export const attentionPatterns = defineProbe<Params>({
     const { taps } = await runner.forward({ tokens: settings.map(() => prompt.ids), settings, taps: hooks, logits: "none", signal });
     let rowError = 0;
     for (const [layer, hook] of hooks.entries()) {
-      const both = taps[hook]!.data;
+      const both = taps[hook]?.data;
+      if (!both) continue;
       const size = nHeads * perHead;
       const base = both.subarray(0, size);
       rowError = rowSums(both, positions).reduce((worst, sum) => Math.max(worst, Math.abs(sum - 1)), rowError);
@@ -67,8 +69,7 @@ export const attentionPatterns = defineProbe<Params>({
       };
     }
     yield { type: "check", check: { name: "attention rows sum to 1", ok: rowError <= 1e-4, value: rowError, expected: "0 within 1e-4" } };
-    const fired = hooks.filter((hook) => taps[hook]).length;
-    yield { type: "check", check: { name: "every hook fired", ok: fired === hooks.length, value: fired, expected: `${hooks.length} hooks` } };
+    yield everyHookFired(hooks, taps);
   },
 });
 

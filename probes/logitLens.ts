@@ -6,6 +6,7 @@ import { baseSetting } from "../server/runs/worlds.ts";
 import { float32, type FloatTensor } from "../server/tensors/hostTensor.ts";
 import { layerAxis, positionAxis } from "./axes.ts";
 import { defineProbe } from "./defineProbe.ts";
+import { everyHookFired } from "./hooksFired.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
 import type { Metric, ProbeEvent, TokenGridFigure } from "./result.ts";
 
@@ -45,9 +46,11 @@ export const logitLens = defineProbe<Params>({
     const seen = new Set<number>();
     const { taps, logits: final } = await runner.forward({ tokens: settings.map(() => prompt.ids), settings, taps: hooks, logits: "all", signal });
 
-    let lensError = 0;
+    let lensError = Infinity;
     for (let row = nLayers; row >= 0; row--) {
-      const logits = await runner.readOut(float32(taps[hooks[row]!]!.data, [settings.length, positions, dModel]), settings);
+      const resid = taps[hooks[row] ?? ""];
+      if (!resid) continue;
+      const logits = await runner.readOut(float32(resid.data, [settings.length, positions, dModel]), settings);
       if (row === nLayers) lensError = relativeError(logits, final!);
       for (const [panelIndex, panel] of panels.entries()) {
         const cells = Array.from({ length: positions }, (_, pos) => cellOf(panel, logits, panelIndex, pos, positions, dVocab, k));
@@ -60,8 +63,7 @@ export const logitLens = defineProbe<Params>({
       yield { type: "progress", done: nLayers + 1 - row, total: nLayers + 1, unit: "layers" };
     }
     yield { type: "check", check: { name: "last row is the model's output", ok: lensError <= 1e-4, value: lensError, expected: "logits equal within 1e-4" } };
-    const fired = hooks.filter((hook) => taps[hook]).length;
-    yield { type: "check", check: { name: "every hook fired", ok: fired === hooks.length, value: fired, expected: `${hooks.length} hooks` } };
+    yield everyHookFired(hooks, taps);
   },
 });
 

@@ -7,11 +7,12 @@ import { checkSameLength, readPrompt, type Prompt } from "../promptPair.ts";
 export const contrasts = ["adaptedIntoBase", "baseIntoAdapted", "cleanIntoCorrupted", "corruptedIntoClean"] as const;
 export type Contrast = (typeof contrasts)[number];
 
-export const contrastWords: Record<Contrast, { readonly done: string; readonly restored: string }> = {
-  adaptedIntoBase: { done: "Adapted run patched into the base run", restored: "adapted behaviour restored" },
-  baseIntoAdapted: { done: "Base run patched into the adapted run", restored: "base behaviour restored" },
-  cleanIntoCorrupted: { done: "Clean run patched into the corrupted run (denoising)", restored: "clean behaviour restored" },
-  corruptedIntoClean: { done: "Corrupted run patched into the clean run (noising)", restored: "corrupted behaviour restored" },
+/** What is done, what 1 means, and whose run the values come from. */
+export const contrastWords: Record<Contrast, { readonly done: string; readonly restored: string; readonly source: string }> = {
+  adaptedIntoBase: { done: "Adapted run patched into the base run", restored: "adapted behaviour restored", source: "adapted" },
+  baseIntoAdapted: { done: "Base run patched into the adapted run", restored: "base behaviour restored", source: "base" },
+  cleanIntoCorrupted: { done: "Clean run patched into the corrupted run (denoising)", restored: "clean behaviour restored", source: "clean" },
+  corruptedIntoClean: { done: "Corrupted run patched into the clean run (noising)", restored: "corrupted behaviour restored", source: "corrupted" },
 };
 
 export interface Side {

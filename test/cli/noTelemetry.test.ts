@@ -48,3 +48,16 @@ test("a script that imports the engine does not either", async () => {
   const script = `const { createEngine } = await import(${JSON.stringify(providers)}); await (await createEngine("onnx-cpu")).dispose();`;
   expect(await traces("script", ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script])).toEqual([]);
 });
+
+test("a worker of the server does not, whatever the server's own environment says", async () => {
+  const module = (path: string): string => JSON.stringify(new URL(`../../server/jobs/${path}`, import.meta.url).href);
+  const request = { subject: { model: demoBase, adapters: [] }, probe: "attentionPatterns", params: { prompt: [1, 2] } };
+  const script = `
+    const { WorkerLane } = await import(${module("workerLane.ts")});
+    const { startWorker, workerModule } = await import(${module("workerProcess.ts")});
+    const lane = new WorkerLane({ start: () => startWorker(workerModule, { engine: "onnx-cpu" }), maxWaiting: 1 });
+    const { engine } = await lane.execute({ kind: "run", input: { kind: "probe", request: ${JSON.stringify(request)}, folder: "" } });
+    lane.close();
+    if (engine !== "onnx-cpu" || "ORT_DISABLE_TELEMETRY" in process.env) process.exit(1);`;
+  expect(await traces("worker", ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script])).toEqual([]);
+});

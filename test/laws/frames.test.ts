@@ -79,6 +79,16 @@ describe.each([
   });
 });
 
+/** Half as many heads, each twice as wide: every weight keeps its shape, but those of norms of q and k. */
+const halfAsManyHeads = (config: ModelConfig): ModelConfig => ({
+  ...config,
+  nHeads: config.nHeads / 2,
+  nKvHeads: config.nKvHeads / 2,
+  dHead: config.dHead * 2,
+  rope: config.rope && { ...config.rope, dHead: config.dHead * 2 },
+  qkNorm: false,
+});
+
 describe.each(["gpt2", "gpt2-scaled-gelu", "llama", "mistral-window", "qwen3"])("two models with the shapes of %s", (name) => {
   const changes: readonly (readonly [string, (config: ModelConfig) => ModelConfig])[] = [
     ["epsilon of the norms", (config) => ({ ...config, normEps: 1 })],
@@ -88,6 +98,7 @@ describe.each(["gpt2", "gpt2-scaled-gelu", "llama", "mistral-window", "qwen3"])(
       (config) => ({ ...config, attnScale: config.attnScale.map((scale, i, all) => (i === all.length - 1 ? 3 * scale : scale)) }),
     ],
     ["window of the first layer", (config) => ({ ...config, slidingWindow: config.slidingWindow.map((window, i) => (i === 0 ? 2 : window)) })],
+    ["number of heads, at the same width", halfAsManyHeads],
     ["scales of two layers exchanged", (config) => ({ ...config, attnScale: config.attnScale.map((_, i) => 0.1 + 0.7 * i) })],
   ];
   it.each(changes)("in one engine share no program where they differ in %s", async (_, change) => {

@@ -66,6 +66,11 @@ describe("a null", () => {
     expect(nullBands("effect", [NaN, 1, 1], "draws")).toEqual([{ metric: "effect", low: 1, high: 1, words: "95 % of 2 draws" }]);
   });
 
+  it("is the central 95 % of all its draws, in whatever order they come", () => {
+    const draws = Array.from({ length: 41 }, (_, i) => (17 * i) % 41);
+    expect(nullBands("effect", draws, "draws")).toEqual([{ metric: "effect", low: 1, high: 39, words: "95 % of 41 draws" }]);
+  });
+
   it("is cleared beyond twice its reach, and never by less than a tenth of the effect", () => {
     const band = { low: -0.2, high: 0.1 };
     expect([0.39, 0.41, -0.41, NaN, Infinity].map((value) => clearsNull(value, band))).toEqual([false, true, true, false, false]);

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { figureRefs } from "../../client/figures/aboutFigure.ts";
 import { probes } from "../../probes/registry.ts";
 import { applyEvent, emptyResult, slice, type Axis, type Figure, type ProbeResult } from "../../probes/result.ts";
+import { Runner, type ForwardRequest, type ForwardResult } from "../../server/runs/runner.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 
@@ -37,9 +38,9 @@ const params: Record<Looking, Record<string, unknown>> = {
 const subjectOf = (name: Looking): Subject => (probes[name].adapters.min > 1 ? pair : subject);
 const names = Object.keys(params) as Looking[];
 
-async function run(name: Looking, raw: Record<string, unknown>): Promise<ProbeResult> {
+async function run(name: Looking, raw: Record<string, unknown>, of = subjectOf(name)): Promise<ProbeResult> {
   let result = emptyResult;
-  for await (const event of probes[name].run(subjectOf(name), raw, new AbortController().signal)) result = applyEvent(result, event);
+  for await (const event of probes[name].run(of, raw, new AbortController().signal)) result = applyEvent(result, event);
   return result;
 }
 
@@ -82,6 +83,38 @@ describe.each(names)("%s", (name) => {
     })();
     await expect(drained).rejects.toThrow(/cancelled/);
   });
+});
+
+/** A runner in which one hook gives nothing, and the other hooks and the logits are as they were. */
+class DeafRunner extends Runner {
+  readonly hook: string;
+  constructor({ model, adapters, engine }: Runner, hook: string) {
+    super(model, adapters, engine);
+    this.hook = hook;
+  }
+  override async forward(request: ForwardRequest): Promise<ForwardResult> {
+    const result = await super.forward(request);
+    return { ...result, taps: Object.fromEntries(Object.entries(result.taps).filter(([name]) => name !== this.hook)) };
+  }
+}
+
+it.each<[Looking, string, number]>([
+  ["activationPatching", "blocks.1.attn.hook_z", 4],
+  ["activationPatching", "blocks.0.hook_resid_pre", 4],
+  ["logitLens", "blocks.1.hook_resid_pre", 4],
+  ["attentionPatterns", "blocks.2.attn.hook_pattern", 4 * 4 * 4],
+])("%s says so when %s does not fire, and leaves %i cells of a panel empty", async (name, hook, empty) => {
+  const whole = await run(name, params[name]);
+  const { runner } = subject;
+  if (!runner) throw new Error("the subject has no model");
+  const result = await run(name, params[name], { ...subject, runner: new DeafRunner(runner, hook) });
+  const fired = (of: ProbeResult) => of.checks.find((check) => check.name === "every hook fired");
+  expect(fired(whole)?.ok).toBe(true);
+  expect(fired(result)).toEqual({ ...fired(whole), ok: false, value: (fired(whole)?.value ?? 0) - 1 });
+  const missing = Object.values(result.arrays).map(({ data }) => data.filter(Number.isNaN).length);
+  expect(missing).toContain(empty);
+  for (const [array, { data }] of Object.entries(result.arrays))
+    data.forEach((value, i) => expect(Number.isNaN(value) || value === whole.arrays[array]?.data[i], `${array} ${i}`).toBe(true));
 });
 
 it("the spectrum probe has the singular values of W_adapted − W_base", async () => {

@@ -10,6 +10,7 @@ import type { Probe } from "../../probes/probe.ts";
 import { applyEvent, emptyResult, type HeatmapFigure, type ProbeResult } from "../../probes/result.ts";
 import { parseSafetensors, writeSafetensors } from "../../server/formats/safetensors.ts";
 import { logitDiff } from "../../server/runs/metrics.ts";
+import { Runner, type ForwardRequest, type ForwardResult } from "../../server/runs/runner.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { planSweep, type SweepRequest } from "../../server/runs/sweep.ts";
 import { referenceDir } from "../laws/goldens.ts";
@@ -152,6 +153,29 @@ function diagonal(tensor: string, values: Float32Array, sigma: readonly number[]
   values.fill(0);
   sigma.forEach((value, k) => (values[tensor.includes("lora_A") ? k * width + k : k * rank + k] = tensor.includes("lora_A") ? 1 : value));
 }
+
+/** A runner in which the gates of one site do nothing. */
+class StuckRunner extends Runner {
+  readonly site: string;
+  constructor({ model, adapters, engine }: Runner, site: string) {
+    super(model, adapters, engine);
+    this.site = site;
+  }
+  override forward(request: ForwardRequest): Promise<ForwardResult> {
+    const settings = request.settings.map((setting) => ({ ...setting, components: (setting.components ?? []).filter(({ site }) => site !== this.site) }));
+    return super.forward({ ...request, settings });
+  }
+}
+
+it("says so when the gates of a site do not silence it", async () => {
+  const subject = await open("gpt2", adapter("gpt2-all"), adapter("gpt2-c_attn"));
+  const whole = checkNamed(await run(subject), "every gate fired");
+  expect(whole).toMatchObject({ ok: true, value: 15 });
+  const { runner } = subject;
+  if (!runner) throw new Error("the subject has no model");
+  const stuck = await run({ ...subject, runner: new StuckRunner(runner, "blocks.1.attn.qkv") });
+  expect(checkNamed(stuck, "every gate fired")).toEqual({ ...whole, ok: false, value: 13 });
+});
 
 it("each replacement restarts at the layer of its site, not at the first layer of the adapter", async () => {
   const subject = await open("gpt2", adapter("gpt2-all"), adapter("gpt2-c_attn"));
