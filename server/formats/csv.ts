@@ -5,6 +5,9 @@
 import { malformedLine, maxRecordBytes, type TextLine } from "./textLines.ts";
 import { quoted } from "../quoted.ts";
 
+/** More than any table of examples has; a record of ever more would be held whole, field by field. */
+export const maxFields = 4096;
+
 export interface CsvRecord {
   /** Line on which it begins. */
   readonly line: number;
@@ -14,7 +17,7 @@ export interface CsvRecord {
 /**
  * @param lines of the file, in order
  * @param file for messages
- * @throws "data.malformed" with the line: a quote inside an unquoted field, text after a closing quote, a quote never closed
+ * @throws "data.malformed" with the line: a quote inside an unquoted field, text after a closing quote, a quote never closed, more than `maxFields` fields
  * @see RFC 4180, section 2
  */
 export function* csvRecords(lines: Iterable<TextLine>, file: string): Generator<CsvRecord> {
@@ -42,6 +45,8 @@ function fieldsOf(record: string, line: number, file: string): string[] {
   const fields: string[] = [];
   let at = 0;
   for (;;) {
+    if (fields.length === maxFields)
+      throw malformedLine(file, line, `found more than ${maxFields} fields; expected at most ${maxFields}: keep the columns of texts and labels`);
     if (record[at] === '"') {
       let close = record.indexOf('"', at + 1);
       while (close !== -1 && record[close + 1] === '"') close = record.indexOf('"', close + 2);

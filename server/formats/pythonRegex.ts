@@ -1,18 +1,30 @@
-/** Python's `re` patterns as JavaScript ones, for the patterns that PEFT configs hold. What cannot be said exactly is refused. */
-import { createContext, Script } from "node:vm";
-import { WorkbenchError } from "../errors.ts";
+/**
+ * Python's `re.fullmatch` and `re.match`, for the patterns that PEFT configs hold, by backtracking that counts its steps.
+ * A stranger's pattern can take longer than the age of the universe; here it is refused after the same number of steps on every machine.
+ * Engines of linear time (RE2) have neither look-around nor references, which patterns of PEFT use.
+ */
+import type { WorkbenchError } from "../errors.ts";
 import { quoted } from "../quoted.ts";
+import { parsePythonPattern, refusedPattern, type PatternNode, type PythonPattern } from "./pythonPattern.ts";
 
-const textStart = "(?<![\\s\\S])";
-const textEnd = "(?![\\s\\S])";
+export interface PatternMatch {
+  readonly text: string;
+  /** Text of each named group that took part. */
+  readonly named: ReadonlyMap<string, string>;
+}
+
+/** Module paths take some hundreds; nested repeats take powers of two. */
+export const stepBound = 100_000;
+/** Of continuations within each other, far below what the stack holds. */
+const depthBound = 1000;
 
 /**
  * Whether Python's `re.fullmatch(pattern, text)` matches.
  *
- * @throws "adapter.unsupported" for a pattern that JavaScript cannot express or that is no pattern
+ * @throws "adapter.unsupported" for what is no pattern, is not supported, or takes more than `stepBound` steps
  */
 export function pythonFullmatch(pattern: string, text: string): boolean {
-  return matched(pattern, true, text) !== null;
+  return new Matching(pattern, text).from(true) !== null;
 }
 
 /**
@@ -20,123 +32,151 @@ export function pythonFullmatch(pattern: string, text: string): boolean {
  *
  * @throws as `pythonFullmatch`
  */
-export function pythonMatch(pattern: string, text: string): RegExpExecArray | null {
-  return matched(pattern, false, text);
+export function pythonMatch(pattern: string, text: string): PatternMatch | null {
+  return new Matching(pattern, text).from(false);
 }
 
-/** Module paths are matched in microseconds, also where a machine is busy; a pattern that takes this long backtracks without end. */
-const limitMs = 2000;
-const bounded: { regex: RegExp; text: string } = { regex: /^/, text: "" };
-const realm = createContext(bounded);
-const execution = new Script("regex.exec(text)");
-
-/** Matching that is broken off: a stranger's pattern can take longer than the age of the universe. */
-function matched(pattern: string, isFull: boolean, text: string): RegExpExecArray | null {
-  bounded.regex = compiled(pattern, isFull);
-  bounded.text = text;
-  try {
-    return execution.runInContext(realm, { timeout: limitMs }) as RegExpExecArray | null;
-  } catch (cause) {
-    throw refused(pattern, `matching "${text.slice(0, 120)}" takes more than ${limitMs} ms, as when repeats are nested: it`, cause);
-  }
-}
-
-const cache = new Map<string, RegExp>();
+const cache = new Map<string, PythonPattern>();
 const cacheLimit = 1000;
 
-function compiled(pattern: string, isFull: boolean): RegExp {
-  const key = `${isFull ? "full" : "match"}:${pattern}`;
-  let regex = cache.get(key);
-  if (regex === undefined) {
-    const { source, flags } = translated(pattern);
-    try {
-      regex = new RegExp(`${textStart}(?:${source})${isFull ? textEnd : ""}`, flags);
-    } catch (cause) {
-      throw refused(pattern, cause instanceof Error ? cause.message : "it does not compile", cause);
-    }
+function parsed(pattern: string): PythonPattern {
+  let found = cache.get(pattern);
+  if (found === undefined) {
+    found = parsePythonPattern(pattern);
     if (cache.size >= cacheLimit) cache.clear();
-    cache.set(key, regex);
+    cache.set(pattern, found);
   }
-  return regex;
+  return found;
 }
 
-/** Exported for its test. */
-export function translated(pattern: string): { source: string; flags: string } {
-  let flags = "";
-  let rest = pattern;
-  const global = /^\(\?([aiLmsux]+)\)/.exec(pattern);
-  if (global) {
-    // a and u choose ASCII or Unicode classes; module paths are ASCII, so both read the same.
-    const letters = global[1]!;
-    if (/[xL]/.test(letters)) throw refused(pattern, `the flags (?${letters})`);
-    flags = [..."ims"].filter((flag) => letters.includes(flag)).join("");
-    rest = pattern.slice(global[0].length);
+/** What comes after a node, from a place on: whether all of it matches. */
+type Rest = (at: number) => boolean;
+type Span = readonly [begin: number, end: number];
+
+class Matching {
+  readonly #pattern: string;
+  readonly #parsed: PythonPattern;
+  readonly #letters: readonly string[];
+  #spans: (Span | undefined)[] = [];
+  #steps = 0;
+  #depth = 0;
+
+  constructor(pattern: string, text: string) {
+    this.#pattern = pattern;
+    this.#parsed = parsed(pattern);
+    this.#letters = Array.from(text);
   }
-  let source = "";
-  let isInClass = false;
-  for (let i = 0; i < rest.length;) {
-    const char = rest[i]!;
-    if (char === "\\") {
-      const next = rest[i + 1];
-      if (next === undefined) throw refused(pattern, "a backslash at the end");
-      source += translatedEscape(pattern, next, isInClass);
-      i += 2;
-    } else if (isInClass) {
-      isInClass = char !== "]";
-      source += char;
-      i += 1;
-    } else if (char === "[") {
-      // In Python a "]" that comes first is an ordinary character; in JavaScript it closes an empty class.
-      const opening = /^\[\^?\]?/.exec(rest.slice(i))![0];
-      source += opening.replace("]", "\\]");
-      isInClass = true;
-      i += opening.length;
-    } else if (rest.startsWith("(?", i)) {
-      const { js, length } = translatedGroup(pattern, rest.slice(i));
-      source += js;
-      i += length;
-    } else if (char === "$" && !flags.includes("m")) {
-      source += "(?=\\n?(?![\\s\\S]))"; // Python's $ also stands before a last newline
-      i += 1;
-    } else if (char === ".") {
-      source += flags.includes("s") ? "[\\s\\S]" : "[^\\n]";
-      i += 1;
-    } else if (/^\{,\d*\}/.test(rest.slice(i))) {
-      source += "{0,";
-      i += 2;
-    } else {
-      source += char;
-      i += 1;
+
+  from(isFull: boolean): PatternMatch | null {
+    let end = 0;
+    const isMatch = this.#run(this.#parsed.root, 0, (at) => {
+      end = at;
+      return !isFull || at === this.#letters.length;
+    });
+    if (!isMatch) return null;
+    const named = new Map<string, string>();
+    for (const [name, index] of this.#parsed.names) {
+      const span = this.#spans[index];
+      if (span !== undefined) named.set(name, this.#letters.slice(...span).join(""));
+    }
+    return { text: this.#letters.slice(0, end).join(""), named };
+  }
+
+  #run(node: PatternNode, at: number, rest: Rest): boolean {
+    if (++this.#steps > stepBound) throw this.#endless(`${stepBound} steps`);
+    if (++this.#depth > depthBound) throw this.#endless(`${depthBound} steps within each other`);
+    const isMatch = this.#tried(node, at, rest);
+    this.#depth--;
+    return isMatch;
+  }
+
+  #tried(node: PatternNode, at: number, rest: Rest): boolean {
+    switch (node.kind) {
+      case "letter":
+        return this.#isIn(node, at) && rest(at + 1);
+      case "place":
+        return node.isAt(this.#letters, at) && rest(at);
+      case "sequence":
+        return this.#sequence(node.parts, 0, at, rest);
+      case "choice":
+        return node.options.some((option) => this.#run(option, at, rest));
+      case "group":
+        return this.#run(node.body, at, (end) => this.#with(node.index, [at, end], () => rest(end)));
+      case "reference": {
+        const end = this.#referenceEnd(node.index, at);
+        return end !== null && rest(end);
+      }
+      case "repeat":
+        return node.body.kind === "letter" ? this.#letterRun(node, node.body, at, rest) : this.#repeat(node, 0, at, rest);
+      case "look": {
+        const before = [...this.#spans];
+        const begin = at - node.back;
+        const isThere = begin >= 0 && this.#run(node.body, begin, (end) => node.back === 0 || end === at);
+        if (isThere !== node.isNegative && rest(at)) return true;
+        this.#spans = before;
+        return false;
+      }
     }
   }
-  return { source, flags };
-}
 
-function translatedGroup(pattern: string, at: string): { js: string; length: number } {
-  const named = /^\(\?P<([A-Za-z_]\w*)>/.exec(at);
-  if (named) return { js: `(?<${named[1]}>`, length: named[0].length };
-  const comment = /^\(\?#[^)]*\)/.exec(at);
-  if (comment) return { js: "(?:)", length: comment[0].length };
-  const same = /^\(\?(:|=|!|<=|<!)/.exec(at);
-  if (same) return { js: same[0], length: same[0].length };
-  throw refused(pattern, `the group ${at.slice(0, 4)}…`);
-}
+  #isIn({ isIn }: PatternNode & { kind: "letter" }, at: number): boolean {
+    const letter = this.#letters[at];
+    return letter !== undefined && isIn(letter);
+  }
 
-function translatedEscape(pattern: string, next: string, isInClass: boolean): string {
-  if (next === "A" && !isInClass) return textStart;
-  if ((next === "Z" || next === "z") && !isInClass) return textEnd;
-  // A backreference to a group that did not take part fails in Python and matches nothing at all in JavaScript.
-  if (/[1-9]/.test(next)) throw refused(pattern, `the backreference \\${next}`);
-  if (next === "a") return "\\x07";
-  if (next === "b" && isInClass) return "\\b";
-  if (/[A-Za-z]/.test(next) && !/[bBdDsSwWnrtfvxu]/.test(next)) throw refused(pattern, `the escape \\${next}`);
-  return `\\${next}`;
-}
+  #sequence(parts: readonly PatternNode[], index: number, at: number, rest: Rest): boolean {
+    const part = parts[index];
+    return part === undefined ? rest(at) : this.#run(part, at, (next) => this.#sequence(parts, index + 1, next, rest));
+  }
 
-function refused(pattern: string, what: string, cause?: unknown): WorkbenchError {
-  return new WorkbenchError(
-    "adapter.unsupported",
-    `regular expression ${quoted(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
-    { cause },
-  );
+  /** Repeats of one letter, without a stack. */
+  #letterRun({ least, most, isLazy }: PatternNode & { kind: "repeat" }, body: PatternNode & { kind: "letter" }, at: number, rest: Rest): boolean {
+    const tried = (count: number): boolean => {
+      if (++this.#steps > stepBound) throw this.#endless(`${stepBound} steps`);
+      return rest(at + count);
+    };
+    let taken = 0;
+    while (taken < least && this.#isIn(body, at + taken)) taken++;
+    if (taken < least) return false;
+    if (isLazy) {
+      for (; !tried(taken); taken++) if (taken === most || !this.#isIn(body, at + taken)) return false;
+      return true;
+    }
+    while (taken < most && this.#isIn(body, at + taken)) taken++;
+    for (; taken >= least; taken--) if (tried(taken)) return true;
+    return false;
+  }
+
+  /** A turn that takes nothing is the last, as in Python. */
+  #repeat(node: PatternNode & { kind: "repeat" }, done: number, at: number, rest: Rest): boolean {
+    const again = (): boolean =>
+      done < node.most && this.#run(node.body, at, (end) => (end === at && done >= node.least ? rest(end) : this.#repeat(node, done + 1, end, rest)));
+    if (done < node.least) return again();
+    return node.isLazy ? rest(at) || again() : again() || rest(at);
+  }
+
+  #with(index: number, span: Span, rest: () => boolean): boolean {
+    const before = this.#spans[index];
+    this.#spans[index] = span;
+    if (rest()) return true;
+    this.#spans[index] = before;
+    return false;
+  }
+
+  /** A group that took no part matches nothing. */
+  #referenceEnd(index: number, at: number): number | null {
+    const span = this.#spans[index];
+    if (span === undefined) return null;
+    const cased = (letter: string | undefined): string | undefined => (this.#parsed.ignoresCase ? letter?.toLowerCase() : letter);
+    const isSame = this.#letters.slice(...span).every((letter, i) => cased(letter) === cased(this.#letters[at + i]));
+    return isSame ? at + span[1] - span[0] : null;
+  }
+
+  #endless(bound: string): WorkbenchError {
+    const text = quoted(this.#letters.slice(0, 120).join(""));
+    return refusedPattern(
+      this.#pattern,
+      `matching ${text} takes more than ${bound}, as when repeats are nested; write it without a repeat within a repeat, or list the modules' names`,
+    );
+  }
 }

@@ -3,6 +3,7 @@ import { extname } from "node:path";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { csvRecords } from "./csv.ts";
+import { deepestNesting, isTooDeep } from "./strictJson.ts";
 import { isBlank, malformedLine, textLines } from "./textLines.ts";
 import { quoted } from "../quoted.ts";
 
@@ -110,6 +111,7 @@ function hasBlankLine(file: string): boolean {
 
 function jsonObject(text: string, line: number, file: string): Readonly<Record<string, unknown>> {
   if (isBlank(text)) throw malformedLine(file, line, "found a blank line; expected one JSON object on each line");
+  if (isTooDeep(text)) throw malformedLine(file, line, `found JSON nested more than ${deepestNesting} deep; expected an object of texts and labels`);
   let value: unknown;
   try {
     value = JSON.parse(text);

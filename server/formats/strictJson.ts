@@ -54,7 +54,8 @@ export function jsonFault(text: string, options: { readonly wholeNumbers?: boole
       },
       onLiteralValue(value: unknown, offset, length, line, column) {
         if (typeof value === "string" && !value.isWellFormed()) found("half of a surrogate pair", line, column);
-        if (options.wholeNumbers && typeof value === "number" && !/^-?\d+$/.test(text.slice(offset, offset + length)))
+        // As serde_json: -0 is no whole number, and what float64 cannot hold is no number.
+        if (options.wholeNumbers && typeof value === "number" && !(Number.isFinite(value) && /^(0|-?[1-9]\d*)$/.test(text.slice(offset, offset + length))))
           found(`the number ${text.slice(offset, offset + Math.min(length, 24))}, which is not written as a whole one`, line, column);
       },
       onError: (code, _offset, _length, line, column) => found(words(printParseErrorCode(code)), line, column),

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
+import { maxFields } from "../../server/formats/csv.ts";
 import { readRecords, type DataRecord } from "../../server/formats/records.ts";
 import { maxRecordBytes } from "../../server/formats/textLines.ts";
 import { expectCode } from "./expectCode.ts";
@@ -157,4 +158,11 @@ test("files without a record are told from files that are absent, of another kin
   const folder = join(temporaryFolder(), "x.csv");
   mkdirSync(folder);
   expectCode(() => [...readRecords(folder, [])], "file.unreadable", "is a folder", "regular file");
+});
+
+test("a table of 100,000 columns and deep JSON are refused, with their line, before anything is made of them", () => {
+  expectCode(() => read("x.csv", `${"a,".repeat(100_000)}a\n`), "data.malformed", "line 1", `more than ${maxFields} fields`);
+  const widest = Array.from({ length: maxFields }, (_, i) => `c${i}`).join(",");
+  expect(Object.keys(read("x.csv", `${widest}\n${widest}\n`)[0]?.fields ?? {})).toHaveLength(maxFields);
+  expectCode(() => read("x.jsonl", `{"text":"a"}\n{"text":${"[".repeat(100_000)}${"]".repeat(100_000)}}`), "data.malformed", "line 2", "nested more than 127");
 });
