@@ -1,18 +1,33 @@
-/** Python's `re` patterns as JavaScript ones, for the patterns that PEFT configs hold. What cannot be said exactly is refused. */
-import { createContext, Script } from "node:vm";
+/** Python's re for the patterns that PEFT configs hold, under a bound of steps: a stranger's pattern can take longer than the age of the universe. */
 import { WorkbenchError } from "../errors.ts";
-import { quoted } from "../quoted.ts";
+import { namedShort, quoted } from "../quoted.ts";
+import { Machine, StepsSpent } from "./regex/machine.ts";
+import { parsePattern } from "./regex/parser.ts";
+import { PatternFault } from "./regex/patternSource.ts";
+import { textEnd } from "./regex/places.ts";
+import { accept, compiled, type Step } from "./regex/program.ts";
 
-const textStart = "(?<![\\s\\S])";
-const textEnd = "(?![\\s\\S])";
+export interface PythonMatch {
+  /** The whole match. */
+  readonly text: string;
+  /** What groups 1, 2, … hold; null for one that took no part. */
+  readonly groups: readonly (string | null)[];
+  readonly named: ReadonlyMap<string, string | null>;
+}
+
+/** A module path takes some hundred steps, some ten thousand where the pattern has several wildcards; this many, milliseconds. */
+const mostSteps = 1_000_000;
+/** As for a list of all modules of the largest models, each by its whole path. */
+const longestPattern = 100_000;
 
 /**
  * Whether Python's `re.fullmatch(pattern, text)` matches.
  *
- * @throws "adapter.unsupported" for a pattern that JavaScript cannot express or that is no pattern
+ * @throws "adapter.unsupported" for what is no pattern, (?L) and \N{…}, and for a match that takes more than a million steps
+ * @see CPython 3.11, Lib/re/_parser.py and Modules/_sre/sre_lib.h
  */
 export function pythonFullmatch(pattern: string, text: string): boolean {
-  return matched(pattern, true, text) !== null;
+  return matched(pattern, text, true) !== null;
 }
 
 /**
@@ -20,123 +35,72 @@ export function pythonFullmatch(pattern: string, text: string): boolean {
  *
  * @throws as `pythonFullmatch`
  */
-export function pythonMatch(pattern: string, text: string): RegExpExecArray | null {
-  return matched(pattern, false, text);
+export function pythonMatch(pattern: string, text: string): PythonMatch | null {
+  return matched(pattern, text, false);
 }
 
-/** Module paths are matched in microseconds, also where a machine is busy; a pattern that takes this long backtracks without end. */
-const limitMs = 2000;
-const bounded: { regex: RegExp; text: string } = { regex: /^/, text: "" };
-const realm = createContext(bounded);
-const execution = new Script("regex.exec(text)");
-
-/** Matching that is broken off: a stranger's pattern can take longer than the age of the universe. */
-function matched(pattern: string, isFull: boolean, text: string): RegExpExecArray | null {
-  bounded.regex = compiled(pattern, isFull);
-  bounded.text = text;
+function matched(pattern: string, text: string, isFull: boolean): PythonMatch | null {
+  const { full, prefix, slots, groupCount, named } = program(pattern);
+  const letters = [...text];
+  const codes = letters.map((letter) => letter.codePointAt(0) ?? 0);
+  const machine = new Machine(codes, slots, mostSteps);
+  let end: number;
   try {
-    return execution.runInContext(realm, { timeout: limitMs }) as RegExpExecArray | null;
+    end = machine.run(isFull ? full : prefix, 0);
   } catch (cause) {
-    throw refused(pattern, `matching "${text.slice(0, 120)}" takes more than ${limitMs} ms, as when repeats are nested: it`, cause);
+    if (!(cause instanceof StepsSpent)) throw cause;
+    throw new WorkbenchError(
+      "adapter.unsupported",
+      `regular expression ${quoted(pattern)}: no answer for "${namedShort(text)}" after ${mostSteps} steps, as when repeats are nested; ` +
+        "expected a pattern that is soon decided: write repeats that can end in one place only, or list the modules by name",
+    );
   }
+  if (end < 0) return null;
+  const slice = (from: number, to: number): string => letters.slice(from, to).join("");
+  const group = (index: number): string | null => {
+    const [from = -1, to = -1] = machine.slots.subarray(2 * index, 2 * index + 2);
+    return from < 0 || to < 0 ? null : slice(from, to);
+  };
+  return {
+    text: slice(0, end),
+    groups: Array.from({ length: groupCount - 1 }, (_, i) => group(i + 1)),
+    named: new Map(Array.from(named, ([name, index]) => [name, group(index)])),
+  };
 }
 
-const cache = new Map<string, RegExp>();
-const cacheLimit = 1000;
+interface Program {
+  readonly full: Step;
+  readonly prefix: Step;
+  readonly slots: number;
+  /** With group 0, the whole. */
+  readonly groupCount: number;
+  readonly named: ReadonlyMap<string, number>;
+}
 
-function compiled(pattern: string, isFull: boolean): RegExp {
-  const key = `${isFull ? "full" : "match"}:${pattern}`;
-  let regex = cache.get(key);
-  if (regex === undefined) {
-    const { source, flags } = translated(pattern);
-    try {
-      regex = new RegExp(`${textStart}(?:${source})${isFull ? textEnd : ""}`, flags);
-    } catch (cause) {
-      throw refused(pattern, cause instanceof Error ? cause.message : "it does not compile", cause);
-    }
-    if (cache.size >= cacheLimit) cache.clear();
-    cache.set(key, regex);
+const programs = new Map<string, Program>();
+const mostPrograms = 1000;
+
+function program(pattern: string): Program {
+  const known = programs.get(pattern);
+  if (known) return known;
+  if (pattern.length > longestPattern)
+    throw new WorkbenchError(
+      "adapter.unsupported",
+      `regular expression ${quoted(pattern)} has ${pattern.length} letters; expected at most ${longestPattern}: list the modules by name`,
+    );
+  const { tree, groupCount, named } = parsed(pattern);
+  const { start: full, slots } = compiled(tree, groupCount, { op: "place", test: textEnd, next: accept });
+  const made = { full, prefix: compiled(tree, groupCount, accept).start, slots, groupCount, named };
+  if (programs.size >= mostPrograms) programs.clear();
+  programs.set(pattern, made);
+  return made;
+}
+
+function parsed(pattern: string): ReturnType<typeof parsePattern> {
+  try {
+    return parsePattern(pattern);
+  } catch (cause) {
+    if (!(cause instanceof PatternFault)) throw cause;
+    throw new WorkbenchError("adapter.unsupported", `regular expression ${quoted(pattern)} has ${cause.message}; expected a pattern of Python's re`, { cause });
   }
-  return regex;
-}
-
-/** Exported for its test. */
-export function translated(pattern: string): { source: string; flags: string } {
-  let flags = "";
-  let rest = pattern;
-  const global = /^\(\?([aiLmsux]+)\)/.exec(pattern);
-  if (global) {
-    // a and u choose ASCII or Unicode classes; module paths are ASCII, so both read the same.
-    const letters = global[1]!;
-    if (/[xL]/.test(letters)) throw refused(pattern, `the flags (?${letters})`);
-    flags = [..."ims"].filter((flag) => letters.includes(flag)).join("");
-    rest = pattern.slice(global[0].length);
-  }
-  let source = "";
-  let isInClass = false;
-  for (let i = 0; i < rest.length;) {
-    const char = rest[i]!;
-    if (char === "\\") {
-      const next = rest[i + 1];
-      if (next === undefined) throw refused(pattern, "a backslash at the end");
-      source += translatedEscape(pattern, next, isInClass);
-      i += 2;
-    } else if (isInClass) {
-      isInClass = char !== "]";
-      source += char;
-      i += 1;
-    } else if (char === "[") {
-      // In Python a "]" that comes first is an ordinary character; in JavaScript it closes an empty class.
-      const opening = /^\[\^?\]?/.exec(rest.slice(i))![0];
-      source += opening.replace("]", "\\]");
-      isInClass = true;
-      i += opening.length;
-    } else if (rest.startsWith("(?", i)) {
-      const { js, length } = translatedGroup(pattern, rest.slice(i));
-      source += js;
-      i += length;
-    } else if (char === "$" && !flags.includes("m")) {
-      source += "(?=\\n?(?![\\s\\S]))"; // Python's $ also stands before a last newline
-      i += 1;
-    } else if (char === ".") {
-      source += flags.includes("s") ? "[\\s\\S]" : "[^\\n]";
-      i += 1;
-    } else if (/^\{,\d*\}/.test(rest.slice(i))) {
-      source += "{0,";
-      i += 2;
-    } else {
-      source += char;
-      i += 1;
-    }
-  }
-  return { source, flags };
-}
-
-function translatedGroup(pattern: string, at: string): { js: string; length: number } {
-  const named = /^\(\?P<([A-Za-z_]\w*)>/.exec(at);
-  if (named) return { js: `(?<${named[1]}>`, length: named[0].length };
-  const comment = /^\(\?#[^)]*\)/.exec(at);
-  if (comment) return { js: "(?:)", length: comment[0].length };
-  const same = /^\(\?(:|=|!|<=|<!)/.exec(at);
-  if (same) return { js: same[0], length: same[0].length };
-  throw refused(pattern, `the group ${at.slice(0, 4)}…`);
-}
-
-function translatedEscape(pattern: string, next: string, isInClass: boolean): string {
-  if (next === "A" && !isInClass) return textStart;
-  if ((next === "Z" || next === "z") && !isInClass) return textEnd;
-  // A backreference to a group that did not take part fails in Python and matches nothing at all in JavaScript.
-  if (/[1-9]/.test(next)) throw refused(pattern, `the backreference \\${next}`);
-  if (next === "a") return "\\x07";
-  if (next === "b" && isInClass) return "\\b";
-  if (/[A-Za-z]/.test(next) && !/[bBdDsSwWnrtfvxu]/.test(next)) throw refused(pattern, `the escape \\${next}`);
-  return `\\${next}`;
-}
-
-function refused(pattern: string, what: string, cause?: unknown): WorkbenchError {
-  return new WorkbenchError(
-    "adapter.unsupported",
-    `regular expression ${quoted(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
-    { cause },
-  );
 }

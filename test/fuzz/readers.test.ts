@@ -7,6 +7,7 @@ import { ownFields } from "../../server/adapters/registry.ts";
 import { WorkbenchError } from "../../server/errors.ts";
 import { parseAdapterConfig } from "../../server/formats/adapterConfig.ts";
 import { readHeader } from "../../server/formats/safetensors.ts";
+import { matchesTarget, patternValue } from "../../server/formats/targetMatcher.ts";
 import { openTokenizer } from "../../server/formats/tokenizer.ts";
 import { randomStream, type RandomStream } from "../../server/linalg/random.ts";
 import { familyOf } from "../../server/models/registry.ts";
@@ -132,7 +133,11 @@ const cases: Readonly<Record<string, { readonly value: unknown; readonly read: (
       modules_to_save: ["lm_head"],
       init_lora_weights: true,
     },
-    read: (text) => parseAdapterConfig(JSON.parse(text), folder, "adapter_config.json", ownFields),
+    read(text) {
+      const config = parseAdapterConfig(JSON.parse(text), folder, "adapter_config.json", ownFields);
+      const path = `model.layers.1.${"a".repeat(40)}.q_proj`;
+      return [matchesTarget(config, path, { isLinear: true, isOutputHead: false }), patternValue(config.rankPattern, path)];
+    },
   },
   tokenizers: {
     value: {
