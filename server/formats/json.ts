@@ -1,5 +1,6 @@
 /** JSON from strangers: bounded in size and depth, UTF-8 only, and a syntax error says its line and column. */
 import { closeSync, readFileSync } from "node:fs";
+import type { JSONPath } from "jsonc-parser";
 import { WorkbenchError, type ErrorCode } from "../errors.ts";
 import { fileKind } from "./fileKind.ts";
 import { openForReading } from "./openFile.ts";
@@ -23,15 +24,15 @@ export function readJson(file: string, { maxBytes = defaultMaxBytes, code = "con
 }
 
 /**
- * @param options.isStrict as safetensors reads its headers: no key twice in one object, no byte order mark, whole numbers only
+ * @param strict as safetensors reads its headers: no key twice in one object, no byte order mark, whole numbers where `wholeAt` says so
  * @throws `code` when the bytes are not UTF-8, not JSON, or nested more than 127 deep
  */
-export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode, options: { readonly isStrict?: boolean } = {}): unknown {
+export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode, strict?: { readonly wholeAt: (path: JSONPath) => boolean }): unknown {
   const kind = fileKind(bytes);
   if (kind !== null) throw new WorkbenchError(code, `${where} ${kind}`);
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: options.isStrict === true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: strict !== undefined }).decode(bytes);
   } catch (cause) {
     throw new WorkbenchError(code, `${where} is not UTF-8; expected JSON text in UTF-8`, { cause });
   }
@@ -47,8 +48,8 @@ export function parseJson(bytes: Uint8Array, where: string, code: ErrorCode, opt
     const place = fault ? ` (${fault.what} at line ${fault.line}, column ${fault.column})` : "";
     throw new WorkbenchError(code, `${where} is not JSON${place}; expected a JSON object`, { cause });
   }
-  if (options.isStrict) {
-    const fault = jsonFault(text, { wholeNumbers: true });
+  if (strict) {
+    const fault = jsonFault(text, strict.wholeAt);
     if (fault)
       throw new WorkbenchError(code, `${where} has ${quoted(fault.what).slice(1, -1)} at line ${fault.line}, column ${fault.column}; expected strict JSON`);
   }

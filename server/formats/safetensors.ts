@@ -3,6 +3,7 @@
  * The header comes from strangers, so everything it claims is checked before a byte of data is touched.
  */
 import { closeSync, readSync } from "node:fs";
+import type { JSONPath } from "jsonc-parser";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
 import { floatsFromBytes, intsFromBytes, isFloatDtype, isSafetensorsDtype, safetensorsBits, type SafetensorsDtype } from "./dtypeDecoding.ts";
@@ -92,7 +93,7 @@ function checkedHeader(file: string, fileBytes: number, read: (begin: number, by
   const headerBytes = Number(claimed);
   if (8 + headerBytes > fileBytes) throw malformed(file, "header length", `${headerBytes}`, `at most ${fileBytes - 8}, what the file has left`);
 
-  const raw = parseJson(read(8, headerBytes), `${file}: header`, "safetensors.malformed", { isStrict: true });
+  const raw = parseJson(read(8, headerBytes), `${file}: header`, "safetensors.malformed", { wholeAt: isCount });
   if (!isRecord(raw)) throw malformed(file, "header", kindOf(raw), "a JSON object");
   const metadata = checkedMetadata(file, raw["__metadata__"]);
   const dataBegin = 8 + headerBytes;
@@ -142,23 +143,28 @@ function checkedEntry(file: string, name: string, raw: unknown, dataBegin: numbe
     const found = typeof dtype === "string" ? quoted(dtype) : kindOf(dtype);
     throw malformed(file, `${where} dtype`, found, typeof dtype === "string" ? didYouMean(dtype, Object.keys(safetensorsBits)) : "a dtype name");
   }
-  if (!isCounts(shape)) throw malformed(file, `${where} shape`, quoted(shape), "a list of whole numbers ≥ 0");
+  if (!isCounts(shape)) throw malformed(file, `${where} shape`, quoted(shape), "a list of whole numbers from 0 to 2^53 - 1");
   if (!isCounts(offsets) || offsets.length !== 2) throw malformed(file, `${where} data_offsets`, quoted(offsets), "[begin, end]");
   const [from, to] = offsets as [number, number];
   if (from > to || dataBegin + to > fileBytes) {
     throw malformed(file, `${where} data_offsets`, `[${from}, ${to}]`, `begin ≤ end ≤ ${fileBytes - dataBegin}, the file's data bytes`);
   }
-  // The reference counts in 64 bits and refuses what does not fit, also where a later dimension is 0.
-  let elements = 1n;
-  for (const dim of shape) {
-    elements *= BigInt(dim);
-    if (elements * BigInt(safetensorsBits[dtype]) >= 2n ** 64n) throw malformed(file, `${where} shape`, quoted(shape), "a size that 64 bits can count");
+  // The reference counts elements, then bits, in 64 bits and refuses what does not fit, also where a later dimension is 0.
+  let count = 1n;
+  for (const factor of [...shape, safetensorsBits[dtype]]) {
+    count *= BigInt(factor);
+    if (count >= 2n ** 64n) throw malformed(file, `${where} shape`, quoted(shape), "a size that 64 bits can count");
   }
-  const bits = Number(elements) * safetensorsBits[dtype];
+  const bits = Number(count);
   if (bits !== (to - from) * 8) {
     throw malformed(file, `${where} data_offsets`, `${to - from} bytes`, `${bits / 8}, what ${dtype} [${shape.join(", ")}] takes`);
   }
   return { name, dtype, shape, file, begin: dataBegin + from, end: dataBegin + to };
+}
+
+/** The numbers of shapes and offsets; others are in fields that nobody reads. */
+function isCount(path: JSONPath): boolean {
+  return path.length === 3 && (path[1] === "shape" || path[1] === "data_offsets");
 }
 
 function malformed(file: string, where: string, found: string, expected: string): WorkbenchError {

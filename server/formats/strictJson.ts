@@ -1,5 +1,5 @@
 /** What JSON.parse lets pass and strict readers of the same bytes do not: repeated keys, deep nesting, half surrogates; and where a mistake is. */
-import { printParseErrorCode, visit } from "jsonc-parser";
+import { printParseErrorCode, visit, type JSONPath } from "jsonc-parser";
 
 /** As serde_json, which reads safetensors headers, and far above any config. */
 export const deepestNesting = 127;
@@ -33,9 +33,9 @@ export function isTooDeep(text: string, limit = deepestNesting): boolean {
 /**
  * Where the text is not JSON, or repeats a key.
  * @param text nested no deeper than `deepestNesting`
- * @param options.wholeNumbers every number has to be a whole one, written without point or exponent
+ * @param wholeAt where a number has to be a whole one, written without point or exponent, and 0 without a sign
  */
-export function jsonFault(text: string, options: { readonly wholeNumbers?: boolean } = {}): JsonFault | null {
+export function jsonFault(text: string, wholeAt: (path: JSONPath) => boolean = () => false): JsonFault | null {
   let fault: JsonFault | null = null;
   const found = (what: string, line: number, column: number): void => {
     fault ??= { what, line: line + 1, column: column + 1 };
@@ -52,11 +52,12 @@ export function jsonFault(text: string, options: { readonly wholeNumbers?: boole
         seen?.add(name);
         if (!name.isWellFormed()) found("half of a surrogate pair", line, column);
       },
-      onLiteralValue(value: unknown, offset, length, line, column) {
+      onLiteralValue(value: unknown, offset, length, line, column, path) {
         if (typeof value === "string" && !value.isWellFormed()) found("half of a surrogate pair", line, column);
-        // As serde_json: -0 is no whole number, and what float64 cannot hold is no number.
-        if (options.wholeNumbers && typeof value === "number" && !(Number.isFinite(value) && /^(0|-?[1-9]\d*)$/.test(text.slice(offset, offset + length))))
-          found(`the number ${text.slice(offset, offset + Math.min(length, 24))}, which is not written as a whole one`, line, column);
+        if (typeof value !== "number") return;
+        const number = text.slice(offset, offset + Math.min(length, 24));
+        if (!Number.isFinite(value)) found(`the number ${number}, which no float64 holds`, line, column);
+        if (!/^(0|-?[1-9]\d*)$/.test(number) && wholeAt(path())) found(`the number ${number}, which is not written as a whole one`, line, column);
       },
       onError: (code, _offset, _length, line, column) => found(words(printParseErrorCode(code)), line, column),
     },

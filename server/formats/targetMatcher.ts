@@ -67,7 +67,7 @@ function layerIndex(layersPattern: readonly string[], modulePath: string): numbe
   const patterns =
     layersPattern.length === 0 ? [".*?\\.[^.]*\\.(?P<idx>\\d+)\\."] : layersPattern.map((pattern) => `(?:^|.*?\\.)${pattern}\\.(?P<idx>\\d+)\\.`);
   for (const pattern of patterns) {
-    const index = pythonMatch(pattern, modulePath)?.named.get("idx");
+    const index = pythonMatch(pattern, modulePath)?.named.get("idx") ?? undefined;
     if (index !== undefined) return Number(index);
   }
   return undefined;
