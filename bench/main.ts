@@ -96,7 +96,8 @@ const milliseconds = (measured: Measured) => `${(measured.median * 1000).toFixed
 const gigabytes = (measured: Measured) => `${(measured.peakBytes / 2 ** 30).toFixed(2)} GB`;
 
 print(
-  `${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, node ${process.version}${hasPeers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`,
+  `${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}, node ` +
+    `${process.version}${hasPeers ? "" : ` · ${python} has no torch, transformer_lens and peft: peers are left out`}`,
 );
 print("| checkpoint | what | ours | peer | ratio | our peak | its peak |");
 print("|---|---|---|---|---|---|---|");
@@ -116,7 +117,8 @@ for (const row of rows) {
     measured === null ? "" : typeof measured === "string" ? `failed: ${measured}` : show(measured);
   const ratio = ours && theirs && typeof ours !== "string" && typeof theirs !== "string" ? `${(theirs.median / ours.median).toPrecision(3)}×` : "";
   print(
-    `| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`,
+    `| ${row.checkpoint} | ${row.label} | ${cell(ours, milliseconds)} | ` +
+      `${cell(theirs, milliseconds)}${row.peer && theirs ? ` ${row.peer}` : ""} | ${ratio} | ${cell(ours, gigabytes)} | ${cell(theirs, gigabytes)} |`,
   );
   results.push({ ...row, ours, theirs });
 }

@@ -76,7 +76,8 @@ export const acrossTime = defineProbe<Params>({
     if (Math.abs(fromDiff - intoDiff) < 1e-6) {
       throw new WorkbenchError(
         "probe.notApplicable",
-        `"${pair.into.name}" and "${pair.from.name}" have the same logit difference on this prompt (${intoDiff.toPrecision(4)}), so there is nothing to carry over; choose another prompt, answers or steps`,
+        `"${pair.into.name}" and "${pair.from.name}" have the same logit difference on this prompt (${intoDiff.toPrecision(4)}), ` +
+          `so there is nothing to carry over; choose another prompt, answers or steps`,
       );
     }
     const measure = (logits: Float32Array): Record<(typeof metricIds)[number], number> => {
@@ -139,14 +140,16 @@ function pairOf({ adapters, setting, model }: Subject): Pair {
     if (beyond)
       throw new WorkbenchError(
         "probe.notApplicable",
-        `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
+        `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ` +
+          `${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
       );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
     const saved = adapter.saved.find(({ segment, param, weight }) => !equal(weight.data(), model!.weights(segment)[param]!.data()));
     if (saved)
       throw new WorkbenchError(
         "probe.notApplicable",
-        `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time takes adapters whose updates are all at sites`,
+        `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time ` +
+          `takes adapters whose updates are all at sites`,
       );
   }
   const sites = [...into.sites.values(), ...[...from.sites.values()].filter(({ site }) => !into.sites.has(site))].sort((a, b) => a.layer - b.layer);
@@ -222,7 +225,9 @@ function describe({ into, from, sites }: Pair, grid: Grid, unit: Params["unit"],
     kind: "heatmap",
     id: "across",
     title: `${from.name} into ${into.name}`,
-    subtitle: `${into.name} with ${words} replaced by ${from.name}'s · beside it the same switched off, with nothing in its place${single > 0 ? ` · at ${single} of ${sites.length} sites only one of them has an update; the other's is 0` : ""}`,
+    subtitle:
+      `${into.name} with ${words} replaced by ${from.name}'s · beside it the same switched off, with nothing in its ` +
+      `place${single > 0 ? ` · at ${single} of ${sites.length} sites only one of them has an update; the other's is 0` : ""}`,
     metrics,
     nulls,
     panels: kinds.map((kind) => ({
@@ -341,5 +346,8 @@ function withRandomChange(delta: FloatTensor, change: Float32Array, next: () => 
 function describeFinding({ into, from }: Pair, part: Part | undefined, carried: number, band: NullBand | undefined): string | null {
   if (!band || !part || !(carried > 0) || !clearsNull(carried, band)) return null;
   const name = `${siteLabel(part.site)}${part.component === null ? "" : `#${part.component}`}`;
-  return `${name} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried)} of the way from ${into.name} to ${from.name}; ${chanceWords("random changes of equal norm", band)}.`;
+  return (
+    `${name} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried)} of the way from ${into.name} to ` +
+    `${from.name}; ${chanceWords("random changes of equal norm", band)}.`
+  );
 }

@@ -251,5 +251,9 @@ async function describeFinding(
     effectOf,
   );
   if (top.site !== "embed" && !beatsDraws(effect, own, components.length)) return null;
-  return `${clear.length} of ${components.length} components clear the null; switching off L${top.layer}.${siteKind(top.site)}#${top.component} alone loses ${percent(effect)} of the adapter's effect (${chanceWords("random terms of equal norm", band)}).`;
+  return (
+    `${clear.length} of ${components.length} components clear the null; switching off ` +
+    `L${top.layer}.${siteKind(top.site)}#${top.component} alone loses ${percent(effect)} of the adapter's effect ` +
+    `(${chanceWords("random terms of equal norm", band)}).`
+  );
 }

@@ -137,7 +137,8 @@ function figure(
     title: "Logit lens",
     subtitle:
       panels.length > 1
-        ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most"
+        ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in " +
+          "nats, and the token that gains most"
         : "Residual before each block read as a prediction: top token and its probability",
     rows: { name: "layer", labels: [...Array.from({ length: nLayers }, (_, layer) => String(layer)), "out"] },
     cols: { name: "position", labels: tokens },

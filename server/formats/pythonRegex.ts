@@ -136,7 +136,8 @@ function translatedEscape(pattern: string, next: string, isInClass: boolean): st
 function refused(pattern: string, what: string, cause?: unknown): WorkbenchError {
   return new WorkbenchError(
     "adapter.unsupported",
-    `regular expression ${quoted(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
+    `regular expression ${quoted(pattern)}: ${what} cannot be used here; expected a pattern of Python's re without flags x ` +
+      `and L, backreferences, conditionals, atomic groups and possessive quantifiers`,
     { cause },
   );
 }
