@@ -109,7 +109,8 @@ try {
     const all = found.get(name)!;
     const seconds = median(all.map((one) => one.seconds));
     process.stdout.write(
-      `| ${name} | ${(1000 * seconds).toFixed(1)} | ${(100 * (seconds / plain - 1)).toFixed(1)} % | ${median(all.map(({ events }) => events))} | ${(median(all.map(({ grown }) => grown)) / 2 ** 20).toFixed(1)} MiB |\n`,
+      `| ${name} | ${(1000 * seconds).toFixed(1)} | ${(100 * (seconds / plain - 1)).toFixed(1)} % | ` +
+        `${median(all.map(({ events }) => events))} | ${(median(all.map(({ grown }) => grown)) / 2 ** 20).toFixed(1)} MiB |\n`,
     );
   }
 } finally {

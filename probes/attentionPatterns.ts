@@ -39,7 +39,9 @@ export const attentionPatterns = defineProbe<Params>({
     if (arrayBytes > mostArrayBytes)
       throw new WorkbenchError(
         "run.overBudget",
-        `all patterns of ${nLayers} × ${nHeads} heads over ${positions} tokens are ${(arrayBytes / 2 ** 20).toFixed(0)} MiB; expected at most ${mostArrayBytes / 2 ** 20} MiB. Use a prompt of at most ${Math.floor(Math.sqrt(mostArrayBytes / 4 / names.length / nLayers / nHeads))} tokens`,
+        `all patterns of ${nLayers} × ${nHeads} heads over ${positions} tokens are ${(arrayBytes / 2 ** 20).toFixed(0)} MiB; ` +
+          `expected at most ${mostArrayBytes / 2 ** 20} MiB. Use a prompt of at most ` +
+          `${Math.floor(Math.sqrt(mostArrayBytes / 4 / names.length / nLayers / nHeads))} tokens`,
       );
     for (const name of names) yield { type: "array", name, shape: [nLayers, nHeads, positions, positions], axes: ["layer", "head", "destination", "source"] };
     if (withAdapters) yield { type: "array", name: "turn", shape: [nLayers, nHeads], axes: ["layer", "head"] };

@@ -130,7 +130,11 @@ function findingOf(rows: TableFigure["rows"]): string {
   const ranks = new Set(trained.map(({ cells }) => cells["rank"]));
   const of = ranks.size === 1 ? ` of ${[...ranks].join()}` : "";
   const name = new Set(rows.map(({ cells }) => cells["adapter"])).size > 1 ? `${largest.cells["adapter"] ?? ""} at ` : "";
-  return `ΔW is largest at ${name}${largest.cells["site"] ?? ""} (norm ${Number(largest.cells["norm"]).toPrecision(3)}); the median site uses ${median.toPrecision(2)}${of} directions (effective rank)${unreadable > 0 ? `; ${unreadable} of ${rows.length} sites hold NaN or infinity and are left out` : ""}.`;
+  return (
+    `ΔW is largest at ${name}${largest.cells["site"] ?? ""} (norm ${Number(largest.cells["norm"]).toPrecision(3)}); the ` +
+    `median site uses ${median.toPrecision(2)}${of} directions (effective ` +
+    `rank)${unreadable > 0 ? `; ${unreadable} of ${rows.length} sites hold NaN or infinity and are left out` : ""}.`
+  );
 }
 
 /** W's leading directions by randomised SVD; the null is a random subspace: k of d directions. */

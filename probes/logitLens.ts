@@ -140,7 +140,8 @@ function figure(
     title: "Logit lens",
     subtitle:
       panels.length > 1
-        ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most"
+        ? "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in " +
+          "nats, and the token that gains most"
         : "Residual before each block read as a prediction: top token and its probability",
     rows: layerAxis(nLayers, "out"),
     cols: positionAxis(tokens),

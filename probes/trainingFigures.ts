@@ -236,7 +236,9 @@ const figuresOf: Record<MonitorId, (watch: Watch) => readonly Figure[]> = {
     siteLines(watch, {
       id: "intruders",
       title: "New leading directions in W + ΔW",
-      subtitle: `Intruders among the ${intruderRule.count} leading left singular vectors: |cosine| below ${intruderRule.epsilon} with each of W's (Shuttleworth et al. 2024)${openWords(watch)}`,
+      subtitle:
+        `Intruders among the ${intruderRule.count} leading left singular vectors: |cosine| below ${intruderRule.epsilon} with ` +
+        `each of W's (Shuttleworth et al. 2024)${openWords(watch)}`,
       label: "intruders",
       unit: `of ${intruderRule.count}`,
     }),

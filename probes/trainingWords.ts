@@ -19,7 +19,9 @@ export function lookingCheck(watch: Watch, ended: boolean): Check {
     name: "share of step time spent looking",
     ok: watch.share <= maxShare || isPaying,
     value: watch.share,
-    expected: `at most ${percent(maxShare)}${isPaying ? " by the end" : ""}; ${percent(watch.share)} in ${watch.looks} looks of ${watch.active.map((id) => monitors[id].title.toLowerCase()).join(", ") || "nothing"}; ${watch.preparationSeconds.toPrecision(2)} s before the first`,
+    expected:
+      `at most ${percent(maxShare)}${isPaying ? " by the end" : ""}; ${percent(watch.share)} in ${watch.looks} looks of ` +
+      `${watch.active.map((id) => monitors[id].title.toLowerCase()).join(", ") || "nothing"}; ${watch.preparationSeconds.toPrecision(2)} s before the first`,
   };
 }
 
@@ -32,7 +34,8 @@ export function trainingFinding(watch: Watch): string | null {
   const heldOut = finite(watch.numbers("validation_loss"));
   const fell = smoothed < losses[0]! ? "fell" : "went";
   const sentences = [
-    `In ${done} steps the loss ${fell} from ${words(losses[0]!)} to ${words(smoothed)} nats${heldOut.length > 0 ? `, on held-out examples from ${words(heldOut[0]!)} to ${words(heldOut.at(-1)!)}` : ""}.`,
+    `In ${done} steps the loss ${fell} from ${words(losses[0]!)} to ${words(smoothed)} ` +
+      `nats${heldOut.length > 0 ? `, on held-out examples from ${words(heldOut[0]!)} to ${words(heldOut.at(-1)!)}` : ""}.`,
   ];
   const largest = largestSite(watch);
   if (largest) sentences.push(largest);

@@ -103,7 +103,10 @@ export interface Provenance {
   readonly hashes: Readonly<Record<string, string>>;
   readonly command: string;
   readonly durationMs: number;
-  /** What a reader of the numbers must know: what of the model's and adapters' files was not used, and how they were read where they disagree. Runs of before have none. */
+  /**
+   * What a reader of the numbers must know: what of the model's and adapters' files was not used, and how they were read where they disagree. Runs of
+   * before have none.
+   */
   readonly warnings?: readonly string[];
 }
 /** `result.json`: everything but the numbers, which are in `arrays.safetensors` (`endpoints.arrays`). */

@@ -17,7 +17,8 @@ const about = {
   title: "AdaLoRA",
   source: "Zhang et al. 2023, arXiv 2303.10512",
   exactness:
-    "as in PEFT: the penalty takes norms, not their squares, and the scale stays that of the initial rank; importance is measured with gradients before clipping",
+    "as in PEFT: the penalty takes norms, not their squares, and the scale stays that of the initial rank; importance is " +
+    "measured with gradients before clipping",
 };
 
 /** As PEFT divides: the rank and a guard against 0; an α of 0 or less stands for the rank. */
@@ -74,7 +75,8 @@ function afterStep(context: StepContext<AdaloraOptions, AdaloraTensors>): StepCh
     reshaped: [],
     note:
       step === last
-        ? `ranks fixed: ${kept.reduce((sum, rank) => sum + rank, 0)} of ${chosen.initRank * sites.length} stay, ${Math.min(...kept)} to ${Math.max(...kept)} at a site`
+        ? `ranks fixed: ${kept.reduce((sum, rank) => sum + rank, 0)} of ${chosen.initRank * sites.length} stay, ` +
+          `${Math.min(...kept)} to ${Math.max(...kept)} at a site`
         : null,
   };
 }

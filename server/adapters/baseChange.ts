@@ -1,5 +1,6 @@
 /**
- * Ways to begin that also change the base: PEFT takes s·B₀A₀ out of W when training starts and, as it saves neither W nor B₀A₀, again whenever it loads the adapter.
+ * Ways to begin that also change the base: PEFT takes s·B₀A₀ out of W when training starts and, as it saves neither W nor B₀A₀, again whenever it loads
+ * the adapter.
  * The same is done here: W + s·(B A − B₀A₀), with the start computed from the base's own W.
  */
 import type { AdapterConfig } from "../formats/adapterConfig.ts";
@@ -85,6 +86,7 @@ export function baseChangeWarnings(config: AdapterConfig, model: LoadedModel | n
     return [`init_lora_weights is "${init}": B·A also holds what was taken out of the base at the start; open it with its base to see what was learned`];
   const estimated = init.includes("niter") ? "; PEFT estimates that part at random each time, here it is exact" : "";
   return [
-    `init_lora_weights is "${init}": the start, s·B₀A₀, is computed from the base and taken off, as PEFT does when it loads the adapter, so each site has twice the rank${estimated}`,
+    `init_lora_weights is "${init}": the start, s·B₀A₀, is computed from the base and taken off, as PEFT does when it loads ` +
+      `the adapter, so each site has twice the rank${estimated}`,
   ];
 }

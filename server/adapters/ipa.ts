@@ -15,7 +15,9 @@ const modes = ["pre_ipca", "pre_gha", "moving_avg", "rand_ortho"] as const;
 
 const source = "Yin, Venkataramanan, Vu, Bursuc & Cord 2025, arXiv 2509.04398; valeoai/peft-ipa";
 const exactness =
-  "as in the authors' code, with these differences: each merge of the incremental PCA is an exact SVD in float64 where theirs is randomised, padding is left out, the Hebbian rule sees flat rows, and moving_avg runs before training; the modes that learn during training (online_ipca, online_gha) and the DoRA form are not offered";
+  "as in the authors' code, with these differences: each merge of the incremental PCA is an exact SVD in float64 where " +
+  "theirs is randomised, padding is left out, the Hebbian rule sees flat rows, and moving_avg runs before training; the " +
+  "modes that learn during training (online_ipca, online_gha) and the DoRA form are not offered";
 
 const options = z.strictObject({
   rank: rankOption.default(8),
@@ -24,7 +26,8 @@ const options = z.strictObject({
     .enum(modes)
     .default("pre_ipca")
     .describe(
-      "How P is found: pre_ipca, incremental PCA of the inputs; pre_gha, Sanger's Hebbian rule; moving_avg, average of the batches' principal directions; rand_ortho, random directions, the control",
+      "How P is found: pre_ipca, incremental PCA of the inputs; pre_gha, Sanger's Hebbian rule; moving_avg, average of the " +
+        "batches' principal directions; rand_ortho, random directions, the control",
     ),
   trainProjection: z.boolean().default(false).describe("Train P too, from where it was learned (the modes that end in _requires_grad)"),
   fraction: z.number().gt(0).max(1).default(0.1).describe("Share of the training batches that P is learned from, between 0 and 1"),

@@ -17,7 +17,8 @@ const about = {
   title: "L1RA",
   source: "Singh, Brunello, Scotti & Carman 2025, arXiv 2509.04884; code raul-singh/L1RA",
   exactness:
-    "as in the authors' code, but for the optimizer's L1 step, whose source is not public: reconstructed as c ← clip(c − η·m̂/(√v̂ + ε) − η·λ·sign(c)); files are of our own layout, as the authors' code cannot save",
+    "as in the authors' code, but for the optimizer's L1 step, whose source is not public: reconstructed as c ← clip(c − " +
+    "η·m̂/(√v̂ + ε) − η·λ·sign(c)); files are of our own layout, as the authors' code cannot save",
 };
 
 interface L1raTensors {
@@ -131,7 +132,10 @@ function smallLambda(chosen: L1raOptions, totalSteps: number): string | null {
   const each = chosen.lassoTimesLr ? chosen.gateRate : 1;
   if (steps > 0 && chosen.lambda * each * steps >= 1) return null;
   const enough = steps > 0 ? `; a lambda of ${(1 / (each * steps)).toPrecision(2)} or more closes idle ones` : "";
-  return `lambda ${chosen.lambda} takes ${(chosen.lambda * each * steps).toPrecision(2)} off a gate that starts at 1 before ranks move last, so they move only where the loss itself closes gates${enough}`;
+  return (
+    `lambda ${chosen.lambda} takes ${(chosen.lambda * each * steps).toPrecision(2)} off a gate that starts at 1 before ranks ` +
+    `move last, so they move only where the loss itself closes gates${enough}`
+  );
 }
 
 /**

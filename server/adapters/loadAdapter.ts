@@ -116,7 +116,8 @@ export function loadAdapter(path: string, name: string | undefined, model: Loade
   if (narrower.size > 0) {
     const some = namesShort([...narrower]);
     warnings.push(
-      `${narrower.size} modules have tensors in the file and are left out by target_modules, exclude_modules or layers_to_transform, so they are not applied, as in PEFT: ${some}`,
+      `${narrower.size} modules have tensors in the file and are left out by target_modules, exclude_modules or ` +
+        `layers_to_transform, so they are not applied, as in PEFT: ${some}`,
     );
   }
   if (model) warnOfMissing(targets, model, grouped, warnings);
@@ -147,7 +148,8 @@ function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modul
   if (!site) {
     throw new WorkbenchError(
       "adapter.wrongBase",
-      `${path}: module "${modulePath}" is not a linear map of ${model.name} (${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`,
+      `${path}: module "${modulePath}" is not a linear map of ${model.name} ` +
+        `(${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`,
     );
   }
   return site;
@@ -172,7 +174,8 @@ function refuseEmpty({ entry, role }: AdapterKey): void {
   if (sizeOf(entry.shape) > 0 || (entry.shape.length > 1 && role !== "saved")) return;
   throw new WorkbenchError(
     "adapter.malformed",
-    `${entry.file}: ${quoted(entry.name)} is empty, [${entry.shape.join(", ")}], as when a model that DeepSpeed ZeRO-3 or FSDP has sharded is saved without gathering it; save the gathered weights`,
+    `${entry.file}: ${quoted(entry.name)} is empty, [${entry.shape.join(", ")}], as when a model that DeepSpeed ZeRO-3 or ` +
+      `FSDP has sharded is saved without gathering it; save the gathered weights`,
   );
 }
 
@@ -186,7 +189,10 @@ function isTargeted(config: AdapterConfig, model: LoadedModel | null, known: Rea
   return matchesTarget(config, path, kind) || matchesTarget(config, key.modulePath, kind);
 }
 
-/** What the key replaces: a parameter with a weight of its own, or, where it is a copy of one that the base shares between its ends, both ends; nothing when it is equal. */
+/**
+ * What the key replaces: a parameter with a weight of its own, or, where it is a copy of one that the base shares between its ends, both ends; nothing
+ * when it is equal.
+ */
 function savedParams(model: LoadedModel, key: AdapterKey, config: AdapterConfig, path: string): readonly SavedParam[] | null {
   const bareKey = `${bareModulePath(model.family, key.modulePath)}.${key.param ?? "weight"}`;
   const places = model.plan.flatMap(({ id: segment, params }) => params.map(({ name, key: own }) => ({ segment, param: name, key: own })));
@@ -253,7 +259,8 @@ function wrapperWarnings(keys: readonly AdapterKey[]): string[] {
   const names = [...new Set(keys.flatMap(({ wrappers }) => wrappers ?? []))];
   if (names.length === 0) return [];
   return [
-    `the tensors' names hold ${names.map((name) => `"${name}."`).join(", ")}, which a training wrapper put there; they are read without it. PEFT finds no module of these names, loads nothing and runs the base`,
+    `the tensors' names hold ${names.map((name) => `"${name}."`).join(", ")}, which a training wrapper put there; they are ` +
+      `read without it. PEFT finds no module of these names, loads nothing and runs the base`,
   ];
 }
 

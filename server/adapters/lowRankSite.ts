@@ -78,7 +78,8 @@ export function weight(key: string, shape: readonly number[], values: Float32Arr
 
 /**
  * @param words what each dimension is, "rank × dIn"
- * @throws "adapter.shapeMismatch" when it is for other dimensions; "adapter.malformed" when only the rank differs from adapter_config.json's, or it is no matrix
+ * @throws "adapter.shapeMismatch" when it is for other dimensions; "adapter.malformed" when only the rank differs from adapter_config.json's, or it is
+ * no matrix
  */
 export function expectShape(what: string, found: readonly number[], expected: readonly number[], words: string): void {
   const names = words.split(" × ");
@@ -92,7 +93,8 @@ export function expectShape(what: string, found: readonly number[], expected: re
       const [at = 0] = differing;
       throw new WorkbenchError(
         "adapter.malformed",
-        `${what} is [${found.join(", ")}], of rank ${found[at]}; adapter_config.json gives this module rank ${expected[at]} (r, rank_pattern): the config and the tensors are not of one training`,
+        `${what} is [${found.join(", ")}], of rank ${found[at]}; adapter_config.json gives this module rank ${expected[at]} (r, ` +
+          `rank_pattern): the config and the tensors are not of one training`,
       );
     }
     throw new WorkbenchError("adapter.shapeMismatch", `${what} is [${found.join(", ")}]; expected [${expected.join(", ")}] (${words})`);

@@ -26,7 +26,9 @@ const about = {
   title: "OLieRA",
   source: "Cao & Wu 2025, arXiv 2509.06100; O-LoRA: Wang et al. 2023, arXiv 2310.14152",
   exactness:
-    "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's formulas; rank, scale, start (as O-LoRA) and the strength of the term are ours, and so are two of its other forms (the third is that of O-LoRA's code). To first order and for one task it is HiRA",
+    "reconstructed from a digest of the paper: the update, its Taylor orders and the orthogonality term are the paper's " +
+    "formulas; rank, scale, start (as O-LoRA) and the strength of the term are ours, and so are two of its other forms (the " +
+    "third is that of O-LoRA's code). To first order and for one task it is HiRA",
 };
 
 interface OlieraTensors {
@@ -43,7 +45,8 @@ const options = z.strictObject({
     .enum(orthogonalities)
     .default("lie")
     .describe(
-      "How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖², as in O-LoRA's paper; l1 is Σ |Ai Aᵀ|, as in O-LoRA's code",
+      "How overlap with earlier tasks is counted: faithful is the paper's ‖exp(Δi) exp(Δ)ᵀ‖, which is never 0 and pulls all of " +
+        "Δ down; centred is ‖(exp(Δi) − 1)(exp(Δ) − 1)ᵀ‖; lie is ‖Ai Aᵀ‖², as in O-LoRA's paper; l1 is Σ |Ai Aᵀ|, as in O-LoRA's code",
     ),
   lambda: z
     .number()

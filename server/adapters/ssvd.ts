@@ -20,7 +20,8 @@ type RotationMap = (typeof maps)[number];
 
 const source = "Wang, Watanabe & Van hamme 2025, arXiv 2509.02830; ESPnet, espnet2/layers";
 const exactness =
-  "equations 8 to 13 of the paper; started at K = 0 and dΣ = 0 as ESPnet does, which the paper does not state; the input side is rotated for every shape of W, as the paper's principle has it, unless ESPnet's orientation is asked for";
+  "equations 8 to 13 of the paper; started at K = 0 and dΣ = 0 as ESPnet does, which the paper does not state; the input " +
+  "side is rotated for every shape of W, as the paper's principle has it, unless ESPnet's orientation is asked for";
 
 const options = z.strictObject({
   k: z.int().min(2).max(8192).nullable().default(null).describe("Leading singular directions that are adapted; without it the portion says how many"),
@@ -29,7 +30,8 @@ const options = z.strictObject({
     .enum(maps)
     .default("firstOrder")
     .describe(
-      "G from the skew-symmetric K: firstOrder is I − 2K, the paper's default; strict is the Cayley map (I − K)(I + K)⁻¹, an exact rotation; free trains G itself",
+      "G from the skew-symmetric K: firstOrder is I − 2K, the paper's default; strict is the Cayley map (I − K)(I + K)⁻¹, an " +
+        "exact rotation; free trains G itself",
     ),
   gate: z.boolean().default(false).describe("Multiply the shift of the singular values by a trained gate between 0 and 1, as ESPnet does; not in the paper"),
   espnetCompat: z.boolean().default(false).describe("Rotate the output side where a weight has fewer outputs than inputs, as ESPnet does"),

@@ -17,7 +17,8 @@ const about = {
   title: "Structure-learnable adapter",
   source: "Gong, Deng, Qi, Zou, Xue & Zi 2025, arXiv 2509.03057",
   exactness:
-    "reconstructed from reviews of the paper: its gate σ(α) per task is known; the pool (one a site, shared by tasks), its softmax mix, the regularisers and the closing of gates are ours. Mapped to LoRA: B·A beside W, no nonlinearity, not the paper's bottleneck behind a block",
+    "reconstructed from reviews of the paper: its gate σ(α) per task is known; the pool (one a site, shared by tasks), its " +
+    "softmax mix, the regularisers and the closing of gates are ours. Mapped to LoRA: B·A beside W, no nonlinearity, not the paper's bottleneck behind a block",
 };
 
 /** What multiplies each column of B for one task: gate · mix of the module it belongs to. `[modules · rank]` */

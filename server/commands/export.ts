@@ -107,7 +107,8 @@ function report(sites: readonly ExportedSite[], exactResidual: number): string {
   const rest = sites.filter(({ residual }) => residual > exactResidual);
   const worst = rest.toSorted((a, b) => b.residual - a.residual)[0];
   const summary = worst
-    ? `${sites.length - rest.length} of ${sites.length} sites exact; ${worst.site} is furthest, ${Number((100 * worst.residual).toPrecision(3))} % of ΔW left out`
+    ? `${sites.length - rest.length} of ${sites.length} sites exact; ${worst.site} is furthest, ` +
+      `${Number((100 * worst.residual).toPrecision(3))} % of ΔW left out`
     : `exact at all ${sites.length} sites`;
   return `${lines.join("\n")}\n${summary}\n`;
 }

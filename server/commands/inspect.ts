@@ -61,7 +61,8 @@ function inWords({ model, adapters }: SubjectCard, results: Record<string, Probe
     lines.push(`model    ${model.name}: ${model.family}, ${model.nLayers} layers, ${model.parameters.toLocaleString("en")} parameters, ${model.dtype}`);
   for (const adapter of adapters) {
     lines.push(
-      `adapter  ${adapter.name}: ${adapter.method}, rank ${adapter.rank}, ${adapter.scaling}, ${adapter.sites} sites, ${adapter.parameters.toLocaleString("en")} parameters`,
+      `adapter  ${adapter.name}: ${adapter.method}, rank ${adapter.rank}, ${adapter.scaling}, ${adapter.sites} sites, ` +
+        `${adapter.parameters.toLocaleString("en")} parameters`,
     );
     for (const warning of adapter.warnings) lines.push(`  warning: ${warning}`);
   }

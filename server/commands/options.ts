@@ -45,7 +45,8 @@ export function adapterFlag(text: string): AdapterRequest {
     if (existsSync(path))
       throw new WorkbenchError(
         "usage.badFlag",
-        `--adapter ${text} is a folder, and so is ${path}, at strength ${strength}; write ${adapterText({ path: text, name: null, strength: 1 })} or rename one`,
+        `--adapter ${text} is a folder, and so is ${path}, at strength ${strength}; write ` +
+          `${adapterText({ path: text, name: null, strength: 1 })} or rename one`,
       );
     return { path: resolve(text), strength: 1 };
   }

@@ -30,7 +30,8 @@ export async function openTrainFolder(folder: string, given: TrainConfig | null,
     if (differing.length > 0)
       throw new WorkbenchError(
         "usage.badFlag",
-        `--config: ${differing.join(", ")} ${differing.length === 1 ? "is" : "are"} not as in ${file}; a run goes on with the settings it began with: leave --config out, or branch with startFrom into another folder`,
+        `--config: ${differing.join(", ")} ${differing.length === 1 ? "is" : "are"} not as in ${file}; a run goes on with the ` +
+          `settings it began with: leave --config out, or branch with startFrom into another folder`,
       );
     return stored;
   }

@@ -51,13 +51,15 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
     if (unknown !== undefined)
       throw new WorkbenchError(
         "prompt.unknownToken",
-        `${file}, line ${record.line}: found token ${unknown} (${JSON.stringify(tokenizer.tokenText(unknown))}); expected ids below ${dVocab}, the rows of the model's embedding`,
+        `${file}, line ${record.line}: found token ${unknown} (${JSON.stringify(tokenizer.tokenText(unknown))}); expected ids ` +
+          `below ${dVocab}, the rows of the model's embedding`,
       );
     if (data.task === "classification" ? encoded.tokens.length === 0 : encoded.lossWeights.every((weight) => weight === 0)) {
       throw malformedLine(
         file,
         record.line,
-        `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`,
+        `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ` +
+          `${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`,
       );
     }
     examples.push({

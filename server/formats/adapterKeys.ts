@@ -4,7 +4,10 @@ import type { AdapterConfig } from "./adapterConfig.ts";
 import type { TensorEntry } from "./safetensors.ts";
 
 export const adapterRoles = ["loraA", "loraB", "embeddingA", "embeddingB", "magnitude", "loraBBias", "bias", "saved", "rows", "own"] as const;
-/** `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's; `rows`: some rows of one (trainable_token_indices); `own`: a tensor of a method other than LoRA. */
+/**
+ * `bias`: a bias of the base that was trained; `saved`: a parameter that replaces the base's; `rows`: some rows of one (trainable_token_indices); `own`:
+ * a tensor of a method other than LoRA.
+ */
 export type AdapterRole = (typeof adapterRoles)[number];
 
 export interface AdapterKey {
@@ -185,6 +188,7 @@ function isUnderSaved(path: string, modulesToSave: readonly string[]): boolean {
 function unknownTensor({ file, name }: TensorEntry): WorkbenchError {
   return new WorkbenchError(
     "adapter.unknownTensor",
-    `${file}: tensor "${name}" has no known place in a LoRA adapter; expected <module>.lora_A.weight, .lora_B.weight, .lora_B.bias, .lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, or a parameter that bias or modules_to_save of adapter_config.json lets PEFT save`,
+    `${file}: tensor "${name}" has no known place in a LoRA adapter; expected <module>.lora_A.weight, .lora_B.weight, ` +
+      `.lora_B.bias, .lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, or a parameter that bias or modules_to_save of adapter_config.json lets PEFT save`,
   );
 }

@@ -10,7 +10,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 const anchors = { spaced: "a", bare: "\n" } as const;
 
 /**
- * " Paris" is the token that continues "… is", and "Paris" the one that continues "… (", without the tokens and the space that the tokenizer adds to a whole text.
+ * " Paris" is the token that continues "… is", and "Paris" the one that continues "… (", without the tokens and the space that the tokenizer adds to a
+ * whole text.
  * @throws "prompt.unknownToken" when it is several tokens (they are listed)
  */
 export function answerToken(tokenizer: Tokenizer, text: string, where: string): number {
@@ -25,6 +26,7 @@ export function answerToken(tokenizer: Tokenizer, text: string, where: string): 
   const tokens = ids.map((each) => quoted(tokenizer.tokenText(each))).join(", ");
   throw new WorkbenchError(
     "prompt.unknownToken",
-    `${where} ${quoted(text)} is ${ids.length} tokens (${tokens}); expected one. The first of them is the usual choice; a word inside a sentence starts with a space`,
+    `${where} ${quoted(text)} is ${ids.length} tokens (${tokens}); expected one. The first of them is the usual choice; a ` +
+      `word inside a sentence starts with a space`,
   );
 }

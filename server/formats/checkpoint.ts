@@ -31,7 +31,8 @@ const maxIndexBytes = 64 * 2 ** 20;
  * Reads and checks every header; no tensor is loaded.
  *
  * @param dirOrFile a folder from `save_pretrained`, a `.safetensors` file, or an index of shards
- * @throws "file.notFound"; "file.unreadable" for pickles; "safetensors.malformed"; "checkpoint.missingShard"; "checkpoint.missingTensor"; "config.unsupported" for quantised weights
+ * @throws "file.notFound"; "file.unreadable" for pickles; "safetensors.malformed"; "checkpoint.missingShard"; "checkpoint.missingTensor";
+ * "config.unsupported" for quantised weights
  */
 export function openCheckpoint(dirOrFile: string): Checkpoint {
   const file = weightsFile(dirOrFile);
@@ -45,7 +46,8 @@ export function openCheckpoint(dirOrFile: string): Checkpoint {
 /**
  * The tensors of an adapter, whatever else lies in its folder: a base's config.json, its weights, an optimizer's state.
  *
- * @throws "file.notFound" naming what is missing; "file.unreadable" where there is only a pickle; "safetensors.malformed"; "config.unsupported" for quantised tensors
+ * @throws "file.notFound" naming what is missing; "file.unreadable" where there is only a pickle; "safetensors.malformed"; "config.unsupported" for
+ * quantised tensors
  */
 export function openAdapterCheckpoint(dir: string): Checkpoint {
   const file = join(dir, adapterWeightsName);
@@ -86,7 +88,8 @@ function pickle(file: string): WorkbenchError {
   const what = basename(file).startsWith("adapter_model") ? "PeftModel.from_pretrained(base, folder)" : "AutoModel.from_pretrained(folder)";
   return new WorkbenchError(
     "file.unreadable",
-    `${file} is a pickle, which can run any code when it is opened, so it is never opened; expected safetensors. Convert it where you trust it: ${what}.save_pretrained(new_folder), which writes safetensors`,
+    `${file} is a pickle, which can run any code when it is opened, so it is never opened; expected safetensors. Convert it ` +
+      `where you trust it: ${what}.save_pretrained(new_folder), which writes safetensors`,
   );
 }
 
@@ -184,6 +187,7 @@ function refuseQuantizedTensors({ entries }: Checkpoint): void {
 function quantized(found: string): WorkbenchError {
   return new WorkbenchError(
     "config.unsupported",
-    `${found}: quantised weights are not supported; expected F32, F16 or BF16. Save it again in one of these (a model: load it, model.dequantize(), save_pretrained)`,
+    `${found}: quantised weights are not supported; expected F32, F16 or BF16. Save it again in one of these (a model: load ` +
+      `it, model.dequantize(), save_pretrained)`,
   );
 }

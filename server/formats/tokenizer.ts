@@ -99,7 +99,8 @@ export function openTokenizer(dir: string): Tokenizer {
       if (ids.length < found.length)
         throw new WorkbenchError(
           "prompt.unknownToken",
-          `${quoted(text)} has ${found.length - ids.length} pieces that ${file} has no token for, and no token for unknown ones; expected text of its vocabulary`,
+          `${quoted(text)} has ${found.length - ids.length} pieces that ${file} has no token for, and no token for unknown ones; ` +
+            `expected text of its vocabulary`,
         );
       return { ids, tokens: ids.map(tokenText) };
     },

@@ -8,7 +8,8 @@ import type { TokenizerJson } from "./tokenizerJson.ts";
 const addedTokensDecoder = z.record(z.string().regex(/^\d+$/), z.looseObject({ content: z.string() }));
 
 /**
- * What tokenizer_config.json changes in tokenizer.json, as the tokenizer class of transformers 5 that it names applies it: GPT-2's and Qwen's have a space before the first
+ * What tokenizer_config.json changes in tokenizer.json, as the tokenizer class of transformers 5 that it names applies it: GPT-2's and Qwen's have a
+ * space before the first
  * word as it is told, or none; Llama's can be told to have none; the plain one follows tokenizer.json. Tokens listed there only come after all others.
  * @throws "tokenizer.malformed" for one listed under an id that it cannot have
  */

@@ -15,7 +15,10 @@ const chunkBytes = 4 * 2 ** 20;
 /** A file that did not change is hashed once in a process. */
 const known = new Map<string, string>();
 
-/** By file path: the digest, with "sampled:" before it where the file is larger than 256 MiB. Files that cannot be read are left out, as opening the subject has already reported them. */
+/**
+ * By file path: the digest, with "sampled:" before it where the file is larger than 256 MiB. Files that cannot be read are left out, as opening the
+ * subject has already reported them.
+ */
 export function provenanceHashes(request: SubjectRequest): Record<string, string> {
   return Object.fromEntries(
     subjectFiles(request).flatMap((path) => {

@@ -118,7 +118,9 @@ function headAsStored(
   if (!embedding) return { config, entries: new Map([...entries, [prefix + spec.key, head]]), note: null };
   const isEqual = embedding.dtype === head.dtype && sameShape(embedding.shape, head.shape) && Buffer.compare(tensorBytes(embedding), tensorBytes(head)) === 0;
   if (isEqual) return { config, entries, note: null };
-  const note = `${path}: config.json says that head and embedding are tied, but "${headKey}" differs from "${prefix}${spec.key}"; each is used as it is in the file, as transformers 5 does`;
+  const note =
+    `${path}: config.json says that head and embedding are tied, but "${headKey}" differs from "${prefix}${spec.key}"; each ` +
+    `is used as it is in the file, as transformers 5 does`;
   return { config: { ...config, tiedHead: false }, entries, note };
 }
 
@@ -162,7 +164,8 @@ function refuseUnknown(family: Family, config: ModelConfig, prefix: string, unus
   if (unknown.length > 0) {
     throw new WorkbenchError(
       "config.unsupported",
-      `${path}: ${unknown.length} tensors are not part of ${family.name} as config.json describes it: ${unknown.slice(0, 4).map(namedShort).join(", ")}${unknown.length > 4 ? ", …" : ""}`,
+      `${path}: ${unknown.length} tensors are not part of ${family.name} as config.json describes it: ` +
+        `${unknown.slice(0, 4).map(namedShort).join(", ")}${unknown.length > 4 ? ", …" : ""}`,
     );
   }
 }

@@ -1,4 +1,7 @@
-/** The names of places in a model: where they are put together, and where they are read. "blocks.3.attn.o", "encoder.0.hook_resid_pre", "blocks.3.attn.o.lora.NAME.hook_sv" */
+/**
+ * The names of places in a model: where they are put together, and where they are read. "blocks.3.attn.o", "encoder.0.hook_resid_pre",
+ * "blocks.3.attn.o.lora.NAME.hook_sv"
+ */
 
 /** A name inside a segment as it is known outside: ("blocks.3.", "hook_resid_pre") → "blocks.3.hook_resid_pre". */
 export const fullName = ({ scope }: { readonly scope: string }, local: string): string => scope + local;

@@ -19,7 +19,11 @@ export interface ChangeRule {
 export const changeRule: ChangeRule = { window: 8, deviations: 8, relativeDeviations: 3, growth: 0.1, turned: 0.7, steady: 0.9 };
 
 /** The rule in words, for figures and docs. */
-export const changeWords = `norm ignition: ‖ΔW‖ grows at once by ${100 * changeRule.growth} % or more, and its growth a step lies ${changeRule.deviations} robust deviations (its relative growth ${changeRule.relativeDeviations}) above the ${changeRule.window} looks before; direction turn: the cosine of the leading component with the look before falls below ${changeRule.turned} after a median above ${changeRule.steady}`;
+export const changeWords =
+  `norm ignition: ‖ΔW‖ grows at once by ${100 * changeRule.growth} % or more, and its growth a step lies ` +
+  `${changeRule.deviations} robust deviations (its relative growth ${changeRule.relativeDeviations}) above the ` +
+  `${changeRule.window} looks before; direction turn: the cosine of the leading component with the look before falls below ` +
+  `${changeRule.turned} after a median above ${changeRule.steady}`;
 
 /** Fewer increases than this tell nothing of what is usual. */
 const fewest = 4;

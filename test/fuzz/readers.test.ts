@@ -1,4 +1,7 @@
-/** Files that nobody should have written: every reader answers with a result or with an error in words, soon and short. FUZZ_COUNT and FUZZ_SEED make more, and others. */
+/**
+ * Files that nobody should have written: every reader answers with a result or with an error in words, soon and short. FUZZ_COUNT and FUZZ_SEED make
+ * more, and others.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

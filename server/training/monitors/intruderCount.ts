@@ -144,7 +144,10 @@ function combined(basis: readonly Float64Array[], y: Float64Array, known: number
   return sum;
 }
 
-/** How many of the parts are shown to lie along no single singular vector of W. @param parts unit vectors outside W's leading ones, and their share of ûⱼ's square */
+/**
+ * How many of the parts are shown to lie along no single singular vector of W. @param parts unit vectors outside W's leading ones, and their share of
+ * ûⱼ's square
+ */
 async function shownApart(
   base: BaseDirections,
   parts: readonly { readonly part: Float64Array; readonly share: number }[],

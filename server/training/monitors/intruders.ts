@@ -21,7 +21,9 @@ function refuseHighRank({ adaptation: { method, methodName, sites, options } }: 
 
 export const intruders: Monitor = {
   title: "Intruders",
-  summary: `Of the ${intruderRule.count} leading left singular vectors of W + ΔW at every site, those whose cosine with each singular vector of W is below ${intruderRule.epsilon}.`,
+  summary:
+    `Of the ${intruderRule.count} leading left singular vectors of W + ΔW at every site, those whose cosine with each ` +
+    `singular vector of W is below ${intruderRule.epsilon}.`,
   applies: ({ params }) => params.intruders,
   arrays: (run) => [siteCurves(run, "intruders"), siteCurves(run, "intruders_open")],
   start(run) {

@@ -1,7 +1,10 @@
 /** Sites laid out as layer × kind of site; layers of different stacks ("encoder", "decoder", a tower, a block of a UNet) are rows of their own. */
 import { siteParts } from "../../models/siteNames.ts";
 
-/** What tells the stacks of these sites apart, shortest: "encoder" and "decoder" of "model.encoder.layers" and "model.decoder.layers"; "" where there is one stack. */
+/**
+ * What tells the stacks of these sites apart, shortest: "encoder" and "decoder" of "model.encoder.layers" and "model.decoder.layers"; "" where there is
+ * one stack.
+ */
 function stackNames(sites: readonly { readonly name: string }[]): ReadonlyMap<string, string> {
   const stacks = [...new Set(sites.map(({ name }) => siteParts(name)).flatMap(({ stack, layer }) => (layer === null ? [] : [stack])))];
   if (stacks.length < 2) return new Map(stacks.map((stack) => [stack, ""]));

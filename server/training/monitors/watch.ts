@@ -239,7 +239,8 @@ export class Watch {
       if (!(data instanceof Float32Array) || data.length !== numbers.length)
         throw new WorkbenchError(
           "training.badParams",
-          `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks were made with other parameters`,
+          `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks ` +
+            `were made with other parameters`,
         );
       numbers.set(data);
     }
