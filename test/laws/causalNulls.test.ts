@@ -3,10 +3,21 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { acrossTime } from "../../probes/acrossTime.ts";
 import { activationPatching } from "../../probes/activationPatching.ts";
+import { nothingReplaced, pairOf, partsOf } from "../../probes/causal/adapterPair.ts";
+import { AnswerMeter } from "../../probes/causal/answerMetrics.ts";
+import type { Cell } from "../../probes/causal/patchCells.ts";
+import { directionDraws } from "../../probes/causal/patchChance.ts";
+import { runSide } from "../../probes/causal/question.ts";
+import { randomChangeDraws } from "../../probes/causal/randomChanges.ts";
+import { randomTermDraws } from "../../probes/causal/randomTerms.ts";
 import { componentAblation } from "../../probes/componentAblation.ts";
 import type { Probe } from "../../probes/probe.ts";
 import { applyEvent, emptyResult, type NullBand, type ProbeResult } from "../../probes/result.ts";
+import { logitDiff } from "../../server/runs/metrics.ts";
+import { Runner, type ForwardRequest, type ForwardResult } from "../../server/runs/runner.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
+import type { SweepRequest } from "../../server/runs/sweep.ts";
+import { baseSetting, type AdapterSetting } from "../../server/runs/worlds.ts";
 import { referenceDir } from "./goldens.ts";
 
 let one: Subject;
@@ -68,6 +79,83 @@ describe.each<[string, Probe, () => Subject, string]>([
       expect(await nullOf({ nullSamples, seed: 2 })).not.toEqual(first);
     }
   });
+});
+
+/** Draws at the same places, apart from which places a probe draws at. */
+describe("the directions of a null", () => {
+  const asked = (subject: Subject): SweepRequest => {
+    const { runner, setting } = subject;
+    if (!runner) throw new Error("the subject has no model");
+    return { runner, setting, tokens: prompt.clean, position: 3, worlds: [], sources: {} };
+  };
+  const diff = (logits: Float32Array): number => logitDiff(logits, prompt.answer, prompt.counterAnswer);
+  const hook = "blocks.1.hook_mlp_out";
+  const cellAt = (position: number): Cell => ({
+    world: { setting: baseSetting, edits: [{ hook, position, head: null, source: "from" }] },
+    prefix: "",
+    offset: 0,
+  });
+
+  it.each<[string, (seed: number) => Promise<number[]>]>([
+    [
+      "directionDraws",
+      async (seed) => {
+        const request = { ...asked(one), setting: baseSetting };
+        const runOf = (setting: AdapterSetting) => runSide(request, { prompt: { ids: prompt.clean, tokens: [] }, setting }, [hook]);
+        const [base, adapted] = [await runOf(baseSetting), await runOf(one.setting)];
+        const meter = new AnswerMeter(prompt.answer, prompt.counterAnswer, adapted.logits, base.logits);
+        return await directionDraws({ ...request, sources: { self: base.taps, from: adapted.taps } }, meter, [cellAt(2), cellAt(3)], seed);
+      },
+    ],
+    [
+      "randomTermDraws",
+      (seed) => {
+        const component = { layer: 1, site: "blocks.1.attn.qkv", adapter: "a0", component: 0 };
+        return randomTermDraws(asked(one), [component, component], seed, diff);
+      },
+    ],
+    [
+      "randomChangeDraws",
+      (seed) => {
+        const pair = pairOf(two);
+        const request = { ...asked(two), setting: { strengths: pair.strengths, components: nothingReplaced(pair) } };
+        return randomChangeDraws(request, pair, partsOf(pair, "site").slice(0, 1), { count: 2, seed }, diff);
+      },
+    ],
+  ])("%s are the seed's", async (_, drawsOf) => {
+    const draws = await drawsOf(1);
+    expect(draws).toHaveLength(2);
+    expect(draws[0]).not.toBe(draws[1]);
+    expect(await drawsOf(1)).toEqual(draws);
+    expect(await drawsOf(2)).not.toEqual(draws);
+  });
+});
+
+/** Where a probe draws, told by what it asks the runner to keep. */
+class RecordingRunner extends Runner {
+  readonly kept: string[] = [];
+  override forward(request: ForwardRequest): Promise<ForwardResult> {
+    this.kept.push(...(request.taps ?? []).filter((tap) => tap.endsWith("hook_in")));
+    return super.forward(request);
+  }
+}
+
+it.each<[string, Probe, () => Subject]>([
+  ["componentAblation", componentAblation, () => one],
+  ["acrossTime", acrossTime, () => two],
+])("the places of the null of %s are the seed's", async (_, probe, subjectOf) => {
+  const placeOf = async (seed: number): Promise<string> => {
+    const { runner, ...subject } = subjectOf();
+    if (!runner) throw new Error("the subject has no model");
+    const recording = new RecordingRunner(runner.model, runner.adapters, runner.engine);
+    await run(probe, { ...subject, runner: recording }, { nullSamples: 1, seed });
+    return recording.kept[0] ?? "";
+  };
+  const places: string[] = [];
+  for (let seed = 1; seed <= 6; seed++) places.push(await placeOf(seed));
+  expect(places).not.toContain("");
+  expect(new Set(places).size).toBeGreaterThan(1);
+  expect(await placeOf(1)).toBe(places[0]);
 });
 
 /** Here the largest value beats every draw in its own place, and yet is within twice of what chance does elsewhere. */

@@ -137,6 +137,25 @@ it("says in a sentence which site carries the demo's edit, when chance does far 
   );
 });
 
+it("says nothing of a site that carries less than a tenth, though chance does far less", async () => {
+  const subject = await openSubject(
+    {
+      model: join(demoDir, "base"),
+      adapters: [
+        { path: join(demoDir, "facts-edit"), name: "late", strength: 1 },
+        { path: join(demoDir, "ioi-flip"), name: "early", strength: 1 },
+      ],
+    },
+    { engine: "onnx-cpu" },
+  );
+  const result = await run(subject, { clean: "The capital of Arvenia is", answer: " Tolm", counterAnswer: " Krest" });
+  const largest = Math.max(...cells(result, "replaced", "normalized").values());
+  const reach = Math.max(...result.figures.flatMap(({ nulls = [] }) => nulls.map(({ low, high }) => Math.max(-low, high))));
+  expect(largest).toBeGreaterThan(2 * reach);
+  expect(largest).toBeLessThan(0.1);
+  expect(result.finding).toBeNull();
+});
+
 it("a difference planted in one singular component is 1 there and 0 at every other", async () => {
   const into = changed(adapter("gpt2-all"), "diagonal", (tensor, values) => tensor.includes("h.0.mlp.c_fc") && diagonal(tensor, values, [4, 2, 1]));
   const from = changed(adapter("gpt2-all"), "diagonal-grown", (tensor, values) => tensor.includes("h.0.mlp.c_fc") && diagonal(tensor, values, [4, 3, 1]));

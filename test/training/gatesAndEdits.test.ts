@@ -152,6 +152,13 @@ describe.each([
   });
 });
 
+it("an edit at a hook, or a gate at a site, that the forward pass has not is refused by its name", async () => {
+  const { h, batch } = await begun("gpt2", "lora", ["c_attn"]);
+  const edit: BatchEdit = { hook: "blocks.1.hook_mlp_oot", mask: float32(new Float32Array(24), [3, 8, 1]), value: float32(new Float32Array(8), [1, 8, 1]) };
+  await expect(trainingLosses(h, batch, { edit })).rejects.toThrow(/"blocks\.1\.hook_mlp_oot" is unknown.*hook_mlp_out/);
+  await expect(trainingLosses(h, batch, { gates: { "blocks.1.mlp.in": [1, 1, 1] } })).rejects.toThrow(/no adapter trains at "blocks\.1\.mlp\.in"/);
+});
+
 it("a component of LoRA gated off in the runner has the loss of the training forward without that singular direction", async () => {
   const { h, batch } = await begun("gpt2", "lora", ["c_attn"]);
   const state = h.adaptation.sites[1];
