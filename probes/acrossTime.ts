@@ -134,5 +134,8 @@ async function* selfChecks(request: SweepRequest, pair: Pair, into: Float32Array
 
 function findingOf({ into, from }: Pair, { site, component }: Part, carried: number, band: NullBand): string {
   const name = `${siteLabel(site)}${component === null ? "" : `#${component}`}`;
-  return `${name} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried)} of the way from ${into.name} to ${from.name}; ${chanceWords(chance, band)}.`;
+  return (
+    `${name} of ${from.name} in place of ${into.name}'s alone goes ${percent(carried)} of the way from ${into.name} to ${from.name}; ` +
+    `${chanceWords(chance, band)}.`
+  );
 }

@@ -1,4 +1,7 @@
-/** Axes of figures: what stands beside each row or column, and the place it is. Places are made here, where they are known, and never read back out of labels. */
+/**
+ * Axes of figures: what stands beside each row or column, and the place it is. Places are made here, where they are known, and never read back out of
+ * labels.
+ */
 import { siteKind, siteParts } from "../server/models/siteNames.ts";
 import type { Axis, Place } from "./result.ts";
 
@@ -42,7 +45,10 @@ export interface ComponentColumns {
   readonly columns: readonly number[];
 }
 
-/** One column for each component of each kind of site, in the order in which they first occur: "mlp.in#0", with its adapter before it where there are several. */
+/**
+ * One column for each component of each kind of site, in the order in which they first occur: "mlp.in#0", with its adapter before it where there are
+ * several.
+ */
 export function componentColumns(parts: readonly ComponentPart[]): ComponentColumns {
   const keyOf = ({ site, component, adapter }: ComponentPart): string => JSON.stringify([adapter, siteKind(site), component]);
   const found = [...new Map(parts.map((part) => [keyOf(part), part])).values()];

@@ -21,6 +21,7 @@ afterAll(() => {
   const left = held() - atStart;
   if (left !== 0)
     throw new Error(
-      `${expect.getState().testPath ?? "this file"} left ${left} tfjs tensors; expected none: use tf.tidy, or dispose of the engine. They grew in ${grew.length === 0 ? "no test, but in hooks or outside of tests" : grew.join(", ")}`,
+      `${expect.getState().testPath ?? "this file"} left ${left} tfjs tensors; expected none: use tf.tidy, or dispose of the engine. They grew in ` +
+        (grew.length === 0 ? "no test, but in hooks or outside of tests" : grew.join(", ")),
     );
 });

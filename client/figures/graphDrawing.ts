@@ -141,7 +141,9 @@ function shownWords(figure: GraphFigure, { known, pending, edges, strongest, lea
         ? "The only edge"
         : `All ${counted(known)} edges`;
   const hidden = figure.nodes.length - rows.reduce((sum, { nodes }) => sum + nodes.length, 0);
-  return `${some}${computing} · circles: ${figure.amounts.metric.label} by area${hidden > 0 ? `; ${counted(hidden)} of ${counted(figure.nodes.length)} nodes have none of these edges` : ""}`;
+  return `${some}${computing} · circles: ${figure.amounts.metric.label} by area${
+    hidden > 0 ? `; ${counted(hidden)} of ${counted(figure.nodes.length)} ` + `nodes have none of these edges` : ""
+  }`;
 }
 
 function drawEdges(root: Group, figure: GraphFigure, frame: Frame, { plan, nodes, pitch }: Layout, scale: ColourScale, own: number): void {
@@ -173,10 +175,7 @@ function drawEdges(root: Group, figure: GraphFigure, frame: Frame, { plan, nodes
     group
       .append("path")
       .attr("class", "head")
-      .attr(
-        "d",
-        `M${[tip.x, tip.y].map(round).join(",")}l${[-ux * head - uy * head * 0.55, -uy * head + ux * head * 0.55].map(round).join(",")}l${[uy * head * 1.1, -ux * head * 1.1].map(round).join(",")}Z`,
-      )
+      .attr("d", `M${pair(tip.x, tip.y)}l${pair(-ux * head - uy * head * 0.55, -uy * head + ux * head * 0.55)}l${pair(uy * head * 1.1, -ux * head * 1.1)}Z`)
       .attr("fill", colour)
       .attr("fill-opacity", opacity);
   }
@@ -295,3 +294,5 @@ function nodeCell(figure: GraphFigure, { amounts, weights }: GraphPlan, node: nu
   const lines = [{ label: unitWords(metric), value: formatValue(value) }, ...strongest("to").slice(0, 3), ...strongest("from").slice(0, 3)];
   return { place, label: token === undefined ? label : `${label}, ${indexedToken(token, place.position ?? 0)}`, value, lines, box };
 }
+
+const pair = (x: number, y: number): string => `${round(x)},${round(y)}`;

@@ -37,7 +37,9 @@ export function acrossFigure({ into, from, sites }: Pair, { rows, cols }: PartGr
     kind: "heatmap",
     id: "across",
     title: `${from.name} into ${into.name}`,
-    subtitle: `${into.name} with ${words} replaced by ${from.name}'s · beside it the same switched off, with nothing in its place${single > 0 ? ` · at ${single} of ${sites.length} sites only one of them has an update; the other's is 0` : ""}`,
+    subtitle: `${into.name} with ${words} replaced by ${from.name}'s · beside it the same switched off, with nothing in its place${
+      single > 0 ? ` · at ` + `${single} of ${sites.length} sites only one of them has an update; the other's is 0` : ""
+    }`,
     metrics,
     nulls,
     panels: exchanges.map((kind) => ({

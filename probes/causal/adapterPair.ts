@@ -33,7 +33,8 @@ export function pairOf({ adapters, setting, model }: Subject): Pair {
     if (beyond)
       throw new WorkbenchError(
         "probe.notApplicable",
-        `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
+        `adapter "${adapter.name}" (${adapter.method.title}) does more at ${beyond.site} than add a low-rank product: ${beyond.beyondLowRank}; Across ` +
+          `time exchanges low-rank updates, so make the nearest LoRA of both with "deltascope export" and compare those`,
       );
     // PEFT saves the whole embedding beside its adapter, as it was in the base: that replaces nothing.
     const saved = adapter.saved.find(({ segment, param, weight }) => {
@@ -43,7 +44,8 @@ export function pairOf({ adapters, setting, model }: Subject): Pair {
     if (saved)
       throw new WorkbenchError(
         "probe.notApplicable",
-        `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time takes adapters whose updates are all at sites`,
+        `adapter "${adapter.name}" replaces whole parameters of the base ("${saved.key}"), which belong to no site; Across time takes adapters whose ` +
+          `updates are all at sites`,
       );
   }
   const sites = [...into.sites.values(), ...[...from.sites.values()].filter(({ site }) => !into.sites.has(site))].sort((a, b) => a.layer - b.layer);

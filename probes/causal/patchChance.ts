@@ -14,7 +14,10 @@ const chanceRuns = 12;
 
 const hooksOf = (cells: readonly Cell[]): string[] => [...new Set(cells.flatMap(({ world }) => world.edits.map(({ hook }) => hook)))];
 
-/** The same cells with the difference turned to a random direction of the same norm: into + random, as long as (from − into), for each vector over the last axis. */
+/**
+ * The same cells with the difference turned to a random direction of the same norm: into + random, as long as (from − into), for each vector over the
+ * last axis.
+ */
 export async function directionDraws(request: SweepRequest, meter: AnswerMeter, chosen: readonly Cell[], seed: number): Promise<number[]> {
   const next = uniform(seed + 1);
   const { self = {}, from = {} } = request.sources;

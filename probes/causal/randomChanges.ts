@@ -1,4 +1,7 @@
-/** The null of patching across time: in place of the change that a replacement makes to what its site adds, one in a random direction and as long, token by token. */
+/**
+ * The null of patching across time: in place of the change that a replacement makes to what its site adds, one in a random direction and as long,
+ * token by token.
+ */
 import { WorkbenchError } from "../../server/errors.ts";
 import { uniform } from "../../server/linalg/random.ts";
 import { adapterHookName, type AdapterHook } from "../../server/models/siteNames.ts";

@@ -70,7 +70,8 @@ export function checkSchedule(totalSteps: number, { tinit, tfinal }: BudgetOptio
   if (tinit < totalSteps - tfinal) return;
   throw new WorkbenchError(
     "training.badOptions",
-    `tinit is ${tinit} and tfinal ${tfinal} in a run of ${totalSteps} steps; expected their sum below ${totalSteps}, so that the budget can shrink between them`,
+    `tinit is ${tinit} and tfinal ${tfinal} in a run of ${totalSteps} steps; expected their sum below ${totalSteps}, so that the budget can shrink ` +
+      `between them`,
     { field: "options.tinit" },
   );
 }

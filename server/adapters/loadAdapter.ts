@@ -149,7 +149,8 @@ function siteOf(known: ReadonlyMap<string, ModelSite>, model: LoadedModel, modul
     throw new WorkbenchError(
       "adapter.wrongBase",
       `${path}: module "${modulePath}" is not a linear map of ${model.name} ` +
-        `(${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ${didYouMean(bare, known.keys())}`,
+        `(${model.family.name})${config.baseModelNameOrPath ? `; the adapter was trained on "${config.baseModelNameOrPath}"` : ""}; ` +
+        didYouMean(bare, known.keys()),
     );
   }
   return site;

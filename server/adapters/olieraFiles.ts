@@ -79,7 +79,8 @@ export function earlierTasks(
     if (!sameShape(a.shape, [total, site.dIn]) || !sameShape(b.shape, [site.dOut, total])) {
       throw new WorkbenchError(
         "training.badOptions",
-        `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and [${site.dOut}, ${total}]`,
+        `earlier: ${folder} has [${a.shape.join(", ")}] and [${b.shape.join(", ")}] at "${site.name}"; expected [${total}, ${site.dIn}] and ` +
+          `[${site.dOut}, ${total}]`,
         { field: earlierField },
       );
     }

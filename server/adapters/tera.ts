@@ -25,7 +25,8 @@ import { defineMethod, defineTraining, savedKey, type SiteState, type TrainingSi
 
 const source = "Gu, Zhou, Iacovides & Mandic 2025, arXiv 2509.03234 (ACL 2026)";
 const exactness =
-  "reconstructed from the abstract: frozen random core and factors shared by all weights of one shape, with trained diagonals. The order of the modes, their ranks, the start and the scale are this workbench's; other readings of the abstract can be chosen";
+  "reconstructed from the abstract: frozen random core and factors shared by all weights of one shape, with trained diagonals. The order of the modes, " +
+  "their ranks, the start and the scale are this workbench's; other readings of the abstract can be chosen";
 const mostModes = 4;
 
 const options = z.strictObject({
@@ -33,7 +34,8 @@ const options = z.strictObject({
     .enum(readings)
     .default("diagonalFactors")
     .describe(
-      "diagonalFactors: T = G ×ᵢ (Aᵢ Dᵢ), the reading closest to the abstract; gains: no factors, Dᵢ on a full random core; modeDiagonals: Dᵢ on the outer side, Dᵢ Aᵢ",
+      "diagonalFactors: T = G ×ᵢ (Aᵢ Dᵢ), the reading closest to the abstract; gains: no factors, Dᵢ on a full random core; modeDiagonals: Dᵢ on the " +
+        "outer side, Dᵢ Aᵢ",
     ),
   modes: z.int().min(1).max(mostModes).default(2).describe("Into how many modes each side of a weight is folded; fewer where a size has fewer factors"),
   factorisations: z
@@ -83,7 +85,8 @@ function networkOf(
   if (core > largestCore)
     throw new WorkbenchError(
       "training.badOptions",
-      `the core of "${name}" [${dOut}, ${dIn}] with modes ${outModes.join("·")} | ${inModes.join("·")} has ${core.toLocaleString("en")} numbers; expected at most largestCore, ${largestCore.toLocaleString("en")}: ${reading === "gains" ? "raise it" : "give a smaller modeRank, or raise it"}`,
+      `the core of "${name}" [${dOut}, ${dIn}] with modes ${outModes.join("·")} | ${inModes.join("·")} has ${core.toLocaleString("en")} numbers; ` +
+        `expected at most largestCore, ${largestCore.toLocaleString("en")}: ${reading === "gains" ? "raise it" : "give a smaller modeRank, or raise it"}`,
       { field: "options.largestCore" },
     );
   return network;

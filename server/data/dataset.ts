@@ -58,7 +58,8 @@ function splitOff(
   if (heldOut.size === 0)
     throw new WorkbenchError(
       "data.empty",
-      `${path}: found ${read.length === 1 ? "one example" : "no label or task with two examples"}, so none can be held out; expected more examples, a validationPath, or validationFraction 0`,
+      `${path}: found ${read.length === 1 ? "one example" : "no label or task with two examples"}, so none can be held out; expected more examples, a ` +
+        `validationPath, or validationFraction 0`,
       { field: "data.path" },
     );
   return { train: read.filter((_, i) => !heldOut.has(i)), validation: read.filter((_, i) => heldOut.has(i)) };

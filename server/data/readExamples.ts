@@ -59,7 +59,7 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
         file,
         record.line,
         `found no token that the loss would count${encoded.isCut ? ` within the first ${maxLength} tokens` : ""}; expected ` +
-          `${data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"}`,
+          (data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"),
       );
     }
     examples.push({

@@ -189,6 +189,7 @@ function unknownTensor({ file, name }: TensorEntry): WorkbenchError {
   return new WorkbenchError(
     "adapter.unknownTensor",
     `${file}: tensor "${name}" has no known place in a LoRA adapter; expected <module>.lora_A.weight, .lora_B.weight, ` +
-      `.lora_B.bias, .lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, or a parameter that bias or modules_to_save of adapter_config.json lets PEFT save`,
+      `.lora_B.bias, .lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, or a parameter that bias or modules_to_save of adapter_config.json ` +
+      `lets PEFT save`,
   );
 }

@@ -72,7 +72,9 @@ export function formatLimits(report: LimitsReport): string {
   const percent = (part: number, whole: number) => `${Math.round((100 * part) / whole)} %`;
   const giga = (value: number) => (value / 1e9).toFixed(value < 1e10 ? 1 : 0);
   return [
-    `${report.processor} · load ${report.load.toFixed(1)}${report.load > 0.3 * availableParallelism() ? ": others are at work, so all of this is too slow" : ""}`,
+    `${report.processor} · load ${report.load.toFixed(1)}${
+      report.load > 0.3 * availableParallelism() ? ": others are at work, so all of this is too " + "slow" : ""
+    }`,
     "",
     "matrix products, GFLOP/s (rows × inner × columns), the fastest of nine",
     ...table([

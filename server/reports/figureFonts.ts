@@ -52,7 +52,8 @@ export function fontFaceRules(svg: string): string {
     .filter(uses)
     .map(
       (face) =>
-        `@font-face{font-family:"${face.family}";font-weight:${face.weight};unicode-range:${subsets[face.subset].range};src:url(data:font/woff2;base64,${readFileSync(fileOf(face, "woff2")).toString("base64")}) format("woff2")}`,
+        `@font-face{font-family:"${face.family}";font-weight:${face.weight};unicode-range:${subsets[face.subset].range};` +
+        `src:url(data:font/woff2;base64,${readFileSync(fileOf(face, "woff2")).toString("base64")}) format("woff2")}`,
     )
     .join("");
 }

@@ -78,7 +78,8 @@ export function refuseOverBudget(parts: readonly MemoryPart[], available = avail
     .map(({ label, bytes }) => `${label} ${gigabytes(bytes)}`);
   throw new WorkbenchError(
     "training.overBudget",
-    `the run needs about ${gigabytes(needed)} (${largest.join(", ")}); ${gigabytes(available)} is available, of which ${100 * mostOfFree} % may be used. Smaller batches (with accumulate) or a smaller data.maxLength need less`,
+    `the run needs about ${gigabytes(needed)} (${largest.join(", ")}); ${gigabytes(available)} is available, of which ${100 * mostOfFree} % may be ` +
+      `used. Smaller batches (with accumulate) or a smaller data.maxLength need less`,
     { field: "batchSize" },
   );
 }

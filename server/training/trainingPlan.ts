@@ -23,7 +23,8 @@ export function trainingPlan(params: TrainingParams, batchesPerEpoch: number): T
   if (params.steps === null && accumulate > passes)
     throw new WorkbenchError(
       "training.badParams",
-      `accumulate is ${accumulate}, and ${epochs} epochs of ${batchesPerEpoch} batches have ${passes} forward passes in all; expected at most ${passes}, or steps of its own`,
+      `accumulate is ${accumulate}, and ${epochs} epochs of ${batchesPerEpoch} batches have ${passes} forward passes in all; expected at most ` +
+        `${passes}, or steps of its own`,
       { field: "accumulate" },
     );
   return {

@@ -240,7 +240,8 @@ function lens(): Example {
       id: "lens",
       title: "Logit lens",
       subtitle:
-        "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token that gains most",
+        "Residual before each block read as a prediction · base and adapted: top token and its probability · difference: KL in nats, and the token " +
+        "that gains most",
       rows,
       cols: positionAxis(tokens),
       panels: ["base", "adapted", "difference"].map((id) => ({

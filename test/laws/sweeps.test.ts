@@ -122,7 +122,8 @@ describe("a mechanism planted by hand", () => {
         const data = new Float32Array(sizeOf(spec.shape));
         if (/ln.*\.w$/.test(spec.name)) data.fill(1);
         if (spec.name === "W_E") for (let token = 0; token < vocab; token++) data[token * d + token] = 2;
-        if (spec.name === "attn.W_qkv" && spec.layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1; // v = first dHead inputs
+        // v = first dHead inputs
+        if (spec.name === "attn.W_qkv" && spec.layer === planted.layer) for (let i = 0; i < dHead; i++) data[i * 3 * d + 2 * d + planted.head * dHead + i] = 1;
         if (spec.name === "attn.W_O" && spec.layer === planted.layer)
           for (let i = 0; i < dHead; i++) data[(planted.head * dHead + i) * d + ((i + 4) % vocab)] = 8; // writes token i + 4
         return { name: `transformer.${spec.key}`, shape: spec.shape, data };

@@ -28,8 +28,8 @@ function baseOf({ site: { baseWeight, stored, dIn, dOut } }: SiteState): Float64
   return Float64Array.from({ length: dIn * dOut }, (_, at) => w[stored === "outIn" ? at : (at % dIn) * dOut + Math.floor(at / dIn)]!);
 }
 
-/** Row-major `[rows, cols]` to its singular values. */
-const valuesOf = (rowMajor: Float64Array | Float32Array, rows: number, cols: number): Float64Array => svd(Float64Array.from(rowMajor), cols, rows).s; // read column-major it is the transpose, with the same values
+/** Row-major `[rows, cols]` to its singular values: read column-major it is the transpose, with the same values. */
+const valuesOf = (rowMajor: Float64Array | Float32Array, rows: number, cols: number): Float64Array => svd(Float64Array.from(rowMajor), cols, rows).s;
 
 function product(a: ArrayLike<number>, b: ArrayLike<number>, n: number, inner: number, m: number, transposeA = false): Float64Array {
   const out = new Float64Array(n * m);
