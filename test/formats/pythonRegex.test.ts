@@ -84,6 +84,11 @@ test.each([
   expectCode(() => pythonFullmatch(pattern, text), "adapter.unsupported", JSON.stringify(pattern), text, "1000000 steps", "list the modules by name");
 });
 
+test("ways that are never tried and letters that a backreference compares count too", () => {
+  for (const pattern of [`(?:a|${"b|".repeat(2000)}b)*`, "(a{1000})(?:(?=\\1)a)*"])
+    expectCode(() => pythonFullmatch(pattern, "a".repeat(3000)), "adapter.unsupported", "1000000 steps");
+});
+
 test("what Python decides soon is decided: all modules of a large model by name, a possessive repeat, a long text", () => {
   const modules = Array.from({ length: 1500 }, (_, i) => `model.layers.${i}.self_attn.q_proj`);
   expect(pythonFullmatch(modules.join("|"), modules[1499] ?? "")).toBe(true);

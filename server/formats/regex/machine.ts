@@ -58,6 +58,7 @@ export class Machine {
           step = step.test(this.#text, at) ? step.next : null;
           break;
         case "branch":
+          // Also those that are never tried take room.
           this.#stepsLeft -= step.ways.length;
           for (let i = step.ways.length - 1; i > 0; i--) this.#try(step.ways[i], at);
           step = step.ways[0] ?? null;
@@ -73,9 +74,7 @@ export class Machine {
           break;
         }
         case "look": {
-          const before = this.#written.length;
           const isFound: boolean = at >= step.behind && this.run(step.body, at - step.behind) >= 0;
-          if (step.isNegative) this.#putBack(before);
           step = isFound === step.isNegative ? null : step.next;
           break;
         }
