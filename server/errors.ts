@@ -41,6 +41,7 @@ export const errorStatus = {
   "training.noCheckpoint": 409,
   "training.overBudget": 422,
   "training.diskFull": 507,
+  "file.diskFull": 507,
   "data.empty": 422,
   "data.malformed": 422,
   "data.unsupported": 422,

@@ -1,6 +1,7 @@
 /** Writing safetensors, in the reference implementation's layout: widest dtype first, header padded to 8 bytes. */
 import { randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { diskError } from "./diskFull.ts";
 import { WorkbenchError } from "../errors.ts";
 import { bf16FromFloats, f16FromFloats, safetensorsBits } from "./dtypeDecoding.ts";
 
@@ -55,7 +56,7 @@ export function writeSafetensors(file: string, tensors: Iterable<WritableTensor>
     renameSync(temporary, file);
   } catch (error) {
     rmSync(temporary, { force: true });
-    throw error;
+    throw diskError(file, error);
   }
 }
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import type { NamedArray, ProbeResult } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
+import { diskError } from "../formats/diskFull.ts";
 import { fileIdentity } from "../formats/openFile.ts";
 import { float32Header, parseSafetensors } from "../formats/safetensors.ts";
 import type { RunRecord, StoredResult } from "../wire.ts";
@@ -126,7 +127,10 @@ export function unknownRun(id: string): WorkbenchError {
   return new WorkbenchError("run.unknown", `no run is called "${id.slice(0, 80)}"`);
 }
 
-/** A whole file under its name, on the disk when it resolves: what is told to be done stays after a power cut. */
+/**
+ * A whole file under its name, on the disk when it resolves: what is told to be done stays after a power cut.
+ * @throws "file.diskFull", leaving what was there
+ */
 export async function replaceFile(folder: string, name: string, content: Content): Promise<void> {
   const path = join(folder, name);
   const file = await open(`${path}.tmp`, "w");
@@ -141,7 +145,7 @@ export async function replaceFile(folder: string, name: string, content: Content
     await rename(`${path}.tmp`, path);
   } catch (error) {
     await rm(`${path}.tmp`, { force: true }).catch(() => undefined);
-    throw error;
+    throw diskError(path, error);
   }
   await syncFolder(folder);
 }

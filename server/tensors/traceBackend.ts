@@ -150,7 +150,7 @@ export function trace(key: string, fn: ProgramFunction, signature: Signature, op
     backend.graph = graph;
     try {
       const outputs: Record<string, Value> = {};
-      tf.tidy(() => {
+      tidied(() => {
         const inputs: Tensors = {};
         const weights: Tensors = {};
         for (const [name, { shape, dtype }] of Object.entries(signature.inputs)) inputs[name] = placeholder(graph.input(inputName(name), shape, dtype));
@@ -167,6 +167,25 @@ export function trace(key: string, fn: ProgramFunction, signature: Signature, op
       backend.graph = outer;
     }
   });
+}
+
+/** `tf.tidy`, and when it throws, of what a gradient keeps for its way back too, which tfjs lets go only there. */
+function tidied(body: () => void): void {
+  const engine = tf.engine();
+  const keep = engine.keep.bind(engine);
+  const kept: tf.Tensor[] = [];
+  engine.keep = (tensor) => {
+    kept.push(tensor);
+    return keep(tensor);
+  };
+  try {
+    tf.tidy(body);
+  } catch (error) {
+    tf.dispose(kept);
+    throw error;
+  } finally {
+    engine.keep = keep;
+  }
 }
 
 function weightInput(graph: Graph, name: string, shape: readonly number[], half: HalfDtype | undefined): Value {

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import * as z from "zod";
 import type { SiteState } from "../adapters/method.ts";
 import { WorkbenchError } from "../errors.ts";
+import { isDiskFull } from "../formats/diskFull.ts";
 import { encodeSafetensors, parseSafetensors } from "../formats/safetensors.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import { headKey, trainedTensors, type Adaptation } from "./adaptation.ts";
@@ -111,7 +112,7 @@ export function writeCheckpoint(folder: string, adaptation: Adaptation, optimize
     syncPath(dirname(target));
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
-    throw diskError(error, folder);
+    throw noRoom(error, folder);
   }
 }
 
@@ -208,14 +209,13 @@ function restoreSite({ site, trained, memory, frozen }: SiteState, isLearned: bo
   }
 }
 
-/** @throws "training.diskFull" for what a full disk gives, else the error itself */
-function diskError(error: unknown, folder: string): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : null;
-  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EFBIG") return error;
+/** "training.diskFull" for what a full disk gives, else the error itself. */
+function noRoom(error: unknown, folder: string): unknown {
+  if (!isDiskFull(error)) return error;
   const last = checkpointSteps(folder).at(-1);
   return new WorkbenchError(
     "training.diskFull",
-    `${folder}: no room for a checkpoint (${code}); ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`,
+    `${folder}: no room for a checkpoint; ${last === undefined ? "none was kept" : `the last good one is of step ${last}`}`,
     { cause: error },
   );
 }

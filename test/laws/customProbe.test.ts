@@ -48,7 +48,7 @@ it("finds that only the site whose adapter is not 0 matters", async () => {
   const positions = values.length / sites.length;
   expect(at).toBeGreaterThanOrEqual(0);
   values.forEach((value, index) => {
-    if (Math.floor(index / positions) !== at) expect(Math.abs(value)).toBeLessThan(1e-5);
+    if (Math.floor(index / positions) !== at) expect(Math.abs(value)).toBeLessThan(1e-4); // what rounding leaves, as in the self-checks
   });
   // In the last layer's attention output only the asked token's own term reaches the answer, and with it all of the effect.
   expect(values[(at + 1) * positions - 1]).toBeCloseTo(1, 3);

@@ -1,8 +1,8 @@
 /** Every family against transformers, on tiny random checkpoints; and against TransformerLens, hook by hook. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
-import { openSubject } from "../../server/runs/subject.ts";
+import { afterAll, describe, expect, it } from "vitest";
+import { openSubject, sharedEngine } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import type { EngineName } from "../../server/tensors/engine.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
@@ -13,6 +13,7 @@ const engines = ["onnx-cpu", "wasm"] as const satisfies readonly EngineName[];
 const names = readdirSync(join(referenceDir, "families"));
 
 describe.each(engines)("on %s", (engine) => {
+  afterAll(async () => (await sharedEngine({ engine })).dispose());
   it.each(names)("%s has the logits of transformers", async (name) => {
     const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine });
     const golden = readGolden("families", name, "golden.safetensors");
