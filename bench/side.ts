@@ -92,7 +92,11 @@ export class Side {
   }
 }
 
-const lastLine = (text: string): string => (text.trim().split("\n").at(-1) ?? "").slice(0, 120) || "it ended without a word";
+/** Of what a process said at its end, what tells why. */
+function lastLine(text: string): string {
+  const lines = text.trim().split("\n");
+  return (lines.findLast((line) => /Error\b/.test(line)) ?? lines.at(-1) ?? "").slice(0, 120) || "it ended without a word";
+}
 
 function parsed(text: string): Line {
   try {
