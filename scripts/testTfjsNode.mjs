@@ -1,4 +1,4 @@
-// Builds tfjs-node where it is not yet (274 MB from PyPI, into the user's cache) and runs the conformance suite on it.
+// Builds tfjs-node where it is not yet (274 MB from PyPI, into the user's cache) and runs the conformance suite and the laws on it.
 import { spawnSync } from "node:child_process";
 
 const run = (command, args, env = process.env) => {
@@ -7,3 +7,5 @@ const run = (command, args, env = process.env) => {
 };
 run(process.execPath, ["bin/deltascope.js", "setup", "tfjs-node"], { ...process.env, DELTASCOPE_SOURCE: "1" });
 run("npx", ["vitest", "run", "test/tensors/tfjsNode.test.ts"], { ...process.env, DELTASCOPE_ENGINES: "tfjs-node" });
+// One operation at a time, small models take several times as long as compiled ones.
+run("npx", ["vitest", "run", "--testTimeout", "600000", "test/laws", "test/probes"], { ...process.env, DELTASCOPE_LAW_ENGINE: "tfjs-node" });

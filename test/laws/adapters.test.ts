@@ -6,6 +6,7 @@ import { openSubject } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import { factoredSvd } from "../../server/linalg/factored.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const logitTolerance = 1e-4;
 const names = readdirSync(join(referenceDir, "adapters"));
@@ -14,7 +15,7 @@ async function open(name: string) {
   const golden = readGolden("adapters", name, "golden.safetensors");
   const subject = await openSubject(
     { model: join(referenceDir, "families", golden.metadata["base"]!), adapters: [{ path: join(referenceDir, "adapters", name), name: "a", strength: 1 }] },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
   return { golden, subject, runner: subject.runner! };
 }
@@ -58,7 +59,7 @@ describe.each(readdirSync(join(referenceDir, "additive")))("%s", (file) => {
     const part = (name: string) => ({ path: join(referenceDir, "adapters", golden.metadata[name]!), name, strength: 1 });
     const subject = await openSubject(
       { model: join(referenceDir, "families", golden.metadata["base"]!), adapters: [part("first"), part("second")] },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
     const row = golden.ids("ids")[0]!;
     const settings = [{ strengths: { first: 1 } }, { strengths: { second: 1 } }, { strengths: { first: 1, second: 1 } }];

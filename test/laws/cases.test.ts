@@ -18,6 +18,7 @@ import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import type { RunRequest } from "../../server/wire.ts";
 import { siteLayout } from "../../server/training/monitors/siteLayout.ts";
 import { relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const cases = fileURLToPath(new URL("../../fixtures/cases", import.meta.url));
 const tokens = [[3, 17, 8, 29, 5, 31]];
@@ -27,7 +28,7 @@ async function open(name: string, parts: { base?: boolean; adapter?: string | nu
   const { base = existsSync(folder(name, "base")), adapter = existsSync(folder(name, "adapter")) ? "adapter" : null } = parts;
   return await openSubject(
     { model: base ? folder(name, "base") : null, adapters: adapter === null ? [] : [{ path: folder(name, adapter), name: "a", strength: 1 }] },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
 }
 
@@ -89,7 +90,7 @@ describe("what a reader must know", () => {
       probe: "deltaSpectrum",
       params: {},
     };
-    const open = (asked: RunRequest["subject"]) => openSubject(asked, { engine: "onnx-cpu" });
+    const open = (asked: RunRequest["subject"]) => openSubject(asked, { engine: lawEngine });
     const place = { folder: "", pause: new Pause() };
     const outcome = await executeRun(request, { probes: { deltaSpectrum }, openSubject: open }, () => undefined, new AbortController().signal, place);
     expect(outcome.warnings.join()).toMatch(/^a: 2 modules have tensors .* left out/);
@@ -133,7 +134,7 @@ describe("one folder of several", () => {
     cpSync(folder("tied-target-lm_head", "adapter"), dir, { recursive: true });
     const subject = await openSubject(
       { model: folder("tied-target-lm_head", "base"), adapters: [{ path: dir, name: "a", strength: 1 }] },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
     expect(subject.adapters[0]?.sites.size).toBeGreaterThan(0);
   });

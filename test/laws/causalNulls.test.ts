@@ -19,6 +19,7 @@ import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import type { SweepRequest } from "../../server/runs/sweep.ts";
 import { baseSetting, type AdapterSetting } from "../../server/runs/worlds.ts";
 import { referenceDir } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 let one: Subject;
 let two: Subject;
@@ -29,7 +30,7 @@ beforeAll(async () => {
         model: join(referenceDir, "families", "gpt2"),
         adapters: names.map((name, i) => ({ path: join(referenceDir, "adapters", name), name: `a${i}`, strength: 1 })),
       },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
   one = await open("gpt2-all");
   two = await open("gpt2-all", "gpt2-c_attn");

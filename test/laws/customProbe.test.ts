@@ -8,6 +8,7 @@ import { encodeSafetensors, parseSafetensors } from "../../server/formats/safete
 import { openSubject } from "../../server/runs/subject.ts";
 import { termAblation } from "../fixtures/termAblation.ts";
 import { referenceDir } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deltascope-terms-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -15,7 +16,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 async function run(adapter: string): Promise<ProbeResult> {
   const subject = await openSubject(
     { model: join(referenceDir, "families", "gpt2"), adapters: [{ path: adapter, name: "a", strength: 1 }] },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
   let result = emptyResult;
   const params = { clean: [5, 6, 7, 8], answer: 4, counterAnswer: 9 };

@@ -6,10 +6,11 @@ import { openSubject, sharedEngine } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import type { EngineName } from "../../server/tensors/engine.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 /** Float32 rounding over a few layers; what the project promises. */
 const logitTolerance = 1e-4;
-const engines = ["onnx-cpu", "wasm"] as const satisfies readonly EngineName[];
+const engines: readonly EngineName[] = [lawEngine, "wasm"];
 const names = readdirSync(join(referenceDir, "families"));
 
 describe.each(engines)("on %s", (engine) => {
@@ -54,7 +55,7 @@ describe("hooks", () => {
   it.each(Object.entries(transformerLensHooks))(
     "%s has every name of TransformerLens that it promises, in every layer, and no other",
     async (name, promised) => {
-      const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: "onnx-cpu" });
+      const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: lawEngine });
       const layers = Array.from({ length: subject.model?.config.nLayers ?? 0 }, (_, layer) => promised.block.map((hook) => `blocks.${layer}.${hook}`));
       const expected = [...promised.outside, ...layers.flat()];
       expect([...(subject.runner?.hooks.keys() ?? [])].toSorted()).toEqual(expected.toSorted());
@@ -63,7 +64,7 @@ describe("hooks", () => {
   );
 
   it.each(["gpt2", "llama", "mistral", "qwen2", "qwen3"])("%s has TransformerLens's value at every name both have", async (name) => {
-    const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: lawEngine });
     const golden = readGolden("hooks", `${name}.safetensors`);
     const shared = golden.names.filter((hook) => subject.runner!.hooks.has(hook));
     const { taps } = await subject.runner!.forward({ tokens: golden.ids("ids"), settings: [baseSetting], taps: shared, logits: "all" });
@@ -76,7 +77,7 @@ describe("hooks", () => {
   });
 
   it.each(names)("every promised hook of %s fires with its promised shape, and the parts of the residual sum to it", async (name) => {
-    const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: join(referenceDir, "families", name), adapters: [] }, { engine: lawEngine });
     const runner = subject.runner!;
     const { taps } = await runner.forward({ tokens: [[3, 4, 5, 6, 7]], settings: [baseSetting], taps: [...runner.hooks.keys()], logits: "all" });
     expect(Object.keys(taps).sort()).toEqual([...runner.hooks.keys()].sort());

@@ -14,6 +14,7 @@ import { createEngine } from "../../server/tensors/providers.ts";
 import { sizeOf } from "../../server/tensors/hostTensor.ts";
 import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 /** Float32 rounding over a few layers, in another order of addition. */
 const tolerance = 1e-5;
@@ -56,13 +57,13 @@ describe.each([
       join(dir, "adapter_model.safetensors"),
       specs.map(({ key, shape }) => ({ name: `base_model.model.${modulePath(model.family, key)}`, shape, data: changed.get(key)! })),
     );
-    const subject = await openSubject({ model: family(base), adapters: [{ path: dir, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: family(base), adapters: [{ path: dir, name: "a", strength: 1 }] }, { engine: lawEngine });
     const row = [5, 9, 3, 44, 21].slice(0, length);
     const settings = [subject.setting, baseSetting, { strengths: { a: 0.25 } }, subject.setting];
     const { logits } = await subject.runner!.forward({ tokens: settings.map(() => row), settings, logits: "all" });
     const size = logits!.data.length / settings.length;
     const alone = async (of: LoadedModel) => {
-      const runner = new Runner(of, [], await sharedEngine({ engine: "onnx-cpu" }));
+      const runner = new Runner(of, [], await sharedEngine({ engine: lawEngine }));
       return (await runner.forward({ tokens: [row], settings: [baseSetting], logits: "all" })).logits!.data;
     };
     const between = new Map(
@@ -104,11 +105,11 @@ describe.each(["gpt2", "gpt2-scaled-gelu", "llama", "mistral-window", "qwen3"])(
   it.each(changes)("in one engine share no program where they differ in %s", async (_, change) => {
     const model = loadModel(family(name));
     const other: LoadedModel = { ...model, config: change(model.config) };
-    const shared = await sharedEngine({ engine: "onnx-cpu" });
+    const shared = await sharedEngine({ engine: lawEngine });
     const run = async (of: LoadedModel, engine = shared) =>
       (await new Runner(of, [], engine).forward({ tokens: [[5, 9, 3, 44, 21, 60]], settings: [baseSetting], logits: "all" })).logits!.data;
     const before = await run(model);
-    const own = await createEngine("onnx-cpu", {});
+    const own = await createEngine(lawEngine, {});
     const expected = await run(other, own);
     await own.dispose();
     expect(await run(other)).toEqual(expected);
@@ -118,7 +119,7 @@ describe.each(["gpt2", "gpt2-scaled-gelu", "llama", "mistral-window", "qwen3"])(
 
   it("share every program where they differ in nothing that the code reads", async () => {
     const model = loadModel(family(name));
-    const engine = await createEngine("onnx-cpu", {});
+    const engine = await createEngine(lawEngine, {});
     onTestFinished(() => engine.dispose());
     const run = (config: ModelConfig) => new Runner({ ...model, config }, [], engine).forward({ tokens: [[5, 9, 3]], settings: [baseSetting], logits: "all" });
     await run({ ...model.config, attnScale: model.config.attnScale.map(() => 0.5), slidingWindow: model.config.slidingWindow.map(() => null) });
@@ -142,7 +143,7 @@ it("a hook that a family promises and never passes is an error that names it, fo
         ),
     })),
   };
-  const runner = new Runner(forgetful, [], await sharedEngine({ engine: "onnx-cpu" }));
+  const runner = new Runner(forgetful, [], await sharedEngine({ engine: lawEngine }));
   const tokens = [[5, 9, 3]];
   const at = "blocks.1.hook_mlp_out";
   await expect(runner.forward({ tokens, settings: [baseSetting], taps: [at], logits: "all" })).rejects.toThrow(/blocks\.1: hooks never fired: hook_mlp_out/);
@@ -158,8 +159,8 @@ function bound(of: object, key: string | symbol): unknown {
 
 it.each(["constructor", "__proto__", "toString", "hasOwnProperty"])('an adapter may be called "%s": off where a world does not name it', async (name) => {
   const path = join(referenceDir, "adapters", "gpt2-all");
-  const subject = await openSubject({ model: family("gpt2"), adapters: [{ path, name, strength: 1 }] }, { engine: "onnx-cpu" });
-  const plain = await openSubject({ model: family("gpt2"), adapters: [{ path, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: family("gpt2"), adapters: [{ path, name, strength: 1 }] }, { engine: lawEngine });
+  const plain = await openSubject({ model: family("gpt2"), adapters: [{ path, name: "a", strength: 1 }] }, { engine: lawEngine });
   const row = [5, 9, 3, 44];
   const both = async (of: typeof subject) =>
     await of.runner!.forward({

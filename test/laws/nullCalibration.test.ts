@@ -12,6 +12,7 @@ import { encodeSafetensors, parseSafetensors } from "../../server/formats/safete
 import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { referenceDir } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const seeds = 100;
 const most = 5;
@@ -35,7 +36,7 @@ function randomAdapter(seed: number, name: string): string {
 const open = (...paths: readonly string[]): Promise<Subject> =>
   openSubject(
     { model: join(referenceDir, "families", "gpt2"), adapters: paths.map((path, i) => ({ path, name: i === 0 ? "a" : "b", strength: 1 })) },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
 
 async function findingOf(probe: Probe, subject: Subject, seed: number): Promise<string | null> {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openSubject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const tolerance = 1e-4;
 /** Warned of, though PEFT's numbers hold: a start that is taken off the base again. */
@@ -17,7 +18,7 @@ describe.each(readdirSync(join(referenceDir, "opened")).toSorted())("%s", (name)
         model: join(referenceDir, "families", golden.metadata["base"] ?? ""),
         adapters: [{ path: join(referenceDir, "opened", name), name: "a", strength: 1 }],
       },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
     const found = await subject.runner?.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
     expect(relativeError(found?.logits?.data ?? new Float32Array(), golden.floats("logits"))).toBeLessThan(tolerance);
@@ -31,7 +32,7 @@ describe("what PEFT refuses or what is not computed", () => {
   const open = (base: string, ...adapters: readonly string[]) =>
     openSubject(
       { model: join(referenceDir, "families", base), adapters: adapters.map((name, i) => ({ path: join(referenceDir, name), name: `a${i}`, strength: 1 })) },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
 
   it.each([

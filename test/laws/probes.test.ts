@@ -8,6 +8,7 @@ import { applyEvent, emptyResult, slice, type Axis, type Figure, type ProbeResul
 import { Runner, type ForwardRequest, type ForwardResult } from "../../server/runs/runner.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 let subject: Subject;
 let pair: Subject;
@@ -17,7 +18,7 @@ const open = (...adapters: readonly string[]) =>
       model: join(referenceDir, "families", "gpt2"),
       adapters: adapters.map((folder, i) => ({ path: join(referenceDir, "adapters", folder), name: "ab"[i]!, strength: 1 })),
     },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
 beforeAll(async () => {
   subject = await open("gpt2-all");
@@ -135,7 +136,7 @@ it("component effects of a site sum to more than none: the strongest component m
 it("two adapters in one batch add up as peft's do", async () => {
   const golden = readGolden("additive", readdirSync(join(referenceDir, "additive"))[0]!);
   const adapters = ["first", "second"].map((name) => ({ path: join(referenceDir, "adapters", golden.metadata[name]!), name, strength: 1 }));
-  const both = await openSubject({ model: join(referenceDir, "families", golden.metadata["base"]!), adapters }, { engine: "onnx-cpu" });
+  const both = await openSubject({ model: join(referenceDir, "families", golden.metadata["base"]!), adapters }, { engine: lawEngine });
   const ids = golden.ids("ids");
   for (const [part, strengths] of [
     ["first", { first: 1 }],

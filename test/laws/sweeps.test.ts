@@ -12,6 +12,7 @@ import { sizeOf } from "../../server/tensors/hostTensor.ts";
 import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { activationPatching } from "../../probes/activationPatching.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const tolerance = 1e-4;
 
@@ -34,7 +35,7 @@ describe.each([
   it("a sweep over every hook kind, head, position and component equals one forward pass a world", async () => {
     const subject = await openSubject(
       { model: join(referenceDir, "families", family), adapters: [{ path: join(referenceDir, "adapters", adapter), name: "a", strength: 1 }] },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
     const runner = subject.runner!;
     const tokens = [5, 9, 3, 44, 21, 60];
@@ -72,7 +73,7 @@ describe.each([
 
 it("the patching probe has the numbers of TransformerLens's patching functions", async () => {
   const golden = readGolden("patching.safetensors");
-  const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: lawEngine });
   const result = await runProbe(subject, {
     clean: golden.ids("clean")[0],
     corrupted: golden.ids("corrupted")[0],
@@ -91,7 +92,7 @@ it("the patching probe has the numbers of TransformerLens's patching functions",
 });
 
 it("clean patched into clean changes nothing", async () => {
-  const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: lawEngine });
   const runner = subject.runner!;
   const tokens = [5, 9, 3, 44];
   const { taps, logits } = await runner.forward({
@@ -133,7 +134,7 @@ describe("a mechanism planted by hand", () => {
   }
 
   it("is found at exactly that head, and on exactly that token's path", async () => {
-    const subject = await openSubject({ model: plantedModel(), adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: plantedModel(), adapters: [] }, { engine: lawEngine });
     const result = await runProbe(subject, {
       clean: [9, 10, 2, 11, 8],
       corrupted: [9, 10, 3, 11, 8],

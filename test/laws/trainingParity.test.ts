@@ -19,6 +19,7 @@ import { lossWeight } from "../../server/training/trainingPrograms.ts";
 import { optimizerParams } from "../../server/training/trainingParams.ts";
 import { readGolden, referenceDir, relativeError, type Golden } from "./goldens.ts";
 import { harness, temporaryDir, type Harness } from "./methods/harness.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const folder = join(referenceDir, "training");
 const names = readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
@@ -123,7 +124,7 @@ async function trained(h: Harness, golden: Golden): Promise<{ losses: number[]; 
 }
 
 async function logitsOf(family: string, path: string, golden: Golden): Promise<{ logits: Float32Array; warnings: readonly string[] }> {
-  const subject = await openSubject({ model: join(referenceDir, "families", family), adapters: [{ path, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: join(referenceDir, "families", family), adapters: [{ path, name: "a", strength: 1 }] }, { engine: lawEngine });
   const { logits } = await subject.runner!.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
   return { logits: logits!.data, warnings: subject.adapters[0]!.warnings };
 }

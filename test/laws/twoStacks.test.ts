@@ -19,6 +19,7 @@ import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { startAdaptation } from "../../server/training/adaptation.ts";
 import { toyEncoderDecoder } from "../fixtures/toyEncoderDecoder.ts";
 import { relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 /** Float32 rounding over a few layers. */
 const tolerance = 1e-5;
@@ -52,7 +53,7 @@ writeSafetensors(
   ]),
 );
 const adapter = loadAdapter(adapterDir, "a", model);
-const engine = await sharedEngine({ engine: "onnx-cpu" });
+const engine = await sharedEngine({ engine: lawEngine });
 const runner = new Runner(model, [adapter], engine);
 
 const encoderTokens = [4, 8, 15, 16, 2, 11, 7];

@@ -6,6 +6,7 @@ import { openSubject } from "../../server/runs/subject.ts";
 import { baseSetting } from "../../server/runs/worlds.ts";
 import { temporaryFolder } from "../formats/temporaryFolder.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 interface Variant {
   readonly family: string;
@@ -24,7 +25,7 @@ function folderOf({ family, change }: Variant): string {
 
 describe("configs of equal shapes, opened in one engine one after the other", () => {
   it.each(variants.map((variant, i) => ({ ...variant, i })))("$family $change has the logits of transformers", async ({ i, ...variant }) => {
-    const subject = await openSubject({ model: folderOf(variant), adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: folderOf(variant), adapters: [] }, { engine: lawEngine });
     const result = await subject.runner?.forward({ tokens: golden.ids("ids"), settings: [baseSetting], logits: "all" });
     const last = result?.logits?.data.slice(-97) ?? new Float32Array();
     expect(relativeError(last, golden.floats(String(i).padStart(2, "0")))).toBeLessThan(1e-4);
@@ -47,7 +48,7 @@ describe("a tied checkpoint that stores only its head", () => {
     expect(header).toContain('"model.embed_tokens.weight"');
     bytes.write(header.replace("model.embed_tokens.weight", "lm_head.weight").padEnd(end - 8), 8, "utf8");
     writeFileSync(file, bytes);
-    const subject = await openSubject({ model: folder, adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: folder, adapters: [] }, { engine: lawEngine });
     const reference = readGolden("families", "llama-mha-tied", "golden.safetensors");
     const result = await subject.runner?.forward({ tokens: reference.ids("ids_a"), settings: [baseSetting], logits: "all" });
     expect(relativeError(result?.logits?.data ?? new Float32Array(), reference.floats("logits_a"))).toBeLessThan(1e-4);
@@ -57,7 +58,7 @@ describe("a tied checkpoint that stores only its head", () => {
 
 describe("settings that are not used", () => {
   const notesOf = async (variant: Variant): Promise<readonly string[]> =>
-    (await openSubject({ model: folderOf(variant), adapters: [] }, { engine: "onnx-cpu" })).card.model?.warnings ?? [];
+    (await openSubject({ model: folderOf(variant), adapters: [] }, { engine: lawEngine })).card.model?.warnings ?? [];
 
   it.each(["gpt2", "llama", "mistral", "qwen2", "qwen3", "llama-old-config"])("none in %s as transformers saves it", async (family) => {
     expect(await notesOf({ family, change: {} })).toEqual([]);

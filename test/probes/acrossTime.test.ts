@@ -14,6 +14,7 @@ import { Runner, type ForwardRequest, type ForwardResult } from "../../server/ru
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { planSweep, type SweepRequest } from "../../server/runs/sweep.ts";
 import { referenceDir } from "../laws/goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 /** Two runs in float32 that differ only in which rows of a batch they are. */
 const tolerance = 1e-4;
@@ -32,7 +33,7 @@ const open = (base: string, into: string, from: string, strengths: readonly [num
         { path: from, name: "early", strength: strengths[1] },
       ],
     },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
 
 async function run(subject: Subject, params: Record<string, unknown> = {}, probe: Probe = acrossTime): Promise<ProbeResult> {
@@ -129,7 +130,7 @@ it("says in a sentence which site carries the demo's edit, when chance does far 
         { path: join(demoDir, "facts-edit"), name: "late", strength: 1 },
       ],
     },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
   const result = await run(subject, { clean: "The capital of Arvenia is", answer: " Tolm", counterAnswer: " Krest" });
   expect(result.finding).toMatch(
@@ -146,7 +147,7 @@ it("says nothing of a site that carries less than a tenth, though chance does fa
         { path: join(demoDir, "ioi-flip"), name: "early", strength: 1 },
       ],
     },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
   const result = await run(subject, { clean: "The capital of Arvenia is", answer: " Tolm", counterAnswer: " Krest" });
   const largest = Math.max(...cells(result, "replaced", "normalized").values());
@@ -229,7 +230,7 @@ it("adapters that agree on the prompt, and one at strength 0, are refused", asyn
 it("a null that edits the output head measures at the answer's position", async () => {
   const subject = await openSubject(
     { model: join(referenceDir, "families", "llama"), adapters: [{ path: adapter("llama-head"), name: "a", strength: 1 }] },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
   const result = await run(subject, { nullSamples: 64 }, componentAblation);
   expect(result.checks.filter((check) => !check.ok)).toEqual([]);

@@ -13,6 +13,7 @@ import { modelSites } from "../../server/models/modelSites.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
 import { denseProduct } from "../../server/linalg/factored.ts";
 import { readGolden, referenceDir, relativeError } from "../laws/goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const names = readdirSync(join(referenceDir, "adapters"));
 const scratch = mkdtempSync(join(tmpdir(), "deltascope-weight-probes-"));
@@ -24,7 +25,7 @@ const open = (path: string, base: string | null, others: readonly string[] = [])
       model: base === null ? null : join(referenceDir, "families", base),
       adapters: [path, ...others].map((each, i) => ({ path: each, name: `a${i}`, strength: 1 })),
     },
-    { engine: "onnx-cpu" },
+    { engine: lawEngine },
   );
 
 async function run(probe: Probe, subject: Subject, params: Record<string, unknown> = {}): Promise<ProbeResult> {

@@ -11,8 +11,9 @@ import { batchOf } from "../../server/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";
 import { temporaryFolder } from "../formats/temporaryFolder.ts";
 import { referenceDir } from "../laws/goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
-const engine = await sharedEngine({ engine: "onnx-cpu" });
+const engine = await sharedEngine({ engine: lawEngine });
 const sites = { targetModules: ["c_fc"], excludeModules: [], layers: null };
 
 it.each(Object.keys(activationFunctions))("%s", async (name) => {

@@ -7,6 +7,7 @@ import { float32, int32 } from "../../server/tensors/hostTensor.ts";
 import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { crossEntropy, frozenCrossEntropy, targetScores, type EntropyContext } from "../../server/training/crossEntropy.ts";
 import { relativeError } from "../laws/goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const [n, d, vocabulary] = [7, 12, 31];
 const random = randomStream(3, "cross entropy");
@@ -27,7 +28,7 @@ const tolerance = 1e-5;
 
 async function lossAndGradient(name: string, loss: (context: EntropyContext) => Tensor, smoothing: number) {
   const program = await (
-    await sharedEngine({ engine: "onnx-cpu" })
+    await sharedEngine({ engine: lawEngine })
   ).compile(
     `test ${name} ${smoothing}`,
     ({ hidden, table, targets, scale }) => {
@@ -70,7 +71,7 @@ describe.each([0, 0.1])("with label smoothing %d", (smoothing) => {
 
 it("scores each row by its own target", async () => {
   const program = await (
-    await sharedEngine({ engine: "onnx-cpu" })
+    await sharedEngine({ engine: lawEngine })
   ).compile("test scores", ({ hidden, table, targets }) => targetScores({ hidden: hidden!, table: table!, targets: targets! }), {
     inputs: Object.fromEntries(Object.entries(inputs).map(([key, { shape, dtype }]) => [key, { shape, dtype }])),
     weights: {},

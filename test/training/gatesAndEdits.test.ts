@@ -16,6 +16,7 @@ import type { Batch } from "../../server/data/example.ts";
 import { saveAdaptation } from "../../server/training/saveAdaptation.ts";
 import { relativeError } from "../laws/goldens.ts";
 import { harness, perturb, randomBatch, temporaryDir, type Harness } from "../laws/methods/harness.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 /** Float32 sums of a few layers in another order, through a loss of about 4. */
 const tolerance = 1e-5;
@@ -84,7 +85,7 @@ async function trainingLosses({ adaptation, programs: { engine } }: Harness, bat
 async function runnerLosses(adaptation: Adaptation, batch: Batch, settings: readonly AdapterSetting[], edit?: BatchEdit): Promise<Float32Array> {
   const folder = join(temporaryDir(), "adapter");
   saveAdaptation(folder, adaptation);
-  const subject = await openSubject({ model: adaptation.model.path, adapters: [{ path: folder, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: adaptation.model.path, adapters: [{ path: folder, name: "a", strength: 1 }] }, { engine: lawEngine });
   const tokens = Array.from({ length: batch.rows }, (_, row) => [...batch.tokens.subarray(row * batch.positions, (row + 1) * batch.positions)]);
   const run = await subject.runner?.forward({ tokens, settings, edits: edit ? [edit] : [], logits: "all" });
   return losses(batch, run?.logits?.data ?? new Float32Array());

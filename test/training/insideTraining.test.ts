@@ -11,6 +11,7 @@ import { train } from "../../probes/train.ts";
 import { openSubject } from "../../server/runs/subject.ts";
 import { checkpointAdapter } from "../../server/training/checkpoint.ts";
 import { temporaryDir } from "../laws/methods/harness.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const demo = fileURLToPath(new URL("../../fixtures/demo/base", import.meta.url));
 const signal = new AbortController().signal;
@@ -37,7 +38,7 @@ async function trained(
   more: object = {},
   isPaused = () => false,
 ): Promise<{ result: ProbeResult; folder: string }> {
-  const subject = await openSubject({ model: demo, adapters: [] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: demo, adapters: [] }, { engine: lawEngine });
   const params = {
     name: "constructor",
     data: { path: data() },
@@ -62,7 +63,7 @@ it.each([
   for (const step of [3, 6]) {
     const subject = await openSubject(
       { model: demo, adapters: [{ path: checkpointAdapter(folder, step), name: "constructor", strength: 1 }] },
-      { engine: "onnx-cpu" },
+      { engine: lawEngine },
     );
     const after = await folded(probe.run(subject, params, signal));
     expect(Object.keys(after.arrays).length).toBeGreaterThan(0);

@@ -11,9 +11,10 @@ import { startAdaptation } from "../../server/training/adaptation.ts";
 import { batchOf } from "../../server/data/batches.ts";
 import { TrainingPrograms } from "../../server/training/trainingPrograms.ts";
 import { referenceDir, relativeError } from "../laws/goldens.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const model = loadModel(join(referenceDir, "families", "llama-dynamic"));
-const engine = await sharedEngine({ engine: "onnx-cpu" });
+const engine = await sharedEngine({ engine: lawEngine });
 const runner = new Runner(model, [], engine);
 const sites = { targetModules: "all-linear", excludeModules: [], layers: null };
 const adaptation = startAdaptation(model, { method: "lora", options: {}, sites, labels: [], tasks: [], seed: 0, runKey: "ropeLengths" });

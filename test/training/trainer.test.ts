@@ -17,6 +17,7 @@ import { trainingPlan } from "../../server/training/trainingPlan.ts";
 import { trainingParams, type TrainingParams } from "../../server/training/trainingParams.ts";
 import { referenceDir } from "../laws/goldens.ts";
 import { temporaryDir } from "../laws/methods/harness.ts";
+import { lawEngine } from "../lawEngine.ts";
 
 const model = loadModel(join(referenceDir, "families", "gpt2"));
 
@@ -46,7 +47,7 @@ const params = (given: object = {}): TrainingParams =>
   });
 
 async function trainer(given: object, folder: string, data = dataset): Promise<Trainer> {
-  const made = new Trainer({ model, params: params(given), dataset: data, engine: await sharedEngine({ engine: "onnx-cpu" }), folder });
+  const made = new Trainer({ model, params: params(given), dataset: data, engine: await sharedEngine({ engine: lawEngine }), folder });
   await made.prepare();
   return made;
 }

@@ -14,6 +14,7 @@ import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { lossWeight, TrainingPrograms } from "../../../server/training/trainingPrograms.ts";
 import { optimizerParams, siteParams, type OptimizerParams } from "../../../server/training/trainingParams.ts";
 import { referenceDir } from "../goldens.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 export interface HarnessOptions {
   readonly family?: string;
@@ -39,7 +40,7 @@ export async function harness(
 ): Promise<Harness> {
   const model = loadModel(join(referenceDir, "families", family));
   const adaptation = startAdaptation(model, { method, options, sites: siteParams.parse({ targetModules }), labels, tasks, seed, runKey: `test${runs++}` });
-  return { model, adaptation, programs: new TrainingPrograms(await sharedEngine({ engine: "onnx-cpu" }), adaptation) };
+  return { model, adaptation, programs: new TrainingPrograms(await sharedEngine({ engine: lawEngine }), adaptation) };
 }
 
 /** Random tokens; the last row is two tokens shorter than the others. */
@@ -124,7 +125,7 @@ export function temporaryDir(): string {
 
 /** Logits of the last position of each row, from the adapter folder opened as the workbench opens it. */
 export async function openedLogits(model: LoadedModel, folder: string, batch: Batch): Promise<{ logits: Float32Array; warnings: readonly string[] }> {
-  const subject = await openSubject({ model: model.path, adapters: [{ path: folder, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+  const subject = await openSubject({ model: model.path, adapters: [{ path: folder, name: "a", strength: 1 }] }, { engine: lawEngine });
   const tokens = Array.from({ length: batch.rows }, (_, row) => [...batch.tokens.subarray(row * batch.positions, (row + 1) * batch.positions)]);
   const { logits } = await subject.runner!.forward({ tokens, settings: [subject.setting], logits: { position: batch.positions - 1 } });
   return { logits: logits!.data, warnings: subject.adapters[0]!.warnings };

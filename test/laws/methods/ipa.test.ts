@@ -16,6 +16,7 @@ import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { readGolden, referenceDir, relativeError } from "../goldens.ts";
 import { harness, lastPlaces, openedLogits, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { taskRun } from "./taskRun.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 const [d, r] = [16, 4];
 /** P is float32. */
@@ -294,7 +295,7 @@ describe("on a model", () => {
   it("opens the file of the authors' code, its components, counters and float64 mean unread, with the logits that W + s·B·P has in PyTorch", async () => {
     const golden = readGolden("ipa", "golden.safetensors");
     const adapters = [{ path: join(referenceDir, "ipa"), name: "a", strength: 1 }];
-    const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters }, { engine: lawEngine });
     const { logits } = await subject.runner!.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
     expect(subject.adapters[0]!.warnings).toEqual([]);
     expect(relativeError(logits!.data, golden.floats("logits"))).toBeLessThan(1e-4);

@@ -15,6 +15,7 @@ import { optimizerParams, trainingParams } from "../../../server/training/traini
 import { referenceDir, relativeError } from "../goldens.ts";
 import { harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 const rule: ReallocationRule = { pruneThreshold: 1e-10, reassign: true, excludePruned: true };
 const gates = (...values: number[]) => Float32Array.from(values);
@@ -278,7 +279,7 @@ describe("L1RA in training", () => {
         model,
         params: trainingParams.parse(given),
         dataset: { train, validation: [], labels: [], tasks: ["all"], cut: 0 },
-        engine: await sharedEngine({ engine: "onnx-cpu" }),
+        engine: await sharedEngine({ engine: lawEngine }),
         folder,
       });
       await trainer.prepare();

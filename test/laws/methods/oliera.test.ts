@@ -22,6 +22,7 @@ import {
   type Harness,
   type HarnessOptions,
 } from "./harness.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 const options = { rank: 4, alpha: 4 };
 const logitTolerance = 1e-4;
@@ -183,7 +184,7 @@ describe("Taylor orders", () => {
   });
 
   it("are the same in programs as on the host", async () => {
-    const engine = await sharedEngine({ engine: "onnx-cpu" });
+    const engine = await sharedEngine({ engine: lawEngine });
     const values = Float32Array.of(-3, -0.6, -1e-4, 0, 1e-6, 0.2, 1.5);
     for (const order of orders) {
       const program = await engine.compile(`relative change ${order}`, ({ x }) => ({ y: relativeChange(x!, order) }), {
@@ -276,7 +277,7 @@ describe("the orthogonality term", () => {
     std: number,
     order: Order = "exact",
   ): Promise<{ value: number; gradient: Float32Array; factors: Record<string, Float32Array> }> {
-    const engine = await sharedEngine({ engine: "onnx-cpu" });
+    const engine = await sharedEngine({ engine: lawEngine });
     const shapes = { a1: [rank, dIn], b1: [dOut, rank], a2: [rank, dIn], b2: [dOut, rank] };
     const factors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, gaussians(shape[0]! * shape[1]!, std, randomStream(6, name))]));
     const program = await engine.compile(

@@ -4,6 +4,7 @@ import type { SiteState } from "../../../server/adapters/method.ts";
 import { float32 } from "../../../server/tensors/hostTensor.ts";
 import type { Harness } from "./harness.ts";
 import * as tf from "@tensorflow/tfjs-core";
+import { lawEngine } from "../../lawEngine.ts";
 
 let programs = 0;
 
@@ -19,7 +20,7 @@ export async function siteDelta(
   dropped?: Float32Array,
 ): Promise<Float32Array> {
   const { method, options } = adaptation;
-  const engine = await sharedEngine({ engine: "onnx-cpu" });
+  const engine = await sharedEngine({ engine: lawEngine });
   const shape = [xClean.length / site.dIn, site.dIn];
   const inputs = { ...trained, "x:clean": float32(xClean, shape), ...(dropped ? { "x:dropped": float32(dropped, shape) } : {}) };
   const weights = { ...frozen, "w:base": site.baseWeight };

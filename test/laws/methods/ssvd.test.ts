@@ -13,13 +13,14 @@ import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { trainedTensors } from "../../../server/training/adaptation.ts";
 import { relativeError } from "../goldens.ts";
 import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train } from "./harness.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 /** U, σ, V and the trained numbers are float32. */
 const float32Tolerance = 1e-5;
 /** What float32 products leave of GᵀG. */
 const orthogonality = 1e-6;
 
-const engine = await createEngine("onnx-cpu");
+const engine = await createEngine(lawEngine);
 afterAll(() => engine.dispose());
 
 /** W or ΔW as `[dOut, dIn]`. */

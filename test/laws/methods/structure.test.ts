@@ -11,6 +11,7 @@ import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { relativeError } from "../goldens.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
 import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 /** Float32 products in another order. */
 const rounding = 1e-6;
@@ -82,7 +83,7 @@ describe("the gradient of a gate (property 2)", () => {
 
   /** Penalty of two sites, with two and then with more gates, and its gradient. */
   async function penaltyAt(regulariser: Regulariser, alpha: Float32Array): Promise<{ value: number; grad: Float32Array }> {
-    const engine = await sharedEngine({ engine: "onnx-cpu" });
+    const engine = await sharedEngine({ engine: lawEngine });
     const program = await engine.compile(
       `gate penalty ${regulariser}`,
       ({ alpha: given }) => {

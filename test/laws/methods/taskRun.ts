@@ -8,6 +8,7 @@ import { loadDataset } from "../../../server/data/dataset.ts";
 import { Trainer } from "../../../server/training/trainer.ts";
 import { trainingParams } from "../../../server/training/trainingParams.ts";
 import { temporaryDir } from "./harness.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 const fixtures = fileURLToPath(new URL("../../../fixtures/", import.meta.url));
 const tasks = {
@@ -44,7 +45,7 @@ export async function taskRun(
     optimizer: { learningRate, warmupSteps: 5 },
   });
   const dataset = loadDataset(params.data, openTokenizer(model.path), { nCtx: model.config.nCtx, seed });
-  const trainer = new Trainer({ model, params, dataset, engine: await sharedEngine({ engine: "onnx-cpu" }), folder: temporaryDir() });
+  const trainer = new Trainer({ model, params, dataset, engine: await sharedEngine({ engine: lawEngine }), folder: temporaryDir() });
   await trainer.prepare();
   const losses: number[] = [];
   for await (const event of trainer.run(new AbortController().signal)) if (event.type === "evaluation") losses.push(event.loss);

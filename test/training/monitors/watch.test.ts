@@ -26,6 +26,7 @@ import { Trainer } from "../../../server/training/trainer.ts";
 import { trainingParams } from "../../../server/training/trainingParams.ts";
 import { referenceDir } from "../../laws/goldens.ts";
 import { temporaryDir } from "../../laws/methods/harness.ts";
+import { lawEngine } from "../../lawEngine.ts";
 
 const demo = fileURLToPath(new URL("../../../fixtures/demo/base", import.meta.url));
 const demoModel = loadModel(demo);
@@ -73,7 +74,7 @@ async function watched(given: object, { data = dataset, folder = temporaryDir(),
     model,
     params,
     dataset: data,
-    engine: await sharedEngine({ engine: "onnx-cpu" }),
+    engine: await sharedEngine({ engine: lawEngine }),
     folder,
     saveMore: (dir) => watch?.save(dir),
   });
@@ -158,8 +159,8 @@ describe("a watched run", () => {
   });
 
   it("follows pinned prompts as the workbench finds them in the saved adapter", async () => {
-    const subject = await openSubject({ model: demo, adapters: [{ path: checkpointAdapter(seen.folder, 8), name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
-    const base = await openSubject({ model: demo, adapters: [] }, { engine: "onnx-cpu" });
+    const subject = await openSubject({ model: demo, adapters: [{ path: checkpointAdapter(seen.folder, 8), name: "a", strength: 1 }] }, { engine: lawEngine });
+    const base = await openSubject({ model: demo, adapters: [] }, { engine: lawEngine });
     for (const [row, { prompt }] of prompts.entries()) {
       const { ids } = tokenizer.encode(prompt);
       const logitsOf = async (from: typeof subject) =>
