@@ -40,7 +40,7 @@ export async function limitsReport(modelFolder: string | null, threads: number |
     if (!available) continue;
     for (const count of threaded.has(name) && all > 1 ? [1, all] : [all]) {
       say(`products on ${name}, ${count === 1 ? "one thread" : `${count} threads`}`);
-      const engine = await createEngine(name, { threads: count });
+      const engine = await createEngine(name, threaded.has(name) ? { threads: count } : {});
       const speeds: number[] = [];
       for (const shape of productShapes) speeds.push(await productSpeed(engine, shape));
       await engine.dispose();

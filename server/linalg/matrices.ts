@@ -17,9 +17,16 @@ export function identity(n: number): Float64Array {
 /** `[cols, rows]` of a row-major `[rows, cols]`; a column-major one is turned by `transposed(x, cols, rows)`. */
 export function transposed<T extends Float32Array | Float64Array>(matrix: T, rows: number, cols: number): T {
   const turned = matrix.slice() as T;
-  for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) turned[j * rows + i] = matrix[i * cols + j]!;
+  // In squares that stay in the cache.
+  for (let top = 0; top < rows; top += side)
+    for (let left = 0; left < cols; left += side) {
+      const [bottom, right] = [Math.min(rows, top + side), Math.min(cols, left + side)];
+      for (let i = top; i < bottom; i++) for (let j = left; j < right; j++) turned[j * rows + i] = matrix[i * cols + j]!;
+    }
   return turned;
 }
+
+const side = 32;
 
 /** A weight as `[dOut, dIn]`, whichever way it is stored. */
 export function asOutIn(values: Float32Array, stored: "outIn" | "inOut", dOut: number, dIn: number): Float32Array {

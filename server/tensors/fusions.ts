@@ -5,6 +5,12 @@
 import type { Fusion, Node, Value } from "./graph.ts";
 import { uniformValue } from "./lowering/lowering.ts";
 
+/** One after the other. */
+export const inTurn =
+  (fusions: readonly Fusion[]): Fusion =>
+  (nodes, outputs) =>
+    fusions.reduce((so, fusion) => fusion(so, outputs), nodes);
+
 const slope = 2 * Math.sqrt(2 / Math.PI);
 
 /**

@@ -4,21 +4,22 @@
  * Frozen weights are inputs of the graph, so one session serves every set of weights: all layers, all models of a shape.
  */
 import "./noTelemetry.ts";
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { WorkbenchError } from "../errors.ts";
 import { keepFreedMemory } from "./allocator.ts";
 import { loadCudaLibraries } from "./engineFolder.ts";
 import type { Engine, EngineMemory, Program, ProgramFunction, Signature, Weight } from "./engine.ts";
-import { withFastGelu } from "./fusions.ts";
+import { inTurn, withFastGelu } from "./fusions.ts";
 import type { HostTensor } from "./hostTensor.ts";
-import type { Value } from "./graph.ts";
+import type { Fusion, Value } from "./graph.ts";
 import { LruCache } from "./lruCache.ts";
-import { type BuiltModel, HeldSession, type OutputSource, type Ort, toHost, toOrt } from "./onnxProgram.ts";
+import { type BuiltGraph, type BuiltModel, HeldSession, type OutputSource, type Ort, toHost, toOrt } from "./onnxProgram.ts";
 import { OnnxWeights } from "./onnxWeights.ts";
 import { checkInputs, programKey } from "./signature.ts";
 import { inputName, outputName, trace, weightName } from "./traceBackend.ts";
+import { turnableWeights, turnedName, withFewRowsOnTheRight, withTurnedWeights } from "./weightLayouts.ts";
 
 export const onnxEngineNames = ["onnx-cpu", "onnx-webgpu", "onnx-cuda"] as const;
 export type OnnxEngineName = (typeof onnxEngineNames)[number];
@@ -30,6 +31,8 @@ export interface OnnxEngineOptions {
   readonly maxProgramBytes?: number;
   /** Bound on the weights kept on a device. */
   readonly maxWeightBytes?: number;
+  /** Bound on transposed copies of weights; an eighth of the machine's memory when left out. */
+  readonly maxTurnedBytes?: number;
   /** Where each session leaves its profile when it is given up; for measurements, as it takes time. */
   readonly profileFolder?: string;
 }
@@ -59,7 +62,8 @@ export class OnnxEngine implements Engine {
     this.#sessions = new LruCache(maxPrograms, maxBytes, (session) => {
       session.release();
     });
-    this.#weights = new OnnxWeights(ort, options.maxWeightBytes ?? defaults.maxWeightBytes, name === "onnx-webgpu" ? this.#sessionOptions : undefined);
+    const bounds = { maxBytes: options.maxWeightBytes ?? defaults.maxWeightBytes, maxTurnedBytes: options.maxTurnedBytes ?? totalmem() / 8 };
+    this.#weights = new OnnxWeights(ort, bounds, name === "onnx-webgpu" ? this.#sessionOptions : undefined);
   }
 
   async compile(key: string, fn: ProgramFunction, signature: Signature): Promise<Program> {
@@ -72,15 +76,26 @@ export class OnnxEngine implements Engine {
       decodesHalves: this.name === "onnx-cpu",
     });
     const { computed, sources } = outputSources(outputs, signature);
-    const { bytes, nodeCount, usedInputs } = graph.toModel(computed, this.name === "onnx-webgpu" ? undefined : withFastGelu);
-    const model: BuiltModel = { bytes, usedInputs, sources, signature };
-    const held = bytes.length + nodeCount * bytesPerNode;
-    const program: Program = {
-      run: (inputs, weights = {}) => this.#run(key, cacheKey, model, held, inputs, weights),
+    const build = (own: string, ...fusions: Fusion[]): BuiltGraph => {
+      const { bytes, nodeCount, usedInputs } = graph.toModel(computed, inTurn(fusions));
+      return { key: own, bytes, usedInputs, held: bytes.length + nodeCount * bytesPerNode };
     };
-    this.#programs.set(cacheKey, program, bytes.length);
+    const isCpu = this.name === "onnx-cpu";
+    const plain = build(cacheKey, ...(this.name === "onnx-webgpu" ? [] : [withFastGelu]), ...(isCpu ? [withFewRowsOnTheRight(graph)] : []));
+    const mayTurn = turnableWeights(signature);
+    let turned: BuiltGraph | undefined;
+    const buildTurned = () =>
+      (turned ??= build(
+        `${cacheKey} turned`,
+        withFastGelu,
+        withTurnedWeights(graph, (input) => mayTurn.has(input)),
+        withFewRowsOnTheRight(graph),
+      ));
+    const model: BuiltModel = { graph: plain, turned: isCpu && mayTurn.size > 0 && signature.returnsMemory !== true ? buildTurned : null, sources, signature };
+    const program: Program = { run: (inputs, weights = {}) => this.#run(key, model, inputs, weights) };
+    this.#programs.set(cacheKey, program, plain.bytes.length);
     try {
-      await this.#session(cacheKey, held, () => this.#create(key, bytes, signature)).ready();
+      await this.#session(key, plain, signature).ready();
     } catch (error) {
       this.#programs.delete(cacheKey);
       throw error;
@@ -90,26 +105,25 @@ export class OnnxEngine implements Engine {
 
   async #run(
     key: string,
-    cacheKey: string,
     model: BuiltModel,
-    held: number,
     inputs: Readonly<Record<string, HostTensor>>,
     weights: Readonly<Record<string, Weight>>,
   ): Promise<Record<string, HostTensor>> {
     const { signature } = model;
     checkInputs(key, signature, inputs, weights);
     const feeds: Record<string, OrtTensor> = {};
+    const graph = this.#chosen(model, weights, feeds);
     for (const name of Object.keys(signature.inputs)) {
-      if (model.usedInputs.has(inputName(name))) feeds[inputName(name)] = toOrt(this.#ort, inputs[name]!);
+      if (graph.usedInputs.has(inputName(name))) feeds[inputName(name)] = toOrt(this.#ort, inputs[name]!);
     }
-    const used = Object.keys(signature.weights).filter((name) => model.usedInputs.has(weightName(name)));
+    const used = Object.keys(signature.weights).filter((name) => graph.usedInputs.has(weightName(name)));
     const results = await this.#weights.use(
       used.map((name) => ({ weight: weights[name]!, isHalf: this.name === "onnx-cpu" && signature.halves?.[name] !== undefined })),
       (tensors) => {
         used.forEach((name, i) => {
           feeds[weightName(name)] = tensors[i]!;
         });
-        return this.#session(cacheKey, held, () => this.#create(key, model.bytes, signature)).run(feeds);
+        return this.#session(key, graph, signature).run(feeds);
       },
     );
     const host: Record<string, HostTensor> = {};
@@ -119,14 +133,27 @@ export class OnnxEngine implements Engine {
     return host;
   }
 
-  #session(cacheKey: string, bytes: number, create: () => Promise<InferenceSession>): HeldSession {
-    const known = this.#sessions.get(cacheKey);
+  /** The graph that takes its weights transposed, where the weights are at hand so; and feeds it with them. */
+  #chosen({ graph, turned }: BuiltModel, weights: Readonly<Record<string, Weight>>, feeds: Record<string, OrtTensor>): BuiltGraph {
+    if (!turned) return graph;
+    const other = turned();
+    const names = Object.keys(weights).filter((name) => other.usedInputs.has(turnedName(weightName(name))));
+    const tensors = names.length === 0 ? null : this.#weights.turned(names.map((name) => weights[name]!));
+    if (!tensors) return graph;
+    names.forEach((name, i) => {
+      feeds[turnedName(weightName(name))] = tensors[i]!;
+    });
+    return other;
+  }
+
+  #session(key: string, graph: BuiltGraph, signature: Signature): HeldSession {
+    const known = this.#sessions.get(graph.key);
     if (known) return known;
-    const session = new HeldSession(create());
-    this.#sessions.set(cacheKey, session, bytes);
+    const session = new HeldSession(this.#create(key, graph.bytes, signature));
+    this.#sessions.set(graph.key, session, graph.held);
     // A session that could not be made must not be found again.
     session.ready().catch(() => {
-      this.#sessions.delete(cacheKey);
+      this.#sessions.delete(graph.key);
     });
     return session;
   }

@@ -10,9 +10,20 @@ export interface OutputSource {
   readonly name: string;
 }
 
-export interface BuiltModel {
+/** A graph as ONNX Runtime takes it. */
+export interface BuiltGraph {
+  /** Of its session. */
+  readonly key: string;
   readonly bytes: Uint8Array;
   readonly usedInputs: ReadonlySet<string>;
+  /** Bytes that its session holds, about. */
+  readonly held: number;
+}
+
+export interface BuiltModel {
+  readonly graph: BuiltGraph;
+  /** The same with some of its weights transposed; null when there are none to gain by it. */
+  readonly turned: (() => BuiltGraph) | null;
   /** By output: the input or the computed output that it is. */
   readonly sources: Readonly<Record<string, OutputSource>>;
   readonly signature: Signature;

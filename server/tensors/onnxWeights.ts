@@ -2,11 +2,13 @@
  * Frozen weights as ONNX Runtime takes them.
  *
  * On the CPU a weight is fed as a view of the mapped checkpoint: nothing is copied, and nothing is kept, so that a
- * checkpoint can be unmapped once no run uses it. On WebGPU it is sent to the device once for its key, by a program that
+ * checkpoint can be unmapped once no run uses it; but for those that are used again and again and read better transposed, of
+ * which a copy is kept within a bound. On WebGPU it is sent to the device once for its key, by a program that
  * returns its input and leaves it there, and the buffer is fed to every program after that.
  * CUDA has no such buffers in the Node binding: weights travel with each run.
  */
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { transposed } from "../linalg/matrices.ts";
 import type { Weight } from "./engine.ts";
 import { Graph } from "./graph.ts";
 import { float32, sizeOf } from "./hostTensor.ts";
@@ -19,16 +21,40 @@ export interface UsedWeight {
   readonly isHalf: boolean;
 }
 
+/** Runs of a weight before it is worth a copy: one pass over it costs more than a single run gains. */
+const usesBeforeTurning = 3;
+/** A forward pass of the deepest models runs some hundred programs; a weight that a thousand did not ask for is of another model. */
+const callsBeforeForgetting = 1000;
+
+interface TurnedWeight {
+  readonly tensor: OrtTensor | null;
+  readonly uses: number;
+  /** Call in which it was last asked for. */
+  readonly last: number;
+}
+
+export interface WeightBounds {
+  /** Of the copies on a device. */
+  readonly maxBytes: number;
+  /** Of the transposed copies beside the checkpoint. */
+  readonly maxTurnedBytes: number;
+}
+
 export class OnnxWeights {
   readonly #ort: Ort;
+  readonly #turned = new Map<string, TurnedWeight>();
+  readonly #maxTurnedBytes: number;
+  #turnedBytes = 0;
+  #calls = 0;
   readonly #uploadOptions: InferenceSession.SessionOptions | undefined;
   readonly #tensors: LruCache<Promise<OrtTensor>>;
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   #running = 0;
 
   /** With `uploadOptions`, weights are kept on the device of those options' provider. */
-  constructor(ort: Ort, maxBytes: number, uploadOptions?: InferenceSession.SessionOptions) {
+  constructor(ort: Ort, { maxBytes, maxTurnedBytes }: WeightBounds, uploadOptions?: InferenceSession.SessionOptions) {
     this.#ort = ort;
+    this.#maxTurnedBytes = maxTurnedBytes;
     this.#uploadOptions = uploadOptions && { ...uploadOptions, preferredOutputLocation: "gpu-buffer" };
     this.#tensors = new LruCache(Infinity, maxBytes, (tensor) => {
       void tensor.then(
@@ -40,9 +66,44 @@ export class OnnxWeights {
     });
   }
 
-  /** Bytes copied to the device. */
+  /** Bytes of copies: on the device, or transposed. */
   get bytes(): number {
-    return this.#tensors.bytes;
+    return this.#tensors.bytes + this.#turnedBytes;
+  }
+
+  /** Transposed copies of two-dimensional weights, when all have been used often enough and find room; null when not. */
+  turned(weights: readonly Weight[]): OrtTensor[] | null {
+    this.#calls++;
+    let missing = 0;
+    let isOften = true;
+    for (const { key, shape } of weights) {
+      const known = this.#turned.get(key) ?? { tensor: null, uses: 0, last: 0 };
+      this.#turned.set(key, { ...known, uses: known.uses + 1, last: this.#calls });
+      if (known.tensor) continue;
+      isOften &&= known.uses + 1 >= usesBeforeTurning;
+      missing += 4 * sizeOf(shape);
+    }
+    if (!isOften) return null;
+    if (this.#turnedBytes + missing > this.#maxTurnedBytes) this.#forgetUnused();
+    if (this.#turnedBytes + missing > this.#maxTurnedBytes) return null;
+    return weights.map((weight) => {
+      const known = this.#turned.get(weight.key);
+      if (known?.tensor) return known.tensor;
+      const [rows = 0, columns = 0] = weight.shape;
+      const tensor = new this.#ort.Tensor("float32", transposed(weight.data(), rows, columns), [columns, rows]);
+      this.#turned.set(weight.key, { uses: usesBeforeTurning, last: this.#calls, tensor });
+      this.#turnedBytes += 4 * rows * columns;
+      return tensor;
+    });
+  }
+
+  /** Those of a model that nobody runs any more. */
+  #forgetUnused(): void {
+    for (const [key, { tensor, last }] of this.#turned) {
+      if (this.#calls - last < callsBeforeForgetting) continue;
+      this.#turned.delete(key);
+      if (tensor) this.#turnedBytes -= 4 * sizeOf(tensor.dims);
+    }
   }
 
   /** Runs `body` with the tensors of `weights`; none of them is given up meanwhile. */
@@ -93,6 +154,8 @@ export class OnnxWeights {
 
   clear(): void {
     this.#tensors.clear();
+    this.#turned.clear();
+    this.#turnedBytes = 0;
     for (const uploader of this.#uploaders.values()) void uploader.then((session) => session.release()).catch(() => {});
     this.#uploaders.clear();
   }
