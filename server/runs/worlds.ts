@@ -1,12 +1,12 @@
 /** A world is one counterfactual: which adapters are on and how strongly, per component; which activations are replaced. */
 import type { FloatTensor } from "../tensors/hostTensor.ts";
 
-/** One singular component of one adapter at one site, or all of them, set to `value` (1 = as trained, 0 = off). Gates on the same component multiply. */
+/** One singular component of one adapter at one site, or the whole site, set to `value` (1 = as trained, 0 = off). Gates on the same place multiply. */
 export interface ComponentGate {
   readonly adapter: string;
   /** Full site name, "blocks.3.mlp.in". */
   readonly site: string;
-  /** Null: every component of the site. */
+  /** Null: all that the adapter adds at the site, with what is none of its components (a DoRA's rescaled rows, a bias on B). */
   readonly component: number | null;
   readonly value: number;
 }
@@ -20,6 +20,12 @@ export interface AdapterSetting {
 /** How strongly an adapter acts; 0 when the setting does not name it. An adapter may be called "constructor". */
 export function strengthOf({ strengths }: AdapterSetting, adapter: string): number {
   return Object.hasOwn(strengths, adapter) ? (strengths[adapter] ?? 0) : 0;
+}
+
+/** How strongly an adapter acts at one site: its strength times the gates on the whole site. */
+export function siteStrength(setting: AdapterSetting, adapter: string, site: string): number {
+  const whole = (setting.components ?? []).filter((gate) => gate.adapter === adapter && gate.site === site && gate.component === null);
+  return whole.reduce((product, { value }) => product * value, strengthOf(setting, adapter));
 }
 
 export const baseSetting: AdapterSetting = { strengths: {} };
