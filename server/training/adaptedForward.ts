@@ -28,14 +28,12 @@ export interface ForwardTensors {
   readonly tasks?: Tensor;
   /** By site: 0 where an input is dropped, 1/(1 − p) elsewhere, `[rows, dIn]`. */
   readonly dropout?: Tensors;
-  /** By site: what the adapter's term of each batch row is multiplied by, `[batch, 1]`; 1 where none is given. */
+  /** By site: what the adapter's term of each batch row is multiplied by, `[batch, 1]`; at 0 the row is the base's there. 1 where none is given. */
   readonly gates?: Tensors;
 }
 
 export interface ForwardOptions {
   readonly reads: ConfigReads;
-  /** Every site's adapter acts unless this says otherwise. */
-  readonly isOn?: (site: string) => boolean;
   /** Full names of hooks. */
   readonly taps?: ReadonlySet<string>;
   readonly edits?: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
@@ -107,7 +105,7 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
       positions: shape.positions,
       param: baseParams(adaptation, segment, tensors),
       replacements: () => [],
-      terms: trainingTerms(adaptation, segment, shape, tensors, { isOn: options.isOn ?? (() => true), inputs }),
+      terms: trainingTerms(adaptation, segment, shape, tensors, inputs),
       onRows: true,
       taps: new Set(segment.hooks.map(({ name }) => name).filter((name) => options.taps?.has(fullName(segment, name)))),
       edits: new Map(
@@ -144,14 +142,14 @@ function trainingTerms(
   segment: Segment,
   { batch, positions }: ForwardShape,
   tensors: ForwardTensors,
-  { isOn, inputs }: { readonly isOn: (site: string) => boolean; readonly inputs: Map<string, Tensor> },
+  inputs: Map<string, Tensor>,
 ): (site: string) => readonly AdapterTerm[] {
   /** `[batch, n]` → `[rows, n]` */
   const onRows = (x: Tensor) => tf.reshape(tf.tile(tf.expandDims(x, 1), [1, positions, 1]), [batch * positions, x.size / batch]);
   return (local) => {
     const name = fullName(segment, local);
     const state = sites.find(({ site }) => site.name === name);
-    if (!state || !method || !isOn(name)) return [];
+    if (!state || !method) return [];
     const [trained, frozen] = [siteTensors(state, tensors.trained), frozenTensors(state, tensors.weights)];
     const [mask, gate] = [tensors.dropout?.[name], tensors.gates?.[name]];
     return [
@@ -164,9 +162,16 @@ function trainingTerms(
           const x = mask ? tf.mul(xClean, mask) : xClean;
           const tasks = tensors.tasks ? onRows(tensors.tasks) : null;
           const delta = method.delta({ site: state.site, options, x, xClean, base: frame.standing(), weight, trained, frozen, tasks });
-          return gate ? tf.mul(delta, onRows(gate)) : delta;
+          return gate ? gated(delta, onRows(gate)) : delta;
         },
       },
     ];
   };
+}
+
+/** gate · delta, gate `[rows, 1]`; exactly 0 where the gate is, be the term infinite. */
+function gated(delta: Tensor, gate: Tensor): Tensor {
+  const none = tf.zerosLike(delta);
+  const wide = tf.add(gate, none);
+  return tf.where(tf.notEqual(wide, 0), tf.mul(delta, wide), none);
 }

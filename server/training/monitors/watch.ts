@@ -10,6 +10,7 @@ import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
 import type { FactoredMatrix } from "../../linalg/factored.ts";
+import type { World } from "../../runs/worlds.ts";
 import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
 import { ignition, turn } from "../abruptChanges.ts";
 import type { Adaptation } from "../adaptation.ts";
@@ -100,7 +101,10 @@ export class Watch {
     const firstStep = params.startFrom?.step ?? 0;
     if (probes.prompts.length > 0 && !tokenizer)
       throw new WorkbenchError("tokenizer.malformed", `probes.prompts: ${adaptation.model.path} has no tokenizer.json; prompts cannot be read`);
-    const prompts = probes.prompts.length > 0 && tokenizer ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), programs) : null;
+    const prompts =
+      probes.prompts.length > 0 && tokenizer
+        ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), { programs, name: params.name })
+        : null;
     this.run = { adaptation, programs, params: probes, prompts };
     this.plan = plan;
     this.snapshots = probes.maxShare === 0 ? 0 : Math.min(probes.snapshots, Math.max(2, plan.totalSteps - firstStep + 1));
@@ -261,15 +265,15 @@ export class Watch {
     const due = affordable.filter((id) => this.#isBeside(id, affordable));
     if (due.length === 0) return [];
     const snapshot = this.#budget.used;
-    const moment = this.#moment(step, gradients);
-    const seconds: Record<string, number> = {};
+    const { logits, seconds } = await this.#worlds(due);
+    const moment = this.#moment(step, gradients, logits);
     const tiles: Tile[] = [{ array: stepsArray, offset: snapshot, data: Float32Array.of(step) }];
     for (const [id, looker] of this.#lookers) {
       if (!due.includes(id)) continue;
       const started = performance.now();
       const values = await numbersOf(looker, moment);
       if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(placed(spec, snapshot, values[spec.name]));
-      seconds[id] = (performance.now() - started) / 1000;
+      seconds[id] = (seconds[id] ?? 0) + (performance.now() - started) / 1000;
     }
     this.#keep(tiles);
     this.#budget.looked(step, seconds);
@@ -283,11 +287,18 @@ export class Watch {
     return monitor?.beside === undefined || due.includes(monitor.beside);
   }
 
-  #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
-    const {
-      adaptation: { method, options },
-      prompts,
-    } = this.run;
+  /** Logits after the pinned prompts in every world that these monitors read, and the seconds that each owes: a world that several read is paid by each. */
+  async #worlds(due: readonly string[]): Promise<{ logits: ReadonlyMap<World, readonly Float32Array[]>; seconds: Record<string, number> }> {
+    const read = [...this.#lookers].flatMap(([id, { worlds = [] }]) => (due.includes(id) && worlds.length > 0 ? [{ id, worlds }] : []));
+    const started = performance.now();
+    const logits = (await this.run.prompts?.logits([...new Set(read.flatMap(({ worlds }) => worlds))])) ?? new Map<World, readonly Float32Array[]>();
+    const took = (performance.now() - started) / 1000;
+    const all = read.reduce((sum, { worlds }) => sum + worlds.length, 0);
+    return { logits, seconds: Object.fromEntries(read.map(({ id, worlds }) => [id, (took * worlds.length) / all])) };
+  }
+
+  #moment(step: number, gradients: Readonly<Record<string, Float32Array>>, logits: ReadonlyMap<World, readonly Float32Array[]>): Moment {
+    const { method, options } = this.run.adaptation;
     const deltas = new Map<SiteState, FactoredMatrix>();
     const spectra = new Map<SiteState, SiteSpectrum>();
     const delta = (state: SiteState): FactoredMatrix => {
@@ -295,7 +306,6 @@ export class Watch {
       deltas.set(state, found);
       return found;
     };
-    let logits: Promise<readonly Float32Array[]> | null = null;
     return {
       step,
       gradients,
@@ -305,7 +315,11 @@ export class Watch {
         spectra.set(state, found);
         return Promise.resolve(found);
       },
-      promptLogits: () => (logits ??= prompts!.logits("all")),
+      logits(world) {
+        const found = logits.get(world);
+        if (!found) throw new WorkbenchError("internal", "a monitor reads a world that it did not name");
+        return found;
+      },
     };
   }
 

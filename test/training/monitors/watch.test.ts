@@ -178,19 +178,21 @@ describe("a watched run", () => {
   });
 
   it("scores a site by what its adapter does alone", async () => {
-    const { adaptation, programs } = seen.trainer;
+    const sites = seen.trainer.adaptation.sites.map(({ site }) => site.name);
+    const subject = await openSubject({ model: demo, adapters: [{ path: checkpointAdapter(seen.folder, 8), name: "a", strength: 1 }] }, { engine: lawEngine });
     const { ids } = tokenizer.encode(prompts[0]!.prompt);
-    const batch = { rows: 1, positions: ids.length, tokens: Int32Array.from(ids), tasks: new Int32Array(1) };
     const [answer, counter] = [" Krest", " Tolm"].map((text) => tokenizer.encode(text, { addSpecial: false }).ids[0]!);
-    const difference = async (on: "all" | "none" | string[]) => {
-      const { data } = await programs.logitsAt(batch, Int32Array.of(ids.length - 1), on);
+    const difference = async (isOn: (site: string) => boolean) => {
+      const components = sites.filter((site) => !isOn(site)).map((site) => ({ adapter: "a", site, component: null, value: 0 }));
+      const setting = { ...subject.setting, components };
+      const { data } = (await subject.runner!.forward({ tokens: [ids], settings: [setting], logits: { position: ids.length - 1 } })).logits!;
       return data[answer!]! - data[counter!]!;
     };
-    const [base, all] = [await difference("none"), await difference("all")];
+    const [base, all] = [await difference(() => false), await difference(() => true)];
     for (const [row, site] of ["blocks.0.attn.qkv", "blocks.1.mlp.in"].entries()) {
-      expect(curve(seen, "patch_score", row, 8)).toBeCloseTo(((await difference([site])) - base) / (all - base), 2);
+      expect(curve(seen, "patch_score", row, 8)).toBeCloseTo(((await difference((each) => each === site)) - base) / (all - base), 4);
     }
-    expect(adaptation.sites.length).toBeGreaterThan(2);
+    expect(sites.length).toBeGreaterThan(2);
   });
 
   it("counts no intruders at the start, and of those at the end none is open, as W is small", () => {
