@@ -71,7 +71,7 @@ export interface Hidden {
   readonly hidden: Tensor;
   /** W_U `[vocabulary, dModel]` */
   readonly unembedding: Tensor;
-  /** What an adapter at the unembedding adds to the logits of some rows; null when there is none. */
+  /** What an adapter at the unembedding adds to the logits of some rows, as many of each batch row, in their order; null when there is none. */
   readonly unembedDelta: ((rows: Tensor) => Tensor) | null;
   /** Inputs of every adapted site, `[rows, dIn]`. */
   readonly inputs: ReadonlyMap<string, Tensor>;
@@ -105,7 +105,7 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
       positions: shape.positions,
       param: baseParams(adaptation, segment, tensors),
       replacements: () => [],
-      terms: trainingTerms(adaptation, segment, shape, tensors, inputs),
+      terms: trainingTerms(adaptation, segment, shape.batch, tensors, inputs),
       onRows: true,
       taps: new Set(segment.hooks.map(({ name }) => name).filter((name) => options.taps?.has(fullName(segment, name)))),
       edits: new Map(
@@ -140,12 +140,10 @@ function baseParams({ full }: Adaptation, { id, params }: Segment, { trained, we
 function trainingTerms(
   { sites, method, options }: Adaptation,
   segment: Segment,
-  { batch, positions }: ForwardShape,
+  batch: number,
   tensors: ForwardTensors,
   inputs: Map<string, Tensor>,
 ): (site: string) => readonly AdapterTerm[] {
-  /** `[batch, n]` → `[rows, n]` */
-  const onRows = (x: Tensor) => tf.reshape(tf.tile(tf.expandDims(x, 1), [1, positions, 1]), [batch * positions, x.size / batch]);
   return (local) => {
     const name = fullName(segment, local);
     const state = sites.find(({ site }) => site.name === name);
@@ -159,6 +157,9 @@ function trainingTerms(
         delta(frame) {
           const { x: xClean, weight } = frame;
           inputs.set(name, xClean);
+          const [rows = 0] = xClean.shape;
+          /** `[batch, n]` → `[rows, n]` */
+          const onRows = (each: Tensor) => tf.reshape(tf.tile(tf.expandDims(each, 1), [1, rows / batch, 1]), [rows, each.size / batch]);
           const x = mask ? tf.mul(xClean, mask) : xClean;
           const tasks = tensors.tasks ? onRows(tensors.tasks) : null;
           const delta = method.delta({ site: state.site, options, x, xClean, base: frame.standing(), weight, trained, frozen, tasks });

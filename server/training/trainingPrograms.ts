@@ -155,9 +155,9 @@ export class TrainingPrograms {
       const [masks, values] = [named("mask:", inputs), named("value:", inputs)];
       const edited = new Map(Object.entries(masks).flatMap(([hook, mask]) => (values[hook] ? [[hook, { mask, value: values[hook] }]] : [])));
       const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, edits: edited });
-      const logits = tf.matMul(tf.gather(hidden.hidden, inputs["chosen"]!), this.#table(hidden, inputs), false, true);
-      if (!hidden.unembedDelta || adaptation.head) return { logits };
-      return { logits: tf.add(logits, tf.gather(hidden.unembedDelta(hidden.hidden), inputs["chosen"]!)) };
+      const rows = tf.gather(hidden.hidden, inputs["chosen"]!);
+      const logits = tf.matMul(rows, this.#table(hidden, inputs), false, true);
+      return { logits: hidden.unembedDelta && !adaptation.head ? tf.add(logits, hidden.unembedDelta(rows)) : logits };
     });
     return asFloat(out["logits"]);
   }
