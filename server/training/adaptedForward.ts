@@ -115,8 +115,9 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
         }),
       ),
       // Logits are made by whoever needs them, for the rows that need them.
-      head(_site, rows, weight, terms, at) {
+      head(site, rows, weight, terms, at) {
         const [term] = terms;
+        if (term) inputs.set(fullName(segment, site.name), rows);
         unembedded.push({ hidden: rows, unembedding: weight, unembedDelta: term ? (x) => term.delta(at(x)) : null });
       },
     };

@@ -232,6 +232,23 @@ describe("on a model", () => {
     expect((await h.programs.logitsAt(batch, lastPlaces(batch))).data).toEqual(before);
   });
 
+  it("learns from the inputs of the output head too, which are what W_U makes the base's logits of", async () => {
+    const h = await harness("ipa", { options: small, targetModules: ["c_attn", "lm_head"] });
+    const batch = randomBatch(h.model);
+    const x = (await h.programs.siteInputs(batch)).get("unembed");
+    const { dModel, dVocab } = h.model.config;
+    const unembedding = h.model.weights("unembed")["W_U"]?.data() ?? new Float32Array();
+    const logits = Float32Array.from({ length: batch.rows * dVocab }, (_, i) => {
+      const from = ((Math.floor(i / dVocab) + 1) * batch.positions - 1) * dModel;
+      return (x?.data ?? new Float32Array())
+        .subarray(from, from + dModel)
+        .reduce((sum, value, d) => sum + value * (unembedding[(i % dVocab) * dModel + d] ?? NaN), 0);
+    });
+    expect(relativeError(logits, (await baseLogits(h.programs, batch)).data)).toBeLessThan(1e-5);
+    await learn(h);
+    expect(h.adaptation.sites.at(-1)?.memory["kept"]?.data[0]).toBeGreaterThan(0.2);
+  });
+
   it("P has orthonormal rows and keeps more of the sites' inputs than random directions do (property 2)", async () => {
     const [h, control] = await Promise.all([harness("ipa", { options: small }), harness("ipa", { options: { ...small, mode: "rand_ortho" } })]);
     await learn(h);
