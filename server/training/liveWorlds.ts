@@ -49,8 +49,8 @@ interface Row {
 const positionStep = 8;
 
 /** Positions of prompts that are padded to one length. */
-export function paddedPositions(prompts: readonly Pick<LivePrompt, "ids">[], nCtx: number): number {
-  return Math.min(nCtx, Math.ceil(Math.max(...prompts.map(({ ids }) => ids.length)) / positionStep) * positionStep);
+function paddedPositions(prompts: readonly Pick<LivePrompt, "ids">[], nCtx: number): number {
+  return Math.min(nCtx, Math.ceil(Math.max(1, ...prompts.map(({ ids }) => ids.length)) / positionStep) * positionStep);
 }
 
 /** Size of the largest batch that worlds without edits are run in. */
@@ -71,7 +71,7 @@ export async function liveLogits(live: LiveAdapter, { prompts, worlds, signal }:
   const known = allHooks(model, []);
   const hooks = [...new Set(worlds.flatMap(({ edits }) => edits.map(({ hook }) => hook)))].map((hook) => hookPlace(known, hook));
   const rows = worlds.map((world) => prompts.map((prompt): Row => ({ world, prompt })));
-  const padded = hooks.length > 0 || prompts.length === 0 ? null : paddedPositions(prompts, model.config.nCtx);
+  const padded = hooks.length > 0 ? null : paddedPositions(prompts, model.config.nCtx);
   const positionsOf = ({ prompt }: Row): number => padded ?? prompt.ids.length;
   const found = new Map<Row, Float32Array>();
   for (const positions of new Set(rows.flat().map(positionsOf))) {
