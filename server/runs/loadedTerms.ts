@@ -9,7 +9,7 @@ import type { Tensors } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { Binding, Given, Handle } from "./binding.ts";
 import type { AdapterTerm, Replacement } from "./frame.ts";
-import { siteStrength, strengthOf, type AdapterSetting } from "./worlds.ts";
+import { siteStrengths, strengthOf, type AdapterSetting } from "./worlds.ts";
 
 export interface LoadedTerms {
   /** All that the program depends on beside shapes. */
@@ -74,7 +74,7 @@ function bindSite(
   const gateOf = binding.input(`gate:${prefix}`, gates(settings, adapter.name, site));
   const strength = binding.input(
     `siteStrength:${prefix}`,
-    numbers(settings, (setting) => siteStrength(setting, adapter.name, site.site)),
+    numbers(settings, (setting) => siteStrengths(setting, adapter.name)(site.site)),
   );
   const own = Object.entries(site.weights()).map(([key, weight]): [string, Handle] => [key, binding.weight(`A:${prefix}:${key}`, weight)]);
   const loraA = taps.has(name("hook_a")) ? binding.weight(`A:${prefix}:loraA`, site.loraA) : null;
@@ -109,7 +109,7 @@ function gates(settings: readonly AdapterSetting[], adapter: string, { site, ran
   const data = new Float32Array(settings.length * rank);
   settings.forEach((setting, row) => {
     const from = row * rank;
-    data.fill(siteStrength(setting, adapter, site), from, from + rank);
+    data.fill(siteStrengths(setting, adapter)(site), from, from + rank);
     for (const gate of setting.components ?? []) {
       if (gate.site !== site || gate.adapter !== adapter || gate.component === null) continue;
       if (gate.component >= rank) throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);

@@ -22,10 +22,13 @@ export function strengthOf({ strengths }: AdapterSetting, adapter: string): numb
   return Object.hasOwn(strengths, adapter) ? (strengths[adapter] ?? 0) : 0;
 }
 
-/** How strongly an adapter acts at one site: its strength times the gates on the whole site. */
-export function siteStrength(setting: AdapterSetting, adapter: string, site: string): number {
-  const whole = (setting.components ?? []).filter((gate) => gate.adapter === adapter && gate.site === site && gate.component === null);
-  return whole.reduce((product, { value }) => product * value, strengthOf(setting, adapter));
+/** How strongly an adapter acts at each site: its strength times the gates on the whole site. */
+export function siteStrengths(setting: AdapterSetting, adapter: string): (site: string) => number {
+  const strength = strengthOf(setting, adapter);
+  const whole = new Map<string, number>();
+  for (const gate of setting.components ?? [])
+    if (gate.adapter === adapter && gate.component === null) whole.set(gate.site, (whole.get(gate.site) ?? 1) * gate.value);
+  return (site) => strength * (whole.get(site) ?? 1);
 }
 
 export const baseSetting: AdapterSetting = { strengths: {} };

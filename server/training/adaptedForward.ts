@@ -79,19 +79,24 @@ export interface Hidden {
   readonly hooks: ReadonlyMap<string, Tensor>;
 }
 
-/** @throws "hook.unknown" on a tap or an edit, "site.unknown" on a gate, that nothing of this forward pass would heed */
-function refuseUnknown({ model, sites }: Adaptation, { gates = {} }: ForwardTensors, { taps = new Set(), edits = new Map() }: ForwardOptions): void {
+/** @throws "site.unknown" on a gate where no adapter trains */
+export function checkGates({ sites }: Adaptation, gated: readonly string[]): void {
+  const adapted = new Set(sites.map(({ site }) => site.name));
+  const gate = gated.find((name) => !adapted.has(name));
+  if (gate !== undefined) throw new WorkbenchError("site.unknown", `no adapter trains at "${gate}", so it has no gate; ${didYouMean(gate, adapted)}`);
+}
+
+/** @throws "hook.unknown" on a tap or an edit that nothing of this forward pass would heed */
+function checkHooks({ model }: Adaptation, { taps = new Set(), edits = new Map() }: ForwardOptions): void {
   const hooks = model.plan.flatMap((segment) => segment.hooks.map(({ name }) => fullName(segment, name)));
   const hook = [...taps, ...edits.keys()].find((name) => !hooks.includes(name));
   if (hook !== undefined) throw new WorkbenchError("hook.unknown", `hook "${hook}" is unknown; ${didYouMean(hook, hooks)}`);
-  const adapted = sites.map(({ site }) => site.name);
-  const gate = Object.keys(gates).find((name) => !adapted.includes(name));
-  if (gate !== undefined) throw new WorkbenchError("site.unknown", `no adapter trains at "${gate}", so it has no gate; ${didYouMean(gate, adapted)}`);
 }
 
 /** @throws "hook.unknown", "site.unknown" */
 export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tensors: ForwardTensors, options: ForwardOptions): Hidden {
-  refuseUnknown(adaptation, tensors, options);
+  checkHooks(adaptation, options);
+  checkGates(adaptation, Object.keys(tensors.gates ?? {}));
   const { model } = adaptation;
   const inputs = new Map<string, Tensor>();
   const hooks = new Map<string, Tensor>();

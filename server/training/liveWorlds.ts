@@ -15,9 +15,10 @@ import { checkPrompt } from "../runs/promptTokens.ts";
 import { checkEdit } from "../runs/segmentProgram.ts";
 import { editMask, type SweepRequest } from "../runs/sweep.ts";
 import { filled, rowsPerTile, tilesOf } from "../runs/tiles.ts";
-import { siteStrength, strengthOf, type AdapterSetting, type BatchEdit, type World, type WorldEdit } from "../runs/worlds.ts";
+import { siteStrengths, strengthOf, type AdapterSetting, type BatchEdit, type World, type WorldEdit } from "../runs/worlds.ts";
 import { float32, sizeOf, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { Adaptation } from "./adaptation.ts";
+import { checkGates } from "./adaptedForward.ts";
 import type { TrainingPrograms } from "./trainingPrograms.ts";
 
 /** An adapter in training, under the name that settings give it. */
@@ -41,6 +42,8 @@ export interface LiveRequest {
 }
 
 interface Row {
+  /** In what is asked for: prompts of the first world, then of the second. */
+  readonly index: number;
   readonly world: World;
   readonly prompt: LivePrompt;
 }
@@ -66,24 +69,24 @@ export function liveBatch(prompts: readonly Pick<LivePrompt, "ids">[], worlds: n
  */
 export async function liveLogits(live: LiveAdapter, { prompts, worlds, signal }: LiveRequest): Promise<readonly (readonly Float32Array[])[]> {
   const { model } = live.programs.adaptation;
-  for (const { ids } of prompts) checkPrompt(ids, model);
+  for (const prompt of prompts) checkLivePrompt(live, prompt);
   for (const { setting } of worlds) checkSetting(live, setting);
   const known = allHooks(model, []);
   const hooks = [...new Set(worlds.flatMap(({ edits }) => edits.map(({ hook }) => hook)))].map((hook) => hookPlace(known, hook));
-  const rows = worlds.map((world) => prompts.map((prompt): Row => ({ world, prompt })));
   const padded = hooks.length > 0 ? null : paddedPositions(prompts, model.config.nCtx);
   const positionsOf = ({ prompt }: Row): number => padded ?? prompt.ids.length;
-  const found = new Map<Row, Float32Array>();
-  for (const positions of new Set(rows.flat().map(positionsOf))) {
-    const group = rows.flat().filter((row) => positionsOf(row) === positions);
+  const rows = worlds.flatMap((world, w) => prompts.map((prompt, p): Row => ({ index: w * prompts.length + p, world, prompt })));
+  const found: Float32Array[] = [];
+  for (const positions of new Set(rows.map(positionsOf))) {
+    const group = rows.filter((row) => positionsOf(row) === positions);
     for (const tile of tilesOf(group, positions)) {
       if (signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
       const { data, shape } = await tileLogits(live, filled(tile), positions, hooks);
       const [, classes = 0] = shape;
-      tile.members.forEach((member, row) => found.set(member, data.slice(row * classes, (row + 1) * classes)));
+      tile.members.forEach(({ index }, row) => (found[index] = data.slice(row * classes, (row + 1) * classes)));
     }
   }
-  return rows.map((row) => row.map((each) => found.get(each) ?? new Float32Array()));
+  return worlds.map((_, w) => found.slice(w * prompts.length, (w + 1) * prompts.length));
 }
 
 /** `[rows, dVocab]`, or `[rows, labels]` */
@@ -101,18 +104,16 @@ function tileLogits({ programs, name }: LiveAdapter, rows: readonly Row[], posit
 
 /** How strongly the adapter acts at each of its sites, a number a row: `[rows, 1]`. */
 export function siteGates({ sites }: Adaptation, name: string, settings: readonly AdapterSetting[]): Record<string, FloatTensor> {
-  return Object.fromEntries(
-    sites.map(({ site }) => {
-      const bySetting = new Map([...new Set(settings)].map((setting) => [setting, siteStrength(setting, name, site.name)]));
-      return [
-        site.name,
-        float32(
-          Float32Array.from(settings, (setting) => bySetting.get(setting) ?? 0),
-          [settings.length, 1],
-        ),
-      ];
-    }),
-  );
+  const strengths = new Map([...new Set(settings)].map((setting) => [setting, siteStrengths(setting, name)]));
+  const gate = (site: string) => Float32Array.from(settings, (setting) => strengths.get(setting)?.(site) ?? 0);
+  return Object.fromEntries(sites.map(({ site }) => [site.name, float32(gate(site.name), [settings.length, 1])]));
+}
+
+function checkLivePrompt({ programs: { adaptation } }: LiveAdapter, { ids, task = 0 }: LivePrompt): void {
+  checkPrompt(ids, adaptation.model);
+  const most = Math.max(1, adaptation.tasks.length);
+  if (!Number.isInteger(task) || task < 0 || task >= most)
+    throw new WorkbenchError("training.badParams", `task ${task} of a prompt is none of the run's; expected 0 to ${most - 1}`);
 }
 
 function checkSetting({ programs: { adaptation }, name }: LiveAdapter, setting: AdapterSetting): void {
@@ -125,9 +126,10 @@ function checkSetting({ programs: { adaptation }, name }: LiveAdapter, setting: 
       "adapter.unsupported",
       `all weights are trained, so there is no adapter to act at strength ${strength}; expected 1, which before the first step is the base`,
     );
-  const sites = adaptation.sites.map(({ site }) => site.name);
-  const unknown = gates.find(({ site }) => !sites.includes(site));
-  if (unknown) throw new WorkbenchError("site.unknown", `no adapter trains at "${unknown.site}", so it has no gate; ${didYouMean(unknown.site, sites)}`);
+  checkGates(
+    adaptation,
+    gates.map(({ site }) => site),
+  );
   const part = gates.find(({ component }) => component !== null);
   if (part)
     throw new WorkbenchError(
@@ -140,9 +142,9 @@ function checkSetting({ programs: { adaptation }, name }: LiveAdapter, setting: 
 /** The edits of all rows at one hook; a later edit of a world stands over an earlier one, and rows without one keep their own. */
 function batchEdit(place: HookPlace, rows: readonly Row[], positions: number): BatchEdit {
   const shape = hookShape(place, rows.length, positions);
-  const [mask, value] = [[...shape.slice(0, -1), 1], shape].map((each) => float32(new Float32Array(sizeOf(each)), each));
-  if (!mask || !value) throw new WorkbenchError("internal", `"${place.name}" has no shape`);
   const width = at(shape, shape.length - 1);
+  const value = float32(new Float32Array(sizeOf(shape)), shape);
+  const mask = float32(new Float32Array(value.data.length / width), [...shape.slice(0, -1), 1]);
   rows.forEach(({ world, prompt }, row) => {
     for (const edit of world.edits) {
       if (edit.hook !== place.name) continue;

@@ -263,9 +263,10 @@ describe("refused by name", () => {
     await expect(logitsOf(h, [given], [on, world])).rejects.toThrow(message);
   });
 
-  it("a strength where all weights are trained, an empty prompt, and a run that was cancelled", async () => {
+  it("a strength where all weights are trained, an empty prompt, a task that is none, and a run that was cancelled", async () => {
     const h = await begun("lora");
     await expect(logitsOf(h, [{ ids: [] }], [on])).rejects.toThrow(/no tokens/);
+    await expect(logitsOf(h, [prompt(h, 4, { task: 1 })], [on])).rejects.toThrow(/task 1 of a prompt is none of the run's; expected 0 to 0/);
     const request = { prompts: [prompt(h, 4)], worlds: [on], signal: AbortSignal.abort() };
     await expect(liveLogits(live(h), request)).rejects.toThrow(/cancelled/);
     const full = new TrainingPrograms(

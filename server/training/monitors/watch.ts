@@ -287,7 +287,7 @@ export class Watch {
     return monitor?.beside === undefined || due.includes(monitor.beside);
   }
 
-  /** Logits after the pinned prompts in every world that these monitors read, and the seconds that each owes: a world that several read is paid by each. */
+  /** Logits after the pinned prompts in every world that these monitors read, and the seconds that each owes, in the ratio of how many it reads. */
   async #worlds(due: readonly string[]): Promise<{ logits: ReadonlyMap<World, readonly Float32Array[]>; seconds: Record<string, number> }> {
     const read = [...this.#lookers].flatMap(([id, { worlds = [] }]) => (due.includes(id) && worlds.length > 0 ? [{ id, worlds }] : []));
     const started = performance.now();

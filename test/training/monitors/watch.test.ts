@@ -1,8 +1,9 @@
 /** A run that is watched: its numbers against the workbench's own, and that watching leaves it as it is. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as z from "zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FigureChanges } from "../../../probes/figureChanges.ts";
 import { trainingArrays, trainingFigures } from "../../../probes/trainingFigures.ts";
@@ -11,6 +12,7 @@ import { lookingCheck, trainingFinding } from "../../../probes/trainingWords.ts"
 import { applyEvent, emptyResult, slice, type ProbeResult } from "../../../probes/result.ts";
 import { trainings } from "../../../server/adapters/registry.ts";
 import { openTokenizer } from "../../../server/formats/tokenizer.ts";
+import { parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
 import { klDivergence } from "../../../server/runs/metrics.ts";
 import { openSubject, sharedEngine } from "../../../server/runs/subject.ts";
@@ -250,6 +252,32 @@ describe("a watched run", () => {
     expect(check.ok).toBe(check.value <= 1);
     expect(check.expected).toContain("9 looks");
   });
+});
+
+it("one batch a look runs the worlds of all monitors, and each pays for as many as it reads", async () => {
+  const probes = { ...everyStep, prompts: prompts.slice(0, 1), patchSites: ["blocks.0.attn.qkv", "blocks.1.mlp.in"] };
+  const seen = await watched({ steps: 2, checkpointEvery: 2, probes });
+  const { programs } = seen.trainer;
+  const plain = programs.logitsAt.bind(programs);
+  const rows: number[] = [];
+  const pause = 200;
+  programs.logitsAt = async (...given) => {
+    rows.push(given[0].rows);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    return plain(...given);
+  };
+  await run(seen);
+  expect(rows).toEqual([3, 3]);
+  const dir = temporaryDir();
+  seen.watch.save(dir);
+  const { metadata } = parseSafetensors(readFileSync(join(dir, "looks.safetensors")));
+  const { accounts } = z
+    .object({ budget: z.object({ accounts: z.record(z.string(), z.object({ cost: z.number() })) }) })
+    .parse(JSON.parse(metadata["watch"] ?? "")).budget;
+  const [one = 0, three = 0] = ["promptShift", "patching"].map((id) => accounts[id]?.cost);
+  expect(one + three).toBeGreaterThan(pause / 1000);
+  expect(three / one).toBeGreaterThan(2);
+  expect(three / one).toBeLessThan(3.5);
 });
 
 describe("a run that stops and goes on", () => {
