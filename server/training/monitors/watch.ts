@@ -12,7 +12,6 @@ import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.t
 import type { FactoredMatrix } from "../../linalg/factored.ts";
 import type { World } from "../../runs/worlds.ts";
 import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
-import { ignition, turn } from "../abruptChanges.ts";
 import type { Adaptation } from "../adaptation.ts";
 import { LookingBudget } from "../lookingBudget.ts";
 import { evaluationArrays, stepArrays, StepCurves } from "../stepCurves.ts";
@@ -20,12 +19,11 @@ import type { TrainingEvent } from "../trainer.ts";
 import type { TrainingPlan } from "../trainingPlan.ts";
 import type { TrainingParams } from "../trainingParams.ts";
 import type { TrainingPrograms } from "../trainingPrograms.ts";
+import { changeMarks, type Marker } from "./marks.ts";
 import type { ArraySpec, Looker, Moment, Monitor, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
-import { siteLabel } from "./siteLayout.ts";
 import { spectrumOf, type SiteSpectrum } from "./siteSpectrum.ts";
-import { at } from "../../at.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -34,16 +32,6 @@ export interface WatchOptions {
   readonly params: TrainingParams;
   /** Needed for pinned prompts. */
   readonly tokenizer: Tokenizer | null;
-}
-
-/** Where something changed abruptly, or where the method says that it did something. */
-export interface Marker {
-  readonly step: number;
-  readonly kind: "ignition" | "turn" | "note";
-  readonly label: string;
-  /** The site where the change is clearest; null for a note. */
-  readonly site: string | null;
-  readonly layer: number | null;
 }
 
 export interface DeclaredArray {
@@ -277,7 +265,9 @@ export class Watch {
     }
     this.#keep(tiles);
     this.#budget.looked(step, seconds);
-    this.#markChanges(step, snapshot);
+    const sites = this.run.adaptation.sites.map(({ site }) => site);
+    const looks = { sites, steps: this.numbers(stepsArray), newest: snapshot, numbers: (array: string) => this.#numbers.get(array) };
+    for (const mark of changeMarks(looks)) this.#mark(mark);
     return tiles;
   }
 
@@ -326,36 +316,6 @@ export class Watch {
   #keep(tiles: Tile[]): Tile[] {
     for (const { array, offset, data } of tiles) this.numbers(array).set(data, offset);
     return tiles;
-  }
-
-  /** Norm ignitions and direction turns at the newest look, one mark a kind, placed where it is clearest. */
-  #markChanges(step: number, snapshot: number): void {
-    const { sites } = this.run.adaptation;
-    const steps = this.numbers(stepsArray);
-    const found = (kind: "ignition" | "turn", array: string, score: (x: number[], values: number[]) => number | null) => {
-      const numbers = this.#numbers.get(array);
-      if (!numbers) return;
-      const changed = sites.flatMap(({ site }, row) => {
-        const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => at(numbers, look * sites.length + row));
-        if (Number.isNaN(at(curve, snapshot))) return [];
-        const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]));
-        const strength = score(
-          looked.map((i) => at(steps, i)),
-          looked.map((i) => at(curve, i)),
-        );
-        return strength === null ? [] : [{ site, strength }];
-      });
-      if (changed.length === 0) return;
-      const { site } = changed.reduce((x, y) => (y.strength > x.strength ? y : x));
-      const more = changed.length === 1 ? "" : ` and ${changed.length - 1} more`;
-      const words = kind === "ignition" ? "norm ignites" : "direction turns";
-      this.#mark({ step, kind, label: `${words} at ${siteLabel(site)}${more}`, site: site.name, layer: site.layer });
-    };
-    found("ignition", "norm", (x, values) => ignition(x, values, values.length - 1));
-    found("turn", "turn", (_, values) => {
-      const cosine = turn(values, values.length - 1);
-      return cosine === null ? null : 1 - cosine;
-    });
   }
 
   #mark(marker: Marker): void {
