@@ -5,12 +5,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
-import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
-import type { FactoredMatrix } from "../../linalg/factored.ts";
-import type { World } from "../../runs/worlds.ts";
 import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import { LookingBudget } from "../lookingBudget.ts";
@@ -20,10 +17,10 @@ import type { TrainingPlan } from "../trainingPlan.ts";
 import type { TrainingParams } from "../trainingParams.ts";
 import type { TrainingPrograms } from "../trainingPrograms.ts";
 import { changeMarks, type Marker } from "./marks.ts";
+import { momentOf } from "./moment.ts";
 import type { ArraySpec, Looker, Moment, Monitor, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
-import { spectrumOf, type SiteSpectrum } from "./siteSpectrum.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -253,15 +250,15 @@ export class Watch {
     const due = affordable.filter((id) => this.#isBeside(id, affordable));
     if (due.length === 0) return [];
     const snapshot = this.#budget.used;
-    const { logits, seconds } = await this.#worlds(due);
-    const moment = this.#moment(step, gradients, logits);
+    const lookers = new Map([...this.#lookers].filter(([id]) => due.includes(id)));
+    const { moment, owed } = await momentOf(this.run, { step, gradients }, lookers);
+    const seconds: Record<string, number> = {};
     const tiles: Tile[] = [{ array: stepsArray, offset: snapshot, data: Float32Array.of(step) }];
-    for (const [id, looker] of this.#lookers) {
-      if (!due.includes(id)) continue;
+    for (const [id, looker] of lookers) {
       const started = performance.now();
       const values = await numbersOf(looker, moment);
       if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(placed(spec, snapshot, values[spec.name]));
-      seconds[id] = (seconds[id] ?? 0) + (performance.now() - started) / 1000;
+      seconds[id] = (owed.get(id) ?? 0) + (performance.now() - started) / 1000;
     }
     this.#keep(tiles);
     this.#budget.looked(step, seconds);
@@ -275,42 +272,6 @@ export class Watch {
   #isBeside(id: string, due: readonly string[]): boolean {
     const monitor: Monitor | undefined = this.active.flatMap((each) => (each === id ? [monitors[each]] : []))[0];
     return monitor?.beside === undefined || due.includes(monitor.beside);
-  }
-
-  /** Logits after the pinned prompts in every world that these monitors read, and the seconds that each owes, in the ratio of how many it reads. */
-  async #worlds(due: readonly string[]): Promise<{ logits: ReadonlyMap<World, readonly Float32Array[]>; seconds: Record<string, number> }> {
-    const read = [...this.#lookers].flatMap(([id, { worlds = [] }]) => (due.includes(id) && worlds.length > 0 ? [{ id, worlds }] : []));
-    const started = performance.now();
-    const logits = (await this.run.prompts?.logits([...new Set(read.flatMap(({ worlds }) => worlds))])) ?? new Map<World, readonly Float32Array[]>();
-    const took = (performance.now() - started) / 1000;
-    const all = read.reduce((sum, { worlds }) => sum + worlds.length, 0);
-    return { logits, seconds: Object.fromEntries(read.map(({ id, worlds }) => [id, (took * worlds.length) / all])) };
-  }
-
-  #moment(step: number, gradients: Readonly<Record<string, Float32Array>>, logits: ReadonlyMap<World, readonly Float32Array[]>): Moment {
-    const { method, options } = this.run.adaptation;
-    const deltas = new Map<SiteState, FactoredMatrix>();
-    const spectra = new Map<SiteState, SiteSpectrum>();
-    const delta = (state: SiteState): FactoredMatrix => {
-      const found = deltas.get(state) ?? method!.deltaWeight(state, options);
-      deltas.set(state, found);
-      return found;
-    };
-    return {
-      step,
-      gradients,
-      delta,
-      spectrum(state) {
-        const found = spectra.get(state) ?? spectrumOf(delta(state));
-        spectra.set(state, found);
-        return Promise.resolve(found);
-      },
-      logits(world) {
-        const found = logits.get(world);
-        if (!found) throw new WorkbenchError("internal", "a monitor reads a world that it did not name");
-        return found;
-      },
-    };
   }
 
   #keep(tiles: Tile[]): Tile[] {
