@@ -2,13 +2,9 @@
  * Looking inside a run while it trains: asks the budget when, the monitors what, and keeps all numbers so far.
  * It reads the adaptation and never writes into it: with and without it a run trains to the same bits.
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import * as z from "zod";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
-import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
-import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
+import { float32, sizeOf } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import { LookingBudget } from "../lookingBudget.ts";
 import { evaluationArrays, stepArrays, StepCurves } from "../stepCurves.ts";
@@ -21,6 +17,7 @@ import { momentOf } from "./moment.ts";
 import type { ArraySpec, Looker, Moment, Monitor, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
+import { readWatch, writeWatch } from "./watchFile.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -39,31 +36,8 @@ export interface DeclaredArray {
 
 /** The training step of each look, `[snapshot]`. */
 export const stepsArray = "snapshot_step";
-const fileName = "looks.safetensors";
 /** Marks beyond this only crowd a figure. */
 const mostMarkers = 200;
-
-const account = z.object({ balance: z.number(), cost: z.number().nullable(), lastStep: z.number() });
-const savedState = z.object({
-  budget: z.object({
-    used: z.number(),
-    lastStep: z.number(),
-    training: z.number(),
-    looking: z.number(),
-    pace: z.number().nullable(),
-    pool: z.number(),
-    accounts: z.record(z.string(), account),
-  }),
-  curves: z.object({
-    smoothed: z.object({ sum: z.number(), weight: z.number() }),
-    open: z.object({ steps: z.number() }).catchall(z.number()),
-    evaluations: z.number(),
-  }),
-  markers: z.array(
-    z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() }),
-  ),
-  preparation: z.number(),
-});
 
 export class Watch {
   readonly run: WatchedRun;
@@ -201,17 +175,13 @@ export class Watch {
 
   /** Writes everything so far into a checkpoint's folder. */
   save(dir: string): void {
-    const about: z.infer<typeof savedState> = {
-      budget: { ...this.#budget.state(), accounts: { ...this.#budget.state().accounts } },
-      curves: this.curves.state(),
-      markers: [...this.#markers],
-      preparation: this.#preparationSeconds,
-    };
-    const states = [...this.#lookers].flatMap(([id, looker]) =>
-      Object.entries(looker.state?.() ?? {}).map(([name, { shape, data }]) => ({ name: `${id}/${name}`, shape, data })),
+    const { accounts, ...budget } = this.#budget.state();
+    writeWatch(
+      dir,
+      { budget: { ...budget, accounts: { ...accounts } }, curves: this.curves.state(), markers: [...this.#markers], preparation: this.#preparationSeconds },
+      new Map(this.#declared.map(({ name, shape }) => [name, float32(this.numbers(name), shape)])),
+      new Map([...this.#lookers].map(([id, looker]) => [id, looker.state?.() ?? {}])),
     );
-    const arrays = this.#declared.map(({ name, shape }) => ({ name: `array/${name}`, shape, data: this.numbers(name) }));
-    writeFileSync(join(dir, fileName), encodeSafetensors([...arrays, ...states], { watch: JSON.stringify(about) }));
   }
 
   /**
@@ -219,13 +189,11 @@ export class Watch {
    * @throws "training.badParams" when the looks were of other sites or parameters
    */
   restore(dir: string): void {
-    const file = join(dir, fileName);
-    const { tensors, metadata } = parseSafetensors(readFileSync(file), file);
-    const { budget, curves, markers, preparation } = savedState.parse(JSON.parse(metadata["watch"] ?? "null"));
+    const { file, state, array, kept } = readWatch(dir);
     for (const { name, shape } of this.#declared) {
-      const data = tensors.get(`array/${name}`)?.data;
+      const data = array(name)?.data;
       const numbers = this.numbers(name);
-      if (!(data instanceof Float32Array) || data.length !== numbers.length)
+      if (data?.length !== numbers.length)
         throw new WorkbenchError(
           "training.badParams",
           `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks ` +
@@ -233,16 +201,11 @@ export class Watch {
         );
       numbers.set(data);
     }
-    this.#budget.restore(budget);
-    this.curves.restore(curves);
-    this.#markers = markers;
-    this.#preparationSeconds = preparation;
-    for (const [id, looker] of this.#lookers) {
-      const own = [...tensors].flatMap(([name, { data, shape }]): [string, FloatTensor][] =>
-        name.startsWith(`${id}/`) && data instanceof Float32Array ? [[name.slice(id.length + 1), float32(data, shape)]] : [],
-      );
-      looker.restore?.(Object.fromEntries(own));
-    }
+    this.#budget.restore(state.budget);
+    this.curves.restore(state.curves);
+    this.#markers = state.markers;
+    this.#preparationSeconds = state.preparation;
+    for (const [id, looker] of this.#lookers) looker.restore?.(kept(id));
   }
 
   async #look(step: number, gradients: Readonly<Record<string, Float32Array>>, isLast?: boolean): Promise<Tile[]> {
