@@ -67,6 +67,7 @@ async function measure(folder: string, batchSize: number, length: number, how: s
       isFull: how === "full",
       classes: model.config.dVocab,
       batch: { rows: batchSize, positions: length, predictions: batchSize * (length - 1) },
+      look: null,
     }),
   );
   const measured = process.resourceUsage().maxRSS * 1024;

@@ -40,7 +40,7 @@ export const train = defineProbe<TrainingParams>({
       saveMore: (dir) => saveResult(dir, watch, analyses.result, progress(trainer)),
     });
     const analyses = new Analyses(params.probes.analyses, trainer.adaptation);
-    checkMemory(trainer.adaptation, params, dataset);
+    checkMemory(trainer.adaptation, { tokenizer, params, dataset });
     await trainer.prepare();
     const watch: Watch = new Watch({ adaptation: trainer.adaptation, programs: trainer.programs, plan: trainer.plan, params, tokenizer });
     const from = trainer.resumedFrom;

@@ -9,7 +9,7 @@ import type { Tensors } from "../tensors/engine.ts";
 import { float32, type FloatTensor } from "../tensors/hostTensor.ts";
 import type { Binding, Given, Handle } from "./binding.ts";
 import type { AdapterTerm, Replacement } from "./frame.ts";
-import { strengthOf, type AdapterSetting } from "./worlds.ts";
+import { siteStrengths, strengthOf, type AdapterSetting } from "./worlds.ts";
 
 export interface LoadedTerms {
   /** All that the program depends on beside shapes. */
@@ -26,20 +26,10 @@ export function loadedTerms(
   settings: readonly AdapterSetting[],
   taps: ReadonlySet<string>,
 ): LoadedTerms {
-  const strengths = new Map<string, Handle>();
-  const strengthOfRows = (name: string): Handle => {
-    const known = strengths.get(name);
-    if (known) return known;
-    const rows = new Float32Array(settings.length);
-    for (const [row, setting] of settings.entries()) rows[row] = strengthOf(setting, name);
-    const handle = binding.input(`strength:${name}`, float32(rows, [settings.length, 1, 1]));
-    strengths.set(name, handle);
-    return handle;
-  };
   const actives = segment.sites.flatMap((spec) =>
     adapters.flatMap((adapter) => {
       const site = adapter.sites.get(fullName(segment, spec.name));
-      return site ? [bindSite(binding, { adapter, site, spec }, gates(settings, adapter.name, site), strengthOfRows(adapter.name), taps)] : [];
+      return site ? [bindSite(binding, { adapter, site, spec }, settings, taps)] : [];
     }),
   );
   const saved = adapters.flatMap((adapter) =>
@@ -49,7 +39,10 @@ export function loadedTerms(
         adapter: adapter.name,
         param,
         value: binding.weight(`S:${adapter.name}:${param}`, weight),
-        strength: strengthOfRows(adapter.name),
+        strength: binding.input(
+          `strength:${adapter.name}`,
+          numbers(settings, (setting) => strengthOf(setting, adapter.name)),
+        ),
       })),
   );
   return {
@@ -73,13 +66,16 @@ interface Active {
 function bindSite(
   binding: Binding,
   { adapter, site, spec }: Active,
-  gate: FloatTensor,
-  strength: Handle,
+  settings: readonly AdapterSetting[],
   taps: ReadonlySet<string>,
 ): { about: string; term: (given: Given) => AdapterTerm } {
   const name = (hook: AdapterHook) => adapterHookName(spec.name, adapter.name, hook);
   const prefix = `${adapter.name}:${spec.name}`;
-  const gateOf = binding.input(`gate:${prefix}`, gate);
+  const gateOf = binding.input(`gate:${prefix}`, gates(settings, adapter.name, site));
+  const strength = binding.input(
+    `siteStrength:${prefix}`,
+    numbers(settings, (setting) => siteStrengths(setting, adapter.name)(site.site)),
+  );
   const own = Object.entries(site.weights()).map(([key, weight]): [string, Handle] => [key, binding.weight(`A:${prefix}:${key}`, weight)]);
   const loraA = taps.has(name("hook_a")) ? binding.weight(`A:${prefix}:loraA`, site.loraA) : null;
   return {
@@ -103,18 +99,22 @@ function bindSite(
   };
 }
 
+/** A number a world: `[batch, 1, 1]`. */
+function numbers(settings: readonly AdapterSetting[], of: (setting: AdapterSetting) => number): FloatTensor {
+  return float32(Float32Array.from(settings, of), [settings.length, 1, 1]);
+}
+
 /** Strength × gate of each component, one row a world: `[batch, 1, rank]`. */
 function gates(settings: readonly AdapterSetting[], adapter: string, { site, rank }: SiteAdapter): FloatTensor {
   const data = new Float32Array(settings.length * rank);
   settings.forEach((setting, row) => {
     const from = row * rank;
-    data.fill(strengthOf(setting, adapter), from, from + rank);
+    data.fill(siteStrengths(setting, adapter)(site), from, from + rank);
     for (const gate of setting.components ?? []) {
-      if (gate.site !== site || gate.adapter !== adapter) continue;
-      if (gate.component !== null && gate.component >= rank)
-        throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);
-      const [first, last] = gate.component === null ? [0, rank - 1] : [gate.component, gate.component];
-      for (let k = from + first; k <= from + last; k++) data[k] = (data[k] ?? 0) * gate.value;
+      if (gate.site !== site || gate.adapter !== adapter || gate.component === null) continue;
+      if (gate.component >= rank) throw new WorkbenchError("site.unknown", `${site} of "${adapter}" has components 0 to ${rank - 1}; found ${gate.component}`);
+      const k = from + gate.component;
+      data[k] = (data[k] ?? 0) * gate.value;
     }
   });
   return float32(data, [settings.length, 1, rank]);

@@ -8,6 +8,7 @@ import { didYouMean } from "../nearNames.ts";
 import type { Engine } from "../tensors/engine.ts";
 import { float32, int32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { allHooks, hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
+import { checkPrompt } from "./promptTokens.ts";
 import { asFloat, runSegment, type SegmentRun } from "./segmentProgram.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit } from "./worlds.ts";
 
@@ -174,20 +175,14 @@ export class Runner {
   }
 
   #tokenStream(tokens: readonly (readonly number[])[]): HostTensor {
-    const { config, name } = this.model;
-    const positions = tokens[0]?.length ?? 0;
-    if (tokens.length === 0 || positions === 0) throw new WorkbenchError("prompt.empty", "the prompt has no tokens; at least one is needed");
-    if (tokens.some((row) => row.length !== positions))
+    const [first = []] = tokens;
+    if (tokens.some((row) => row.length !== first.length))
       throw new WorkbenchError(
         "prompt.lengthMismatch",
         `prompts of one batch have ${[...new Set(tokens.map((row) => row.length))].join(" and ")} tokens; expected one length`,
       );
-    if (positions > config.nCtx) throw new WorkbenchError("prompt.tooLong", `the prompt has ${positions} tokens; ${name} takes at most ${config.nCtx}`);
-    for (const id of tokens.flat()) {
-      if (!Number.isInteger(id) || id < 0 || id >= config.dVocab)
-        throw new WorkbenchError("prompt.unknownToken", `token id ${id} is outside the vocabulary of ${name} (0 to ${config.dVocab - 1})`);
-    }
-    return int32(tokens.flat(), [tokens.length, positions]);
+    for (const row of [first, ...tokens.slice(1)]) checkPrompt(row, this.model);
+    return int32(tokens.flat(), [tokens.length, first.length]);
   }
 
   #settings(given: readonly AdapterSetting[], batch: number): readonly AdapterSetting[] {

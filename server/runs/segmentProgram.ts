@@ -83,7 +83,8 @@ export async function runSegment(engine: Engine, run: SegmentRun): Promise<{ out
 export const siteWords = ({ sites }: Segment): string =>
   sites.map(({ name, kind, weight, bias, stored }) => `${name} ${kind} ${weight} ${bias} ${stored}`).join(", ");
 
-function checkEdit(edit: BatchEdit, shape: readonly number[]): void {
+/** @param shape of the hook @throws "hook.badShape" */
+export function checkEdit(edit: BatchEdit, shape: readonly number[]): void {
   const mask = [...shape.slice(0, -1), 1];
   const same = (found: readonly number[], expected: readonly number[], from: number) =>
     found.length === expected.length && found.slice(from).every((dim, i) => dim === expected[i + from]);

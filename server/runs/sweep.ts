@@ -13,6 +13,7 @@ import { didYouMean } from "../nearNames.ts";
 import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
 import type { Runner } from "./runner.ts";
+import { filled, tilesOf, type Tile } from "./tiles.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit, type ComponentGate, type World } from "./worlds.ts";
 import { at } from "../at.ts";
 
@@ -41,28 +42,22 @@ export interface SweepTile {
   readonly logits: FloatTensor;
 }
 
-interface Tile {
+interface StartedTile extends Tile<number> {
   /** Place in the plan of the segment where the run starts. */
   readonly start: number;
-  readonly worlds: readonly number[];
-  /** Rows of the batch; the last tile of a group repeats a world to fill it, so that one program serves all. */
-  readonly rows: number;
 }
 
 export interface SweepPlan {
-  readonly tiles: readonly Tile[];
+  /** Of indices into `worlds`. */
+  readonly tiles: readonly StartedTile[];
   /** Residual cache plus the largest tile's activations. */
   readonly bytes: number;
 }
-
-/** About this many tokens a batch keeps the matrix products large without holding much. */
-const tokensPerTile = 512;
 
 /** @throws "hook.unknown", "site.unknown", "run.overBudget" with the number of bytes */
 export function planSweep(request: SweepRequest): SweepPlan {
   const { runner, worlds, tokens, budgetBytes = 4 * 2 ** 30 } = request;
   const { config } = runner.model;
-  const maxRows = Math.max(1, Math.floor(tokensPerTile / tokens.length));
   const indices = placesInPlan(runner);
   const groups = new Map<string, { start: number; worlds: number[] }>();
   worlds.forEach((world, index) => {
@@ -74,11 +69,7 @@ export function planSweep(request: SweepRequest): SweepPlan {
   });
   const tiles = [...groups.values()]
     .sort((a, b) => b.start - a.start)
-    .flatMap(({ start, worlds: members }) => {
-      const count = Math.ceil(members.length / maxRows);
-      const rows = Math.ceil(members.length / count);
-      return Array.from({ length: count }, (_, i): Tile => ({ start, worlds: members.slice(i * rows, (i + 1) * rows), rows }));
-    });
+    .flatMap(({ start, worlds: members }) => tilesOf(members, tokens.length).map((tile) => ({ start, ...tile })));
   const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
   const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
   const bytes = 4 * ((config.nLayers + 1) * tokens.length * config.dModel + rows * tokens.length * perToken + rows * config.dVocab);
@@ -96,7 +87,7 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
   const patched = await runner.forward({ tokens: [tokens], ...moreInputs(request, 1), settings: [setting], keep, logits: "none", ...signalOf(request) });
   for (const tile of tiles) {
     if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-    const members = Array.from({ length: tile.rows }, (_, row) => request.worlds[tile.worlds[Math.min(row, tile.worlds.length - 1)]!]!);
+    const members = filled(tile).map((index) => at(request.worlds, index));
     const entry = patched.entering.get(plan[tile.start]?.id ?? "");
     const start = entry
       ? { start: { ...entry, streams: repeated(entry.streams, tile.rows) } }
@@ -109,7 +100,8 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
       ...signalOf(request),
     });
     const dVocab = runner.model.config.dVocab;
-    yield { worlds: tile.worlds, logits: float32(logits!.data.subarray(0, tile.worlds.length * dVocab), [tile.worlds.length, dVocab]) };
+    const worlds = tile.members;
+    yield { worlds, logits: float32(logits!.data.subarray(0, worlds.length * dVocab), [worlds.length, dVocab]) };
   }
 }
 

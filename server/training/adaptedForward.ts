@@ -28,14 +28,12 @@ export interface ForwardTensors {
   readonly tasks?: Tensor;
   /** By site: 0 where an input is dropped, 1/(1 − p) elsewhere, `[rows, dIn]`. */
   readonly dropout?: Tensors;
-  /** By site: what the adapter's term of each batch row is multiplied by, `[batch, 1]`; 1 where none is given. */
+  /** By site: what the adapter's term of each batch row is multiplied by, `[batch, 1]`; at 0 the row is the base's there. 1 where none is given. */
   readonly gates?: Tensors;
 }
 
 export interface ForwardOptions {
   readonly reads: ConfigReads;
-  /** Every site's adapter acts unless this says otherwise. */
-  readonly isOn?: (site: string) => boolean;
   /** Full names of hooks. */
   readonly taps?: ReadonlySet<string>;
   readonly edits?: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
@@ -73,7 +71,7 @@ export interface Hidden {
   readonly hidden: Tensor;
   /** W_U `[vocabulary, dModel]` */
   readonly unembedding: Tensor;
-  /** What an adapter at the unembedding adds to the logits of some rows; null when there is none. */
+  /** What an adapter at the unembedding adds to the logits of some rows, as many of each batch row, in their order; null when there is none. */
   readonly unembedDelta: ((rows: Tensor) => Tensor) | null;
   /** Inputs of every adapted site, `[rows, dIn]`. */
   readonly inputs: ReadonlyMap<string, Tensor>;
@@ -81,19 +79,24 @@ export interface Hidden {
   readonly hooks: ReadonlyMap<string, Tensor>;
 }
 
-/** @throws "hook.unknown" on a tap or an edit, "site.unknown" on a gate, that nothing of this forward pass would heed */
-function refuseUnknown({ model, sites }: Adaptation, { gates = {} }: ForwardTensors, { taps = new Set(), edits = new Map() }: ForwardOptions): void {
+/** @throws "site.unknown" on a gate where no adapter trains */
+export function checkGates({ sites }: Adaptation, gated: readonly string[]): void {
+  const adapted = new Set(sites.map(({ site }) => site.name));
+  const gate = gated.find((name) => !adapted.has(name));
+  if (gate !== undefined) throw new WorkbenchError("site.unknown", `no adapter trains at "${gate}", so it has no gate; ${didYouMean(gate, adapted)}`);
+}
+
+/** @throws "hook.unknown" on a tap or an edit that nothing of this forward pass would heed */
+function checkHooks({ model }: Adaptation, { taps = new Set(), edits = new Map() }: ForwardOptions): void {
   const hooks = model.plan.flatMap((segment) => segment.hooks.map(({ name }) => fullName(segment, name)));
   const hook = [...taps, ...edits.keys()].find((name) => !hooks.includes(name));
   if (hook !== undefined) throw new WorkbenchError("hook.unknown", `hook "${hook}" is unknown; ${didYouMean(hook, hooks)}`);
-  const adapted = sites.map(({ site }) => site.name);
-  const gate = Object.keys(gates).find((name) => !adapted.includes(name));
-  if (gate !== undefined) throw new WorkbenchError("site.unknown", `no adapter trains at "${gate}", so it has no gate; ${didYouMean(gate, adapted)}`);
 }
 
 /** @throws "hook.unknown", "site.unknown" */
 export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tensors: ForwardTensors, options: ForwardOptions): Hidden {
-  refuseUnknown(adaptation, tensors, options);
+  checkHooks(adaptation, options);
+  checkGates(adaptation, Object.keys(tensors.gates ?? {}));
   const { model } = adaptation;
   const inputs = new Map<string, Tensor>();
   const hooks = new Map<string, Tensor>();
@@ -107,7 +110,7 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
       positions: shape.positions,
       param: baseParams(adaptation, segment, tensors),
       replacements: () => [],
-      terms: trainingTerms(adaptation, segment, shape, tensors, { isOn: options.isOn ?? (() => true), inputs }),
+      terms: trainingTerms(adaptation, segment, shape.batch, tensors, inputs),
       onRows: true,
       taps: new Set(segment.hooks.map(({ name }) => name).filter((name) => options.taps?.has(fullName(segment, name)))),
       edits: new Map(
@@ -117,8 +120,9 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
         }),
       ),
       // Logits are made by whoever needs them, for the rows that need them.
-      head(_site, rows, weight, terms, at) {
+      head(site, rows, weight, terms, at) {
         const [term] = terms;
+        if (term) inputs.set(fullName(segment, site.name), rows);
         unembedded.push({ hidden: rows, unembedding: weight, unembedDelta: term ? (x) => term.delta(at(x)) : null });
       },
     };
@@ -142,16 +146,14 @@ function baseParams({ full }: Adaptation, { id, params }: Segment, { trained, we
 function trainingTerms(
   { sites, method, options }: Adaptation,
   segment: Segment,
-  { batch, positions }: ForwardShape,
+  batch: number,
   tensors: ForwardTensors,
-  { isOn, inputs }: { readonly isOn: (site: string) => boolean; readonly inputs: Map<string, Tensor> },
+  inputs: Map<string, Tensor>,
 ): (site: string) => readonly AdapterTerm[] {
-  /** `[batch, n]` → `[rows, n]` */
-  const onRows = (x: Tensor) => tf.reshape(tf.tile(tf.expandDims(x, 1), [1, positions, 1]), [batch * positions, x.size / batch]);
   return (local) => {
     const name = fullName(segment, local);
     const state = sites.find(({ site }) => site.name === name);
-    if (!state || !method || !isOn(name)) return [];
+    if (!state || !method) return [];
     const [trained, frozen] = [siteTensors(state, tensors.trained), frozenTensors(state, tensors.weights)];
     const [mask, gate] = [tensors.dropout?.[name], tensors.gates?.[name]];
     return [
@@ -161,12 +163,22 @@ function trainingTerms(
         delta(frame) {
           const { x: xClean, weight } = frame;
           inputs.set(name, xClean);
+          const [rows = 0] = xClean.shape;
+          /** `[batch, n]` → `[rows, n]` */
+          const onRows = (each: Tensor) => tf.reshape(tf.tile(tf.expandDims(each, 1), [1, rows / batch, 1]), [rows, each.size / batch]);
           const x = mask ? tf.mul(xClean, mask) : xClean;
           const tasks = tensors.tasks ? onRows(tensors.tasks) : null;
           const delta = method.delta({ site: state.site, options, x, xClean, base: frame.standing(), weight, trained, frozen, tasks });
-          return gate ? tf.mul(delta, onRows(gate)) : delta;
+          return gate ? gated(delta, onRows(gate)) : delta;
         },
       },
     ];
   };
+}
+
+/** gate · delta, gate `[rows, 1]`; exactly 0 where the gate is, be the term infinite. */
+function gated(delta: Tensor, gate: Tensor): Tensor {
+  const none = tf.zerosLike(delta);
+  const wide = tf.add(gate, none);
+  return tf.where(tf.notEqual(wide, 0), tf.mul(delta, wide), none);
 }

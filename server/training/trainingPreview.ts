@@ -11,6 +11,7 @@ import { BatchPlan, batchOf } from "../data/batches.ts";
 import { loadDataset } from "../data/dataset.ts";
 import type { Dataset } from "../data/example.ts";
 import { previewOf, type DatasetPreview } from "../data/preview.ts";
+import { liveBatch } from "./liveWorlds.ts";
 import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
 import { checkRates, parameterRules } from "./parameterRules.ts";
 import { trainingPlan } from "./trainingPlan.ts";
@@ -40,7 +41,7 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
   const { totalSteps } = trainingPlan(params, batches.batchesPerEpoch);
   const data = previewOf(dataset, tokenizer);
   const parameters = trainedNumbers(model, params, dataset, counted);
-  const memory = runMemory(model, params, dataset, parameters, frozenNumbers(params, sites, dataset.tasks));
+  const memory = runMemory({ model, tokenizer, params, dataset }, parameters, frozenNumbers(params, sites, dataset.tasks));
   return {
     sites: counted,
     parameters,
@@ -54,20 +55,30 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
 }
 
 /** Refuses a run that memory does not hold. @throws "training.overBudget" */
-export function checkMemory(adaptation: Adaptation, params: TrainingParams, dataset: Dataset): void {
-  const { model, sites } = adaptation;
-  const frozen = new Map(sites.flatMap((state) => Object.values(state.frozen).map(({ key, shape }): [string, number] => [key, sizeOf(shape)])));
-  refuseOverBudget(runMemory(model, params, dataset, trainedCount(adaptation), total(frozen.values())));
+export function checkMemory(adaptation: Adaptation, run: Omit<PlannedRun, "model">): void {
+  const frozen = new Map(adaptation.sites.flatMap((state) => Object.values(state.frozen).map(({ key, shape }): [string, number] => [key, sizeOf(shape)])));
+  refuseOverBudget(runMemory({ model: adaptation.model, ...run }, trainedCount(adaptation), total(frozen.values())));
 }
 
-function runMemory(model: LoadedModel, { method, batchSize }: TrainingParams, dataset: Dataset, trained: number, frozen: number): MemoryPart[] {
+interface PlannedRun {
+  readonly model: LoadedModel;
+  readonly tokenizer: Tokenizer;
+  readonly params: TrainingParams;
+  readonly dataset: Dataset;
+}
+
+function runMemory({ model, tokenizer, params, dataset }: PlannedRun, trained: number, frozen: number): MemoryPart[] {
+  const { nCtx, dVocab } = model.config;
+  const { prompts, patchSites, maxShare } = params.probes;
+  const pinned = maxShare === 0 ? [] : prompts.map(({ prompt }) => tokenizer.encode(prompt));
   return memoryEstimate({
     model,
     trained,
     frozen,
-    isFull: method === "full",
-    classes: dataset.labels.length || model.config.dVocab,
-    batch: largestBatch(dataset, batchSize, model.config.nCtx),
+    isFull: params.method === "full",
+    classes: dataset.labels.length || dVocab,
+    batch: largestBatch(dataset, params.batchSize, nCtx),
+    look: pinned.length === 0 ? null : liveBatch(pinned, 1 + patchSites.length, nCtx),
   });
 }
 

@@ -5,6 +5,7 @@ import { inputsOf } from "../models/plan.ts";
 import { fullName } from "../models/siteNames.ts";
 import { ConfigReads, programOf } from "../runs/configReads.ts";
 import { asFloat, siteWords } from "../runs/segmentProgram.ts";
+import type { BatchEdit } from "../runs/worlds.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { type RandomStream } from "../linalg/random.ts";
@@ -42,6 +43,15 @@ export interface LossAndGradients {
   readonly loss: number;
   readonly penalty: number;
   readonly gradients: Readonly<Record<string, Float32Array>>;
+}
+
+export type TokenBatch = Pick<Batch, "rows" | "positions" | "tokens" | "tasks">;
+
+/** What differs from the run as it is, row by row. */
+export interface RowChanges {
+  /** By site: what the adapter's term is multiplied by, `[rows, 1]`. */
+  readonly gates?: Readonly<Record<string, FloatTensor>>;
+  readonly edits?: readonly BatchEdit[];
 }
 
 export class TrainingPrograms {
@@ -124,24 +134,30 @@ export class TrainingPrograms {
 
   /**
    * Logits at one place of each row: `[rows, dVocab]`, or `[rows, labels]` for a classifier.
-   * @param positions place in each row
-   * @param isOn sites whose adapter acts; part of the program, so use few different ones
+   * @param positions place in each row; the row's prompt ends there
+   * @throws "hook.unknown", "site.unknown"
    */
-  async logitsAt(
-    batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">,
-    positions: Int32Array,
-    on: "all" | "none" | readonly string[] = "all",
-  ): Promise<FloatTensor> {
+  async logitsAt(batch: TokenBatch, positions: Int32Array, { gates = {}, edits = [] }: RowChanges = {}): Promise<FloatTensor> {
     const { adaptation } = this;
     const chosen = Int32Array.from(positions, (position, row) => row * batch.positions + position);
-    const isOn = on === "all" ? () => true : on === "none" ? () => false : (site: string) => on.includes(site);
     const lengths = Array.from(positions, (position) => position + 1);
-    const about = `logits ${typeof on === "string" ? on : on.join(" ")}`;
-    const out = await this.#run(about, batch, lengths, { chosen: int32(chosen, [batch.rows]) }, ({ inputs, weights, reads }) => {
-      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, isOn });
-      const logits = tf.matMul(tf.gather(hidden.hidden, inputs["chosen"]!), this.#table(hidden, inputs), false, true);
-      if (!hidden.unembedDelta || adaptation.head) return { logits };
-      return { logits: tf.add(logits, tf.gather(hidden.unembedDelta(hidden.hidden), inputs["chosen"]!)) };
+    const given = {
+      chosen: int32(chosen, [batch.rows]),
+      ...prefixed("gate:", gates),
+      ...Object.fromEntries(
+        edits.flatMap(({ hook, mask, value }) => [
+          [`mask:${hook}`, mask],
+          [`value:${hook}`, value],
+        ]),
+      ),
+    };
+    const out = await this.#run("logits", batch, lengths, given, ({ inputs, weights, reads }) => {
+      const [masks, values] = [named("mask:", inputs), named("value:", inputs)];
+      const edited = new Map(Object.entries(masks).flatMap(([hook, mask]) => (values[hook] ? [[hook, { mask, value: values[hook] }]] : [])));
+      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, edits: edited });
+      const rows = tf.gather(hidden.hidden, inputs["chosen"]!);
+      const logits = tf.matMul(rows, this.#table(hidden, inputs), false, true);
+      return { logits: hidden.unembedDelta && !adaptation.head ? tf.add(logits, hidden.unembedDelta(rows)) : logits };
     });
     return asFloat(out["logits"]);
   }
@@ -201,7 +217,7 @@ export class TrainingPrograms {
 
   async #run(
     what: string,
-    batch: Pick<Batch, "rows" | "positions" | "tokens" | "tasks">,
+    batch: TokenBatch,
     lengths: readonly number[],
     more: Readonly<Record<string, HostTensor>>,
     fn: (traced: { readonly inputs: Tensors; readonly weights: Tensors; readonly reads: ConfigReads }) => Tensors,
@@ -243,7 +259,7 @@ export class TrainingPrograms {
   }
 
   /** What the forward pass reads from outside. @param lengths tokens without padding, of each row or of all */
-  #streams({ rows, positions, tokens }: Pick<Batch, "rows" | "positions" | "tokens">, lengths: readonly number[]): Record<string, HostTensor> {
+  #streams({ rows, positions, tokens }: TokenBatch, lengths: readonly number[]): Record<string, HostTensor> {
     const { family, config } = this.adaptation.model;
     const stacks = Object.values(inputsOf(family));
     const extent = { positions: Object.fromEntries(stacks.map((stack) => [stack, positions])), lengths };
@@ -252,7 +268,14 @@ export class TrainingPrograms {
 
   #tensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
     const { tasks } = inputs;
-    return { streams: named("stream:", inputs), trained, weights, dropout: named("dropout:", inputs), ...(tasks ? { tasks } : {}) };
+    return {
+      streams: named("stream:", inputs),
+      trained,
+      weights,
+      dropout: named("dropout:", inputs),
+      gates: named("gate:", inputs),
+      ...(tasks ? { tasks } : {}),
+    };
   }
 }
 
@@ -272,7 +295,7 @@ function weightSignature(weights: Readonly<Record<string, Weight>>): Pick<Signat
   return { weights: Object.fromEntries(Object.entries(weights).map(([name, { shape }]) => [name, shape])), halves };
 }
 
-const shapeOf = ({ rows, positions }: Pick<Batch, "rows" | "positions">): ForwardShape => ({ batch: rows, positions });
+const shapeOf = ({ rows, positions }: TokenBatch): ForwardShape => ({ batch: rows, positions });
 
 /** Tokens of the longest row of a batch, as transformers counts them: padding up to a round number is no part of a prompt. */
 const longest = ({ last }: Batch): number[] => [Math.max(...last) + 1];

@@ -8,7 +8,7 @@ import { parseSafetensors } from "../../server/formats/safetensors.ts";
 import { readFileSync } from "node:fs";
 import { saveAdaptation } from "../../server/training/saveAdaptation.ts";
 import { trainedCount, trainedTensors } from "../../server/training/adaptation.ts";
-import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train } from "./methods/harness.ts";
+import { adaptedModel, baseLogits, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train } from "./methods/harness.ts";
 import { relativeError } from "./goldens.ts";
 
 /** Options under which a method is small enough for the tiny models; the defaults where they fit. */
@@ -32,7 +32,7 @@ describe.each(names)("%s", (name) => {
     const h = await harness(name, { family, options, targetModules: targets[family] });
     const batch = randomBatch(h.model);
     const started = await h.programs.logitsAt(batch, lastPlaces(batch));
-    const base = await h.programs.logitsAt(batch, lastPlaces(batch), "none");
+    const base = await baseLogits(h.programs, batch);
     expect(relativeError(started.data, base.data)).toBeLessThan(1e-5);
   });
 
@@ -83,8 +83,8 @@ describe.each(names)("%s", (name) => {
     perturb(h.adaptation, 0.1);
     const batch = randomBatch(h.model);
     const unmerged = await h.programs.logitsAt(batch, lastPlaces(batch));
-    const base = await h.programs.logitsAt(batch, lastPlaces(batch), "none");
-    const merged = await adaptedModel(h).logitsAt(batch, lastPlaces(batch), "none");
+    const base = await baseLogits(h.programs, batch);
+    const merged = await baseLogits(adaptedModel(h), batch);
     expect(relativeError(merged.data, unmerged.data)).toBeLessThan(logitTolerance);
     expect(relativeError(base.data, unmerged.data)).toBeGreaterThan(10 * logitTolerance);
   });

@@ -153,7 +153,7 @@ it("a sweep over edits of both stacks and over components equals one forward pas
   const [fast, slow] = [await rows(sweep(request)), await rows(naiveSweep(request))];
   expect(relativeError(fast, slow)).toBeLessThan(tolerance);
   worlds.forEach((_, i) => expect(relativeError(slow.slice(i * 19, (i + 1) * 19), slow.slice(0, 19)), `world ${i}`).toBeGreaterThan(i === 0 ? -1 : 1e-4));
-  const starts = new Map(planSweep(request).tiles.flatMap(({ start, worlds: members }) => members.map((world) => [world, model.plan[start]!.id] as const)));
+  const starts = new Map(planSweep(request).tiles.flatMap(({ start, members }) => members.map((world) => [world, model.plan[start]!.id] as const)));
   const segmentOf = (name: string) => /^\w+\.\d+/.exec(name)![0];
   expect([...worlds.keys()].map((world) => starts.get(world))).toEqual([
     ...hooks.flatMap((hook) => [segmentOf(hook), segmentOf(hook)]),

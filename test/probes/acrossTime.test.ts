@@ -210,7 +210,7 @@ it("each replacement restarts at the layer of its site, not at the first layer o
     worlds: sites.map((site) => ({ setting: { strengths: { late: 1, early: 1 }, components: silent(site) }, edits: [] })),
   };
   const { plan } = subject.model!;
-  const starts = new Map(planSweep(request).tiles.flatMap(({ start, worlds }) => worlds.map((world) => [sites[world], plan[start]?.layer] as const)));
+  const starts = new Map(planSweep(request).tiles.flatMap(({ start, members }) => members.map((world) => [sites[world], plan[start]?.layer] as const)));
   expect(starts).toEqual(new Map(sites.map((site) => [site, Number(/\d+/.exec(site)![0])])));
 });
 

@@ -117,6 +117,8 @@ describe.each([
       ),
     ).toBeLessThan(tolerance);
     for (const row of [0, 2]) expect(Math.abs((without[row] ?? NaN) - (whole[row] ?? NaN))).toBeGreaterThan(clear);
+    const off = { ...on, components: [{ adapter: "a", site, component: null, value: 0 }] };
+    expect(relativeError(found, await runnerLosses(h.adaptation, batch, [off, on, off])), "gated in the runner").toBeLessThan(tolerance);
     const programLoss = await trainingLosses(h, batch, {});
     expect(relativeError(programLoss, whole)).toBeLessThan(tolerance);
   });

@@ -14,6 +14,7 @@ const request: MemoryRequest = {
   isFull: false,
   classes: 769,
   batch: { rows: 64, positions: 64, predictions: 4032 },
+  look: null,
 };
 const megabyte = 2 ** 20;
 
@@ -38,6 +39,20 @@ describe("the memory of a run", () => {
     const one = memoryEstimate(request).at(-1)!.bytes;
     const two = memoryEstimate({ ...request, batch: { rows: 128, positions: 64, predictions: 8064 } }).at(-1)!.bytes;
     expect(two).toBeCloseTo(2 * one, -1);
+  });
+
+  it("is that of a look at the pinned prompts where a step needs less, as both are never held at once", () => {
+    const small = { ...request, batch: { rows: 1, positions: 8, predictions: 7 } };
+    const look = { rows: 8, positions: 64 };
+    const { dModel, dMlp, nHeads } = request.model.config;
+    const [step, looked, both] = [small, { ...small, look }, { ...request, look }].map((given) => memoryEstimate(given).at(-1));
+    expect(step?.label).toBe("activations of one batch");
+    expect(looked).toEqual({
+      label: "activations of one look at the pinned prompts",
+      bytes: 4 * 8 * (64 * (10 * dModel + 8 * dMlp + 2 * nHeads * 64) + 769),
+    });
+    expect(looked?.bytes).toBeGreaterThan(2 * (step?.bytes ?? NaN));
+    expect(both).toEqual(memoryEstimate(request).at(-1));
   });
 
   it("over 90 % of what is free refuses the run with the numbers, and under it does not", () => {

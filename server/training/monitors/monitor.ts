@@ -1,6 +1,7 @@
 /** What a monitor is: numbers read off a run while it trains, a few a look, never touching what is trained. */
 import type { SiteState } from "../../adapters/method.ts";
 import type { FactoredMatrix } from "../../linalg/factored.ts";
+import type { World } from "../../runs/worlds.ts";
 import type { FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import type { ProbeParams } from "../trainingParams.ts";
@@ -26,8 +27,8 @@ export interface Moment {
   /** ΔW of a site in factors. */
   delta(state: SiteState): FactoredMatrix;
   spectrum(state: SiteState): Promise<SiteSpectrum>;
-  /** Logits after each pinned prompt as the adapter is now, one row a prompt. */
-  promptLogits(): Promise<readonly Float32Array[]>;
+  /** Logits after each pinned prompt in a world that the looker named, as the adapter is now: one row a prompt. */
+  logits(world: World): readonly Float32Array[];
 }
 
 /** An array that a look adds numbers to. */
@@ -60,6 +61,8 @@ export interface Monitor {
 
 /** A monitor at work on one run. */
 export interface Looker {
+  /** Worlds whose logits a look reads: one batch a look runs those of all monitors, and each pays for as many as it named. */
+  readonly worlds?: readonly World[];
   /** Once, before the first look. @returns seconds that a look is expected to take, where the first one does not tell */
   prepare?(signal: AbortSignal): Promise<number | null>;
   /** Numbers of every array by name, shaped as its spec; NaN where there is none. */

@@ -17,22 +17,23 @@ export const patching: Monitor = {
     if (unknown !== undefined)
       throw new WorkbenchError("site.unknown", `probes.patchSites: "${unknown}" is no adapted site of this run; ${didYouMean(unknown, known)}`);
     const measured = pinned?.prompts.filter(({ answer, counterAnswer }) => answer !== null && counterAnswer !== null) ?? [];
-    if (measured.length === 0)
+    if (!pinned || measured.length === 0)
       throw new WorkbenchError("training.badParams", "probes.patchSites: a score needs a behaviour; found no pinned prompt with both answer and counterAnswer");
-    const behaviour = (logits: readonly Float32Array[]) => meanDifference(pinned!.prompts, logits);
+    const behaviour = (logits: readonly Float32Array[]) => meanDifference(pinned.prompts, logits);
+    const alone = params.patchSites.map((site) => pinned.alone(site));
+    const worlds = [pinned.on, ...alone];
     return {
+      worlds,
       async prepare() {
-        await pinned!.base();
-        // Compiles the programs, which is no part of what a look takes.
-        for (const on of ["all" as const, ...params.patchSites.map((site) => [site])]) await pinned!.logits(on);
+        await pinned.base();
+        // Compiles the program, which is no part of what a look takes.
+        await pinned.logits(worlds);
         return null;
       },
       async look(moment) {
-        const base = behaviour(await pinned!.base());
-        const adapted = behaviour(await moment.promptLogits());
-        const scores: number[] = [];
-        for (const site of params.patchSites) scores.push(normalized(behaviour(await pinned!.logits([site])), base, adapted));
-        return { patch_score: Float32Array.from(scores) };
+        const base = behaviour(await pinned.base());
+        const adapted = behaviour(moment.logits(pinned.on));
+        return { patch_score: Float32Array.from(alone, (world) => normalized(behaviour(moment.logits(world)), base, adapted)) };
       },
     };
   },

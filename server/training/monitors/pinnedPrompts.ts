@@ -1,12 +1,14 @@
-/** Prompts whose behaviour is followed through a run: read once, run as one padded batch. */
+/** Prompts whose behaviour is followed through a run: read once, and run in worlds of the adapter as it is. */
+import { at } from "../../at.ts";
 import { WorkbenchError } from "../../errors.ts";
 import { answerToken } from "../../formats/answerToken.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
 import { didYouMean } from "../../nearNames.ts";
+import { baseSetting, type World } from "../../runs/worlds.ts";
 import { float32, type FloatTensor } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
+import { liveLogits, type LiveAdapter } from "../liveWorlds.ts";
 import type { ProbeParams } from "../trainingParams.ts";
-import type { TrainingPrograms } from "../trainingPrograms.ts";
 
 export interface PinnedPrompt {
   readonly label: string;
@@ -16,46 +18,45 @@ export interface PinnedPrompt {
   readonly counterAnswer: number | null;
 }
 
-/** Positions are padded up to a multiple of this, so that few shapes of programs arise. */
-const positionStep = 8;
-
 export class PinnedPrompts {
   readonly prompts: readonly PinnedPrompt[];
-  readonly #programs: TrainingPrograms;
-  readonly #batch: { rows: number; positions: number; tokens: Int32Array; tasks: Int32Array };
-  readonly #places: Int32Array;
+  /** The adapter as it is, at every site. */
+  readonly on: World;
+  readonly #live: LiveAdapter;
   #base: readonly Float32Array[] | null = null;
 
-  constructor(prompts: readonly PinnedPrompt[], programs: TrainingPrograms) {
+  constructor(prompts: readonly PinnedPrompt[], live: LiveAdapter) {
     this.prompts = prompts;
-    this.#programs = programs;
-    const rows = prompts.length;
-    const longest = Math.max(...prompts.map(({ ids }) => ids.length));
-    const positions = Math.min(programs.adaptation.model.config.nCtx, Math.ceil(longest / positionStep) * positionStep);
-    const tokens = new Int32Array(rows * positions);
-    // Padding comes after the answer's place, where nothing sees it.
-    prompts.forEach(({ ids }, row) => tokens.set(ids, row * positions));
-    this.#batch = { rows, positions, tokens, tasks: new Int32Array(rows) };
-    this.#places = Int32Array.from(prompts, ({ ids }) => ids.length - 1);
+    this.#live = live;
+    this.on = { setting: { strengths: { [live.name]: 1 } }, edits: [] };
   }
 
-  /** Logits after each prompt. @param on sites whose adapter acts */
-  async logits(on: "all" | "none" | readonly string[]): Promise<readonly Float32Array[]> {
-    const { data, shape } = await this.#programs.logitsAt(this.#batch, this.#places, on);
-    const width = shape[1]!;
-    return this.prompts.map((_, row) => data.subarray(row * width, (row + 1) * width));
+  /** The adapter on at one site alone. */
+  alone(site: string): World {
+    const { name, programs } = this.#live;
+    const others = programs.adaptation.sites.filter((state) => state.site.name !== site);
+    const components = others.map((state) => ({ adapter: name, site: state.site.name, component: null, value: 0 }));
+    return { setting: { ...this.on.setting, components }, edits: [] };
   }
 
-  /** Logits without the adapter, and with the head as it was when first asked for. */
+  /** Logits after each prompt, by world. */
+  async logits(worlds: readonly World[]): Promise<ReadonlyMap<World, readonly Float32Array[]>> {
+    const found = await liveLogits(this.#live, { prompts: this.prompts, worlds });
+    return new Map(worlds.map((world, i) => [world, at(found, i)]));
+  }
+
+  /** Logits without the adapter, and with the head as it was when first asked for; where all weights are trained, of those weights then. */
   async base(): Promise<readonly Float32Array[]> {
-    this.#base ??= (await this.logits("none")).map((row) => row.slice());
+    const off = this.#live.programs.adaptation.full ? this.on : { setting: baseSetting, edits: [] };
+    this.#base ??= (await this.logits([off])).get(off) ?? [];
     return this.#base;
   }
 
   /** `[prompts, dVocab]` of `base` when a later run could not compute it again. */
   keptBase(): FloatTensor | null {
-    if (!this.#base || (!this.#programs.adaptation.head && !this.#programs.adaptation.full)) return null;
-    const width = this.#base[0]!.length;
+    const { head, full } = this.#live.programs.adaptation;
+    if (!this.#base || (!head && !full)) return null;
+    const width = this.#base[0]?.length ?? 0;
     const all = new Float32Array(this.#base.length * width);
     this.#base.forEach((row, i) => all.set(row, i * width));
     return float32(all, [this.#base.length, width]);

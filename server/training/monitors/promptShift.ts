@@ -11,17 +11,18 @@ export const promptShift: Monitor = {
   applies: ({ prompts }) => prompts !== null,
   arrays: (run) => ["prompt_logit_diff", "prompt_log_prob", "prompt_kl"].map((name) => curves(run, name)),
   start({ prompts: pinned }) {
-    const { prompts } = pinned!;
+    const { prompts, on } = pinned!;
     return {
+      worlds: [on],
       async prepare() {
         await pinned!.base();
         // Compiles the program, which is no part of what a look takes.
-        await pinned!.logits("all");
+        await pinned!.logits([on]);
         return null;
       },
       async look(moment) {
         const base = await pinned!.base();
-        const now = await moment.promptLogits();
+        const now = moment.logits(on);
         return {
           prompt_logit_diff: Float32Array.from(prompts, ({ answer, counterAnswer }, i) =>
             answer === null || counterAnswer === null ? NaN : logitDiff(at(now, i), answer, counterAnswer),

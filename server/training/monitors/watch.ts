@@ -2,16 +2,9 @@
  * Looking inside a run while it trains: asks the budget when, the monitors what, and keeps all numbers so far.
  * It reads the adaptation and never writes into it: with and without it a run trains to the same bits.
  */
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import * as z from "zod";
-import type { SiteState } from "../../adapters/method.ts";
 import { WorkbenchError } from "../../errors.ts";
 import type { Tokenizer } from "../../formats/tokenizer.ts";
-import { encodeSafetensors, parseSafetensors } from "../../formats/safetensors.ts";
-import type { FactoredMatrix } from "../../linalg/factored.ts";
-import { float32, sizeOf, type FloatTensor } from "../../tensors/hostTensor.ts";
-import { ignition, turn } from "../abruptChanges.ts";
+import { float32, sizeOf } from "../../tensors/hostTensor.ts";
 import type { Adaptation } from "../adaptation.ts";
 import { LookingBudget } from "../lookingBudget.ts";
 import { evaluationArrays, stepArrays, StepCurves } from "../stepCurves.ts";
@@ -19,12 +12,12 @@ import type { TrainingEvent } from "../trainer.ts";
 import type { TrainingPlan } from "../trainingPlan.ts";
 import type { TrainingParams } from "../trainingParams.ts";
 import type { TrainingPrograms } from "../trainingPrograms.ts";
+import { changeMarks, type Marker } from "./marks.ts";
+import { momentOf } from "./moment.ts";
 import type { ArraySpec, Looker, Moment, Monitor, Tile, WatchedRun } from "./monitor.ts";
 import { PinnedPrompts, readPinnedPrompts } from "./pinnedPrompts.ts";
 import { monitorIds, monitors, type MonitorId } from "./registry.ts";
-import { siteLabel } from "./siteLayout.ts";
-import { spectrumOf, type SiteSpectrum } from "./siteSpectrum.ts";
-import { at } from "../../at.ts";
+import { readWatch, writeWatch } from "./watchFile.ts";
 
 export interface WatchOptions {
   readonly adaptation: Adaptation;
@@ -35,16 +28,6 @@ export interface WatchOptions {
   readonly tokenizer: Tokenizer | null;
 }
 
-/** Where something changed abruptly, or where the method says that it did something. */
-export interface Marker {
-  readonly step: number;
-  readonly kind: "ignition" | "turn" | "note";
-  readonly label: string;
-  /** The site where the change is clearest; null for a note. */
-  readonly site: string | null;
-  readonly layer: number | null;
-}
-
 export interface DeclaredArray {
   readonly name: string;
   readonly shape: readonly number[];
@@ -53,31 +36,8 @@ export interface DeclaredArray {
 
 /** The training step of each look, `[snapshot]`. */
 export const stepsArray = "snapshot_step";
-const fileName = "looks.safetensors";
 /** Marks beyond this only crowd a figure. */
 const mostMarkers = 200;
-
-const account = z.object({ balance: z.number(), cost: z.number().nullable(), lastStep: z.number() });
-const savedState = z.object({
-  budget: z.object({
-    used: z.number(),
-    lastStep: z.number(),
-    training: z.number(),
-    looking: z.number(),
-    pace: z.number().nullable(),
-    pool: z.number(),
-    accounts: z.record(z.string(), account),
-  }),
-  curves: z.object({
-    smoothed: z.object({ sum: z.number(), weight: z.number() }),
-    open: z.object({ steps: z.number() }).catchall(z.number()),
-    evaluations: z.number(),
-  }),
-  markers: z.array(
-    z.object({ step: z.number(), kind: z.enum(["ignition", "turn", "note"]), label: z.string(), site: z.string().nullable(), layer: z.number().nullable() }),
-  ),
-  preparation: z.number(),
-});
 
 export class Watch {
   readonly run: WatchedRun;
@@ -100,7 +60,10 @@ export class Watch {
     const firstStep = params.startFrom?.step ?? 0;
     if (probes.prompts.length > 0 && !tokenizer)
       throw new WorkbenchError("tokenizer.malformed", `probes.prompts: ${adaptation.model.path} has no tokenizer.json; prompts cannot be read`);
-    const prompts = probes.prompts.length > 0 && tokenizer ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), programs) : null;
+    const prompts =
+      probes.prompts.length > 0 && tokenizer
+        ? new PinnedPrompts(readPinnedPrompts(probes.prompts, tokenizer, adaptation), { programs, name: params.name })
+        : null;
     this.run = { adaptation, programs, params: probes, prompts };
     this.plan = plan;
     this.snapshots = probes.maxShare === 0 ? 0 : Math.min(probes.snapshots, Math.max(2, plan.totalSteps - firstStep + 1));
@@ -212,17 +175,13 @@ export class Watch {
 
   /** Writes everything so far into a checkpoint's folder. */
   save(dir: string): void {
-    const about: z.infer<typeof savedState> = {
-      budget: { ...this.#budget.state(), accounts: { ...this.#budget.state().accounts } },
-      curves: this.curves.state(),
-      markers: [...this.#markers],
-      preparation: this.#preparationSeconds,
-    };
-    const states = [...this.#lookers].flatMap(([id, looker]) =>
-      Object.entries(looker.state?.() ?? {}).map(([name, { shape, data }]) => ({ name: `${id}/${name}`, shape, data })),
+    const { accounts, ...budget } = this.#budget.state();
+    writeWatch(
+      dir,
+      { budget: { ...budget, accounts: { ...accounts } }, curves: this.curves.state(), markers: [...this.#markers], preparation: this.#preparationSeconds },
+      new Map(this.#declared.map(({ name, shape }) => [name, float32(this.numbers(name), shape)])),
+      new Map([...this.#lookers].map(([id, looker]) => [id, looker.state?.() ?? {}])),
     );
-    const arrays = this.#declared.map(({ name, shape }) => ({ name: `array/${name}`, shape, data: this.numbers(name) }));
-    writeFileSync(join(dir, fileName), encodeSafetensors([...arrays, ...states], { watch: JSON.stringify(about) }));
   }
 
   /**
@@ -230,13 +189,11 @@ export class Watch {
    * @throws "training.badParams" when the looks were of other sites or parameters
    */
   restore(dir: string): void {
-    const file = join(dir, fileName);
-    const { tensors, metadata } = parseSafetensors(readFileSync(file), file);
-    const { budget, curves, markers, preparation } = savedState.parse(JSON.parse(metadata["watch"] ?? "null"));
+    const { file, state, array, kept } = readWatch(dir);
     for (const { name, shape } of this.#declared) {
-      const data = tensors.get(`array/${name}`)?.data;
+      const data = array(name)?.data;
       const numbers = this.numbers(name);
-      if (!(data instanceof Float32Array) || data.length !== numbers.length)
+      if (data?.length !== numbers.length)
         throw new WorkbenchError(
           "training.badParams",
           `${file}: found ${data ? `${data.length} numbers` : "nothing"} of "${name}"; expected [${shape.join(", ")}]: the looks ` +
@@ -244,16 +201,11 @@ export class Watch {
         );
       numbers.set(data);
     }
-    this.#budget.restore(budget);
-    this.curves.restore(curves);
-    this.#markers = markers;
-    this.#preparationSeconds = preparation;
-    for (const [id, looker] of this.#lookers) {
-      const own = [...tensors].flatMap(([name, { data, shape }]): [string, FloatTensor][] =>
-        name.startsWith(`${id}/`) && data instanceof Float32Array ? [[name.slice(id.length + 1), float32(data, shape)]] : [],
-      );
-      looker.restore?.(Object.fromEntries(own));
-    }
+    this.#budget.restore(state.budget);
+    this.curves.restore(state.curves);
+    this.#markers = state.markers;
+    this.#preparationSeconds = state.preparation;
+    for (const [id, looker] of this.#lookers) looker.restore?.(kept(id));
   }
 
   async #look(step: number, gradients: Readonly<Record<string, Float32Array>>, isLast?: boolean): Promise<Tile[]> {
@@ -261,19 +213,21 @@ export class Watch {
     const due = affordable.filter((id) => this.#isBeside(id, affordable));
     if (due.length === 0) return [];
     const snapshot = this.#budget.used;
-    const moment = this.#moment(step, gradients);
+    const lookers = new Map([...this.#lookers].filter(([id]) => due.includes(id)));
+    const { moment, owed } = await momentOf(this.run, { step, gradients }, lookers);
     const seconds: Record<string, number> = {};
     const tiles: Tile[] = [{ array: stepsArray, offset: snapshot, data: Float32Array.of(step) }];
-    for (const [id, looker] of this.#lookers) {
-      if (!due.includes(id)) continue;
+    for (const [id, looker] of lookers) {
       const started = performance.now();
       const values = await numbersOf(looker, moment);
       if (values) for (const spec of this.#specs) if (spec.monitor === id) tiles.push(placed(spec, snapshot, values[spec.name]));
-      seconds[id] = (performance.now() - started) / 1000;
+      seconds[id] = (owed.get(id) ?? 0) + (performance.now() - started) / 1000;
     }
     this.#keep(tiles);
     this.#budget.looked(step, seconds);
-    this.#markChanges(step, snapshot);
+    const sites = this.run.adaptation.sites.map(({ site }) => site);
+    const looks = { sites, steps: this.numbers(stepsArray), newest: snapshot, numbers: (array: string) => this.#numbers.get(array) };
+    for (const mark of changeMarks(looks)) this.#mark(mark);
     return tiles;
   }
 
@@ -283,65 +237,9 @@ export class Watch {
     return monitor?.beside === undefined || due.includes(monitor.beside);
   }
 
-  #moment(step: number, gradients: Readonly<Record<string, Float32Array>>): Moment {
-    const {
-      adaptation: { method, options },
-      prompts,
-    } = this.run;
-    const deltas = new Map<SiteState, FactoredMatrix>();
-    const spectra = new Map<SiteState, SiteSpectrum>();
-    const delta = (state: SiteState): FactoredMatrix => {
-      const found = deltas.get(state) ?? method!.deltaWeight(state, options);
-      deltas.set(state, found);
-      return found;
-    };
-    let logits: Promise<readonly Float32Array[]> | null = null;
-    return {
-      step,
-      gradients,
-      delta,
-      spectrum(state) {
-        const found = spectra.get(state) ?? spectrumOf(delta(state));
-        spectra.set(state, found);
-        return Promise.resolve(found);
-      },
-      promptLogits: () => (logits ??= prompts!.logits("all")),
-    };
-  }
-
   #keep(tiles: Tile[]): Tile[] {
     for (const { array, offset, data } of tiles) this.numbers(array).set(data, offset);
     return tiles;
-  }
-
-  /** Norm ignitions and direction turns at the newest look, one mark a kind, placed where it is clearest. */
-  #markChanges(step: number, snapshot: number): void {
-    const { sites } = this.run.adaptation;
-    const steps = this.numbers(stepsArray);
-    const found = (kind: "ignition" | "turn", array: string, score: (x: number[], values: number[]) => number | null) => {
-      const numbers = this.#numbers.get(array);
-      if (!numbers) return;
-      const changed = sites.flatMap(({ site }, row) => {
-        const curve = Float32Array.from({ length: snapshot + 1 }, (_, look) => at(numbers, look * sites.length + row));
-        if (Number.isNaN(at(curve, snapshot))) return [];
-        const looked = [...curve.keys()].filter((i) => !Number.isNaN(curve[i]));
-        const strength = score(
-          looked.map((i) => at(steps, i)),
-          looked.map((i) => at(curve, i)),
-        );
-        return strength === null ? [] : [{ site, strength }];
-      });
-      if (changed.length === 0) return;
-      const { site } = changed.reduce((x, y) => (y.strength > x.strength ? y : x));
-      const more = changed.length === 1 ? "" : ` and ${changed.length - 1} more`;
-      const words = kind === "ignition" ? "norm ignites" : "direction turns";
-      this.#mark({ step, kind, label: `${words} at ${siteLabel(site)}${more}`, site: site.name, layer: site.layer });
-    };
-    found("ignition", "norm", (x, values) => ignition(x, values, values.length - 1));
-    found("turn", "turn", (_, values) => {
-      const cosine = turn(values, values.length - 1);
-      return cosine === null ? null : 1 - cosine;
-    });
   }
 
   #mark(marker: Marker): void {

@@ -4,15 +4,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { loadModel, type LoadedModel } from "../../../server/models/loadModel.ts";
+import { baseSetting } from "../../../server/runs/worlds.ts";
 import { openSubject, sharedEngine } from "../../../server/runs/subject.ts";
 import { denseProduct } from "../../../server/linalg/factored.ts";
 import { randomStream } from "../../../server/linalg/random.ts";
 import { startAdaptation, trainedTensors, type Adaptation } from "../../../server/training/adaptation.ts";
 import type { Batch } from "../../../server/data/example.ts";
+import { siteGates } from "../../../server/training/liveWorlds.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { lossWeight, TrainingPrograms } from "../../../server/training/trainingPrograms.ts";
 import { optimizerParams, siteParams, type OptimizerParams } from "../../../server/training/trainingParams.ts";
+import type { FloatTensor } from "../../../server/tensors/hostTensor.ts";
 import { referenceDir } from "../goldens.ts";
 import { lawEngine } from "../../lawEngine.ts";
 
@@ -133,6 +136,12 @@ export async function openedLogits(model: LoadedModel, folder: string, batch: Ba
 
 /** The places where `openedLogits` reads. */
 export const lastPlaces = (batch: Batch): Int32Array => new Int32Array(batch.rows).fill(batch.positions - 1);
+
+/** Logits at the places of each row with the adapter off. */
+export function baseLogits(programs: TrainingPrograms, batch: Batch, places = lastPlaces(batch)): Promise<FloatTensor> {
+  const settings = Array.from({ length: batch.rows }, () => baseSetting);
+  return programs.logitsAt(batch, places, { gates: siteGates(programs.adaptation, "a", settings) });
+}
 
 /** The same programs over a base whose weights have ΔW added. */
 export function adaptedModel({ model, adaptation, programs }: Harness): TrainingPrograms {

@@ -14,7 +14,7 @@ import { svd } from "../../../server/linalg/svd.ts";
 import { trainedCount } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { readGolden, referenceDir, relativeError } from "../goldens.ts";
-import { harness, lastPlaces, openedLogits, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
+import { baseLogits, harness, lastPlaces, openedLogits, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { taskRun } from "./taskRun.ts";
 import { lawEngine } from "../../lawEngine.ts";
 
@@ -221,15 +221,32 @@ describe("on a model", () => {
   it("learning leaves ΔW 0 and the logits bit for bit the base's (property 1)", async () => {
     const h = await harness("ipa", { options: small });
     const batch = randomBatch(h.model);
-    const before = (await h.programs.logitsAt(batch, lastPlaces(batch), "none")).data;
+    const before = (await baseLogits(h.programs, batch)).data;
     const starts = h.adaptation.sites.map(({ frozen }) => frozen["ipaP"]!.data().slice());
     await learn(h);
     h.adaptation.sites.forEach((state, i) => {
       expect(state.frozen["ipaP"]!.data()).not.toEqual(starts[i]);
       expect(Math.max(...denseProduct(ipaTraining.deltaWeight(state, h.adaptation.options)).map(Math.abs))).toBe(0);
     });
-    expect((await h.programs.logitsAt(batch, lastPlaces(batch), "none")).data).toEqual(before);
+    expect((await baseLogits(h.programs, batch)).data).toEqual(before);
     expect((await h.programs.logitsAt(batch, lastPlaces(batch))).data).toEqual(before);
+  });
+
+  it("learns from the inputs of the output head too, which are what W_U makes the base's logits of", async () => {
+    const h = await harness("ipa", { options: small, targetModules: ["c_attn", "lm_head"] });
+    const batch = randomBatch(h.model);
+    const x = (await h.programs.siteInputs(batch)).get("unembed");
+    const { dModel, dVocab } = h.model.config;
+    const unembedding = h.model.weights("unembed")["W_U"]?.data() ?? new Float32Array();
+    const logits = Float32Array.from({ length: batch.rows * dVocab }, (_, i) => {
+      const from = ((Math.floor(i / dVocab) + 1) * batch.positions - 1) * dModel;
+      return (x?.data ?? new Float32Array())
+        .subarray(from, from + dModel)
+        .reduce((sum, value, d) => sum + value * (unembedding[(i % dVocab) * dModel + d] ?? NaN), 0);
+    });
+    expect(relativeError(logits, (await baseLogits(h.programs, batch)).data)).toBeLessThan(1e-5);
+    await learn(h);
+    expect(h.adaptation.sites.at(-1)?.memory["kept"]?.data[0]).toBeGreaterThan(0.2);
   });
 
   it("P has orthonormal rows and keeps more of the sites' inputs than random directions do (property 2)", async () => {

@@ -13,7 +13,7 @@ import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { Trainer } from "../../../server/training/trainer.ts";
 import { optimizerParams, trainingParams } from "../../../server/training/trainingParams.ts";
 import { referenceDir, relativeError } from "../goldens.ts";
-import { harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
+import { baseLogits, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
 import { lawEngine } from "../../lawEngine.ts";
 
@@ -88,7 +88,7 @@ describe("L1RA in training", () => {
     second!.trained["gates"]!.data.fill(0, 0, 1);
     const batch = randomBatch(h.model);
     const before = await h.programs.logitsAt(batch, lastPlaces(batch));
-    const base = await h.programs.logitsAt(batch, lastPlaces(batch), "none");
+    const base = await baseLogits(h.programs, batch);
     const change = move(h.adaptation);
     expect(ranks(h.adaptation).slice(0, 2)).toEqual([2, 3]);
     expect(sum(ranks(h.adaptation))).toBe(6 * 4);

@@ -5,7 +5,7 @@ import type { Batch } from "../../../server/data/example.ts";
 import { AdamW } from "../../../server/training/optimizer.ts";
 import { parameterRules } from "../../../server/training/parameterRules.ts";
 import { optimizerParams } from "../../../server/training/trainingParams.ts";
-import { adaptedModel, harness, lossOf, randomBatch, type Harness } from "./harness.ts";
+import { adaptedModel, baseLogits, harness, lossOf, randomBatch, type Harness } from "./harness.ts";
 
 /** The tiny GPT-2 with a random update of the given rank at one site. */
 export async function plantedModel(goal: string, rank: number): Promise<Harness> {
@@ -22,7 +22,7 @@ export async function plantedBatch(planted: Harness, seed: number): Promise<Batc
   const programs = adaptedModel(planted);
   const targets = new Int32Array(batch.targets.length);
   for (let place = 0; place < batch.positions; place++) {
-    const { data, shape } = await programs.logitsAt(batch, new Int32Array(batch.rows).fill(place), "none");
+    const { data, shape } = await baseLogits(programs, batch, new Int32Array(batch.rows).fill(place));
     for (let row = 0; row < batch.rows; row++) {
       const logits = data.subarray(row * shape[1]!, (row + 1) * shape[1]!);
       targets[row * batch.positions + place] = logits.indexOf(logits.reduce((most, value) => Math.max(most, value), -Infinity));

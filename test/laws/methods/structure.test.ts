@@ -10,7 +10,7 @@ import type { Adaptation } from "../../../server/training/adaptation.ts";
 import { saveAdaptation } from "../../../server/training/saveAdaptation.ts";
 import { relativeError } from "../goldens.ts";
 import { plantedBatch, plantedModel, trainOver } from "./planted.ts";
-import { adaptedModel, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
+import { adaptedModel, baseLogits, harness, lastPlaces, lossOf, openedLogits, perturb, randomBatch, temporaryDir, train, type Harness } from "./harness.ts";
 import { lawEngine } from "../../lawEngine.ts";
 
 /** Float32 products in another order. */
@@ -32,7 +32,8 @@ function fillFactors({ sites }: Adaptation): void {
   }
 }
 
-const logits = async (h: Harness, on: "all" | "none" = "all") => (await h.programs.logitsAt(randomBatch(h.model), lastPlaces(randomBatch(h.model)), on)).data;
+const logits = async (h: Harness) => (await h.programs.logitsAt(randomBatch(h.model), lastPlaces(randomBatch(h.model)))).data;
+const logitsOff = async (h: Harness) => (await baseLogits(h.programs, randomBatch(h.model))).data;
 
 describe("gates of a structure-learnable adapter (property 1)", () => {
   it.each(regularisers)("are the whole adapter when open, and nothing at all when closed (%s)", async (regulariser) => {
@@ -40,7 +41,7 @@ describe("gates of a structure-learnable adapter (property 1)", () => {
     const plain = await harness("lora", { options: { rank: 4, alpha: 8 } });
     fillFactors(h.adaptation);
     fillFactors(plain.adaptation);
-    const base = await logits(h, "none");
+    const base = await logitsOff(h);
     setGates(h.adaptation, 200);
     expect(relativeError(await logits(h), await logits(plain))).toBeLessThan(rounding);
     expect(relativeError(await logits(h), base)).toBeGreaterThan(1e-2);
@@ -50,7 +51,7 @@ describe("gates of a structure-learnable adapter (property 1)", () => {
 
   it("add nothing, however far open, while B is zero", async () => {
     const h = await harness("structure", { options: { rank: 4, modules: 2 } });
-    const base = await logits(h, "none");
+    const base = await logitsOff(h);
     for (const alpha of [-5, 0, 5]) {
       setGates(h.adaptation, alpha);
       expect(await logits(h)).toEqual(base);
@@ -154,7 +155,7 @@ describe("tasks", () => {
         ...h,
         adaptation: { ...h.adaptation, method: { ...method!, deltaWeight: (state, given) => method!.deltaWeight(state, given, task) } },
       };
-      const merged = (await adaptedModel(ofTask).logitsAt(batch, lastPlaces(batch), "none")).data;
+      const merged = (await baseLogits(adaptedModel(ofTask), batch)).data;
       for (let row = task; row < batch.rows; row += 2)
         expect(relativeError(mixed.slice(row * width, (row + 1) * width), merged.slice(row * width, (row + 1) * width))).toBeLessThan(1e-5);
     }
@@ -228,7 +229,7 @@ describe("the end of the search", () => {
   it("changes logits in proportion to the gates it closes (property 3)", async () => {
     const h = await harness("structure", { options: { rank: 4, alpha: 8 } });
     fillFactors(h.adaptation);
-    const base = await logits(h, "none");
+    const base = await logitsOff(h);
     const change = async (share: number) => {
       setGates(h.adaptation, Math.log(share / (1 - share)));
       return relativeError(await logits(h), base);

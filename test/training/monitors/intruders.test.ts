@@ -50,7 +50,7 @@ it("counts the intruders of a DoRA in W with its rescaled rows, not in W + sÂ·BÂ
     gradients: {},
     delta: (state) => method!.deltaWeight(state, options),
     spectrum: () => Promise.reject(new Error("not asked for")),
-    promptLogits: () => Promise.resolve([]),
+    logits: () => [],
   });
   const of = (delta: (state: (typeof sites)[number]) => Float32Array) =>
     sites.map((state) => counted(baseRows(state.site), delta(state), state.site.dOut, state.site.dIn));

@@ -1,8 +1,9 @@
 /** A run that is watched: its numbers against the workbench's own, and that watching leaves it as it is. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as z from "zod";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FigureChanges } from "../../../probes/figureChanges.ts";
 import { trainingArrays, trainingFigures } from "../../../probes/trainingFigures.ts";
@@ -11,6 +12,7 @@ import { lookingCheck, trainingFinding } from "../../../probes/trainingWords.ts"
 import { applyEvent, emptyResult, slice, type ProbeResult } from "../../../probes/result.ts";
 import { trainings } from "../../../server/adapters/registry.ts";
 import { openTokenizer } from "../../../server/formats/tokenizer.ts";
+import { parseSafetensors } from "../../../server/formats/safetensors.ts";
 import { loadModel } from "../../../server/models/loadModel.ts";
 import { klDivergence } from "../../../server/runs/metrics.ts";
 import { openSubject, sharedEngine } from "../../../server/runs/subject.ts";
@@ -178,19 +180,21 @@ describe("a watched run", () => {
   });
 
   it("scores a site by what its adapter does alone", async () => {
-    const { adaptation, programs } = seen.trainer;
+    const sites = seen.trainer.adaptation.sites.map(({ site }) => site.name);
+    const subject = await openSubject({ model: demo, adapters: [{ path: checkpointAdapter(seen.folder, 8), name: "a", strength: 1 }] }, { engine: lawEngine });
     const { ids } = tokenizer.encode(prompts[0]!.prompt);
-    const batch = { rows: 1, positions: ids.length, tokens: Int32Array.from(ids), tasks: new Int32Array(1) };
     const [answer, counter] = [" Krest", " Tolm"].map((text) => tokenizer.encode(text, { addSpecial: false }).ids[0]!);
-    const difference = async (on: "all" | "none" | string[]) => {
-      const { data } = await programs.logitsAt(batch, Int32Array.of(ids.length - 1), on);
+    const difference = async (isOn: (site: string) => boolean) => {
+      const components = sites.filter((site) => !isOn(site)).map((site) => ({ adapter: "a", site, component: null, value: 0 }));
+      const setting = { ...subject.setting, components };
+      const { data } = (await subject.runner!.forward({ tokens: [ids], settings: [setting], logits: { position: ids.length - 1 } })).logits!;
       return data[answer!]! - data[counter!]!;
     };
-    const [base, all] = [await difference("none"), await difference("all")];
+    const [base, all] = [await difference(() => false), await difference(() => true)];
     for (const [row, site] of ["blocks.0.attn.qkv", "blocks.1.mlp.in"].entries()) {
-      expect(curve(seen, "patch_score", row, 8)).toBeCloseTo(((await difference([site])) - base) / (all - base), 2);
+      expect(curve(seen, "patch_score", row, 8)).toBeCloseTo(((await difference((each) => each === site)) - base) / (all - base), 4);
     }
-    expect(adaptation.sites.length).toBeGreaterThan(2);
+    expect(sites.length).toBeGreaterThan(2);
   });
 
   it("counts no intruders at the start, and of those at the end none is open, as W is small", () => {
@@ -248,6 +252,32 @@ describe("a watched run", () => {
     expect(check.ok).toBe(check.value <= 1);
     expect(check.expected).toContain("9 looks");
   });
+});
+
+it("one batch a look runs the worlds of all monitors, and each pays for as many as it reads", async () => {
+  const probes = { ...everyStep, prompts: prompts.slice(0, 1), patchSites: ["blocks.0.attn.qkv", "blocks.1.mlp.in"] };
+  const seen = await watched({ steps: 2, checkpointEvery: 2, probes });
+  const { programs } = seen.trainer;
+  const plain = programs.logitsAt.bind(programs);
+  const rows: number[] = [];
+  const pause = 200;
+  programs.logitsAt = async (...given) => {
+    rows.push(given[0].rows);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    return plain(...given);
+  };
+  await run(seen);
+  expect(rows).toEqual([3, 3]);
+  const dir = temporaryDir();
+  seen.watch.save(dir);
+  const { metadata } = parseSafetensors(readFileSync(join(dir, "looks.safetensors")));
+  const { accounts } = z
+    .object({ budget: z.object({ accounts: z.record(z.string(), z.object({ cost: z.number() })) }) })
+    .parse(JSON.parse(metadata["watch"] ?? "")).budget;
+  const [one = 0, three = 0] = ["promptShift", "patching"].map((id) => accounts[id]?.cost);
+  expect(one + three).toBeGreaterThan(pause / 1000);
+  expect(three / one).toBeGreaterThan(2);
+  expect(three / one).toBeLessThan(3.5);
 });
 
 describe("a run that stops and goes on", () => {
