@@ -91,6 +91,18 @@ export interface Frame {
   lookup(site: string, ids: Tensor): Tensor;
   /** A named place: taps it when asked for, replaces it where an intervention says so. */
   hook(name: string, value: Tensor): Tensor;
+  /** What the queries of these positions look at: their own keys and values, after those of the positions that this run leaves out. */
+  seen(k: Tensor, v: Tensor): Seen;
+  /** `[batch, pos, …]` → `[batch, 1, …]` where one position's output is wanted and no other's; elsewhere as it is. */
+  asked(x: Tensor): Tensor;
+}
+
+/** Keys and values of attention: `[batch, pos, kvHeads, dHead]` each. */
+export interface Seen {
+  readonly k: Tensor;
+  readonly v: Tensor;
+  /** Places of the queries among the keys, `[queries]` float32. */
+  readonly queries: Tensor;
 }
 
 /** Fields of the config with one value a layer. */
@@ -114,6 +126,11 @@ export interface Segment {
   readonly hooks: readonly HookSpec[];
   /** Whether it acts on each position by itself, so that it can run on those alone whose output is wanted. */
   readonly isPositionwise?: boolean;
+  /**
+   * Whether it knows other positions only by `frame.seen`, and takes queries and residual through `frame.asked`: it can then go on after
+   * a prompt's beginning that ran before, and give one position alone.
+   */
+  readonly resumes?: boolean;
   /**
    * Segments with the same function share programs, so it is one function for all layers, and what differs between them it asks of the frame.
    * Every parameter, site and hook named in it is one of the segment's own.

@@ -53,7 +53,11 @@ export const gpt2: Family = {
     decoderPlan(
       config.nLayers,
       { embed: ["positionIds"], block: [] },
-      { embed: { ...embedParts(config), run: embed }, block: (layer) => ({ ...blockParts(config, layer), run: block }), unembed: unembedPart(config) },
+      {
+        embed: { ...embedParts(config), run: embed },
+        block: (layer) => ({ ...blockParts(config, layer), run: block, resumes: true }),
+        unembed: unembedPart(config),
+      },
     ),
 
   tables: (_config, { positions }) => ({ positionIds: positionIds(positions["decoder"] ?? 0) }),
@@ -135,7 +139,7 @@ function block(frame: Frame, { resid }: Tensors): Tensor {
   const head = (name: string, x: Tensor | undefined) => frame.hook(`attn.hook_${name}`, splitHeads(frame, present(x), nHeads));
   const z = attention(frame, head("q", q), head("k", k), head("v", v));
   const attnOut = frame.hook("hook_attn_out", frame.linear("attn.o", z));
-  const residMid = frame.hook("hook_resid_mid", tf.add(residPre, attnOut));
+  const residMid = frame.hook("hook_resid_mid", tf.add(frame.asked(residPre), attnOut));
   const pre = frame.hook("mlp.hook_pre", frame.linear("mlp.in", layerNorm(frame, "ln2", residMid)));
   const post = frame.hook("mlp.hook_post", activationFunctions[activation](pre));
   const mlpOut = frame.hook("hook_mlp_out", frame.linear("mlp.out", post));

@@ -4,7 +4,7 @@ import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import type { Tensors } from "../tensors/engine.ts";
 import { int32, type HostTensor } from "../tensors/hostTensor.ts";
-import type { Frame, HookSpec, SiteSpec } from "./family.ts";
+import type { Frame, HookSpec, Seen, SiteSpec } from "./family.ts";
 
 /** Residual-stream hooks, alike in every family with one attention and one MLP a block. */
 export const blockHooks: readonly HookSpec[] = [
@@ -87,29 +87,34 @@ export function splitHeads(frame: Frame, x: Tensor, heads: number): Tensor {
  * @returns z, heads joined: `[batch, pos, nHeads · dHead]`
  */
 export function attention(frame: Frame, q: Tensor, k: Tensor, v: Tensor): Tensor {
-  const { config, batch, positions } = frame;
+  const { config, batch } = frame;
   const { nHeads, nKvHeads, dHead } = config;
+  const seen = frame.seen(k, v);
+  const queries = frame.asked(q);
   const heads = (x: Tensor) => tf.transpose(x, [0, 2, 1, 3]); // → [batch, head, pos, dHead]
   const shared = (x: Tensor) => {
     if (nKvHeads === nHeads) return heads(x);
     const group = nHeads / nKvHeads;
     const grouped = tf.tile(tf.expandDims(heads(x), 2), [1, 1, group, 1, 1]);
-    return tf.reshape(grouped, [batch, nHeads, positions, dHead]);
+    return tf.reshape(grouped, [batch, nHeads, sizeAt(x, 1), dHead]);
   };
-  const raw = tf.mul(tf.matMul(heads(q), shared(k), false, true), frame.ofLayer("attnScale"));
-  const scores = frame.hook("attn.hook_attn_scores", tf.add(raw, causalMask(positions, frame.ofLayer("slidingWindow"))));
+  const raw = tf.mul(tf.matMul(heads(queries), shared(seen.k), false, true), frame.ofLayer("attnScale"));
+  const scores = frame.hook("attn.hook_attn_scores", tf.add(raw, causalMask(seen, frame.ofLayer("slidingWindow"))));
   const pattern = frame.hook("attn.hook_pattern", tf.softmax(scores, -1));
-  const z = frame.hook("attn.hook_z", tf.transpose(tf.matMul(pattern, shared(v)), [0, 2, 1, 3]));
-  return tf.reshape(z, [batch, positions, nHeads * dHead]);
+  const z = frame.hook("attn.hook_z", tf.transpose(tf.matMul(pattern, shared(seen.v)), [0, 2, 1, 3]));
+  return tf.reshape(z, [batch, sizeAt(queries, 1), nHeads * dHead]);
 }
 
+const sizeAt = (x: Tensor, axis: number): number => x.shape[axis] ?? 0;
+
 /** 0 where a key may be seen, −∞ elsewhere: `[destPos, srcPos]`. */
-function causalMask(positions: number, window: number | null): Tensor {
-  const index = tf.range(0, positions, 1, "float32");
-  const distance = tf.sub(tf.expandDims(index, 1), tf.expandDims(index, 0)); // dest − src
+function causalMask({ k, queries }: Seen, window: number | null): Tensor {
+  const keys = tf.range(0, sizeAt(k, 1), 1, "float32");
+  const distance = tf.sub(tf.expandDims(queries, 1), tf.expandDims(keys, 0)); // dest − src
   const causal = tf.greaterEqual(distance, 0);
   const visible = window === null ? causal : tf.logicalAnd(causal, tf.less(distance, window));
-  return tf.where(visible, tf.zeros([positions, positions]), tf.fill([positions, positions], -Infinity));
+  const shape = [sizeAt(queries, 0), sizeAt(k, 1)];
+  return tf.where(visible, tf.zeros(shape), tf.fill(shape, -Infinity));
 }
 
 /**

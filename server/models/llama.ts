@@ -141,7 +141,7 @@ function blockPart(config: ModelConfig, layer: number): SegmentBody {
   });
   const norms = [at("ln1.w", "input_layernorm.weight", [d]), at("ln2.w", "post_attention_layernorm.weight", [d])];
   const qkNorms = qkNorm ? [at("attn.q_norm.w", "self_attn.q_norm.weight", [dHead]), at("attn.k_norm.w", "self_attn.k_norm.weight", [dHead])] : [];
-  return { params: [...norms, ...matrices, ...qkNorms], sites, hooks: [...blockHooks, ...llamaHooks(config)], run: block };
+  return { params: [...norms, ...matrices, ...qkNorms], sites, hooks: [...blockHooks, ...llamaHooks(config)], run: block, resumes: true };
 }
 
 function unembedPart({ dModel: d, dVocab, tiedHead }: ModelConfig): SegmentBody {
@@ -208,7 +208,7 @@ function block(frame: Frame, streams: Tensors): Tensor {
   const k = queryOrKey(frame, streams, "k", normalized, nKvHeads);
   const v = frame.hook("attn.hook_v", splitHeads(frame, frame.linear("attn.v", normalized), nKvHeads));
   const attnOut = frame.hook("hook_attn_out", frame.linear("attn.o", attention(frame, q, k, v)));
-  const residMid = frame.hook("hook_resid_mid", tf.add(residPre, attnOut));
+  const residMid = frame.hook("hook_resid_mid", tf.add(frame.asked(residPre), attnOut));
   const mlpIn = rmsNorm(frame, "ln2", residMid);
   const gate = activationFunctions[activation](frame.hook("mlp.hook_pre", frame.linear("mlp.gate", mlpIn)));
   const up = frame.hook("mlp.hook_pre_linear", frame.linear("mlp.in", mlpIn));

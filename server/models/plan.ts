@@ -4,7 +4,7 @@ import { didYouMean } from "../nearNames.ts";
 import type { Family, Segment, StreamName } from "./family.ts";
 
 /** What a family says of one segment of a single stack; the rest follows from its place in the plan. */
-export type SegmentBody = Pick<Segment, "params" | "sites" | "hooks" | "run">;
+export type SegmentBody = Pick<Segment, "params" | "sites" | "hooks" | "run" | "resumes">;
 
 /** Embedding, layers, head: the plan of every decoder. @param tables streams beside the residual that embedding and layers read */
 export function decoderPlan(
@@ -15,7 +15,7 @@ export function decoderPlan(
   const stack = "decoder";
   const outside = { scope: "", layer: null, stack };
   return [
-    { id: "embed", ...outside, reads: ["tokens", ...tables.embed], writes: "resid", ...body.embed },
+    { id: "embed", ...outside, reads: ["tokens", ...tables.embed], writes: "resid", isPositionwise: true, ...body.embed },
     ...Array.from({ length: nLayers }, (_, layer): Segment => {
       const id = `blocks.${layer}`;
       return { id, scope: `${id}.`, layer, stack, reads: ["resid", ...tables.block], writes: "resid", ...body.block(layer) };

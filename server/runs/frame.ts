@@ -2,7 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
-import type { Frame, Segment, SiteSpec } from "../models/family.ts";
+import type { Frame, Seen, Segment, SiteSpec } from "../models/family.ts";
 import type { Tensors } from "../tensors/engine.ts";
 import type { ConfigView } from "./configReads.ts";
 
@@ -49,15 +49,30 @@ export interface FrameParts {
   readonly onRows: boolean;
   readonly taps: ReadonlySet<string>;
   readonly edits: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
+  /** Of the positions that this run leaves out, one row for all or one each; null at the beginning of a prompt. */
+  readonly before?: KeysAndValues | null;
+  /** The one position whose output is wanted, `[1]` int32; null when all are. */
+  readonly asked?: Tensor | null;
   /** Takes the place of the head's product, for a caller that makes logits of some rows only. Gets the rows `[batch · pos, dIn]`. */
   readonly head?: (site: SiteSpec, rows: Tensor, weight: Tensor, terms: readonly AdapterTerm[], at: (x: Tensor) => TermFrame) => void;
 }
 
-/** Runs a segment's code. @returns its output, and the tapped hooks by their names. @throws "hook.neverFired" naming every tap or edit that was not reached */
-export function traceSegment(parts: FrameParts, streams: Tensors): { out: Tensor; taps: Tensors } {
+/** What attention leaves of each position for those after it: `[batch, pos, kvHeads, dHead]` each. */
+export type KeysAndValues = Pick<Seen, "k" | "v">;
+
+export interface TracedSegment {
+  readonly out: Tensor;
+  /** By their names. */
+  readonly taps: Tensors;
+  /** Of this run's own positions; null where nothing attends. */
+  readonly keys: KeysAndValues | null;
+}
+
+/** Runs a segment's code. @throws "hook.neverFired" naming every tap or edit that was not reached */
+export function traceSegment(parts: FrameParts, streams: Tensors): TracedSegment {
   const frame = new TracedFrame(parts);
   const out = parts.segment.run(frame, streams);
-  return { out, taps: frame.finish() };
+  return { out, ...frame.finish(out) };
 }
 
 class TracedFrame implements Frame {
@@ -68,6 +83,7 @@ class TracedFrame implements Frame {
   readonly #parts: FrameParts;
   readonly #tapped: Tensors = {};
   readonly #fired = new Set<string>();
+  #keys: KeysAndValues | null = null;
 
   constructor(parts: FrameParts) {
     this.#parts = parts;
@@ -154,11 +170,32 @@ class TracedFrame implements Frame {
     return result;
   }
 
-  finish(): Tensors {
-    const { taps, edits, segment } = this.#parts;
+  seen(k: Tensor, v: Tensor): Seen {
+    this.#keys = { k, v };
+    const { before, asked } = this.#parts;
+    const left = before?.k.shape[1] ?? 0;
+    const after = (earlier: Tensor | undefined, own: Tensor): Tensor => {
+      if (!earlier) return own;
+      const [rows = 0, ...rest] = earlier.shape;
+      return tf.concat([rows === this.batch ? earlier : tf.tile(earlier, [this.batch, ...rest.map(() => 1)]), own], 1);
+    };
+    const queries = asked ? tf.add(tf.cast(asked, "float32"), left) : tf.range(left, left + this.positions, 1, "float32");
+    return { k: after(before?.k, k), v: after(before?.v, v), queries };
+  }
+
+  asked(x: Tensor): Tensor {
+    const { asked } = this.#parts;
+    return asked ? tf.gather(x, asked, 1) : x;
+  }
+
+  /** What was tapped and kept; what was asked for and did not come is an error. */
+  finish(out: Tensor): Omit<TracedSegment, "out"> {
+    const { taps, edits, segment, before, asked } = this.#parts;
     const silent = [...taps, ...edits.keys()].filter((name) => !this.#fired.has(name));
     if (silent.length > 0) throw new WorkbenchError("hook.neverFired", `${segment.id}: hooks never fired: ${silent.join(", ")}`);
-    return this.#tapped;
+    if (before && !this.#keys) throw new WorkbenchError("internal", `${segment.id}: it goes on after earlier positions and never looked at them`);
+    if (asked && out.shape[1] !== 1) throw new WorkbenchError("internal", `${segment.id}: one position was asked for, and [${out.shape.join(", ")}] came`);
+    return { taps: this.#tapped, keys: this.#keys };
   }
 
   #param(name: string): Tensor {

@@ -9,16 +9,25 @@ import type { Engine } from "../tensors/engine.ts";
 import { float32, int32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { allHooks, hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
 import { checkPrompt } from "./promptTokens.ts";
-import { asFloat, runSegment, type SegmentRun } from "./segmentProgram.ts";
+import { asFloat, runSegment, type HostKeys, type SegmentRun } from "./segmentProgram.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit } from "./worlds.ts";
 
 /** Where a run can go on: all that a segment and those after it read of what came before. */
 export interface Entry {
   readonly segment: string;
-  /** Of each stack. */
+  /** Of each stack, in all. */
   readonly positions: Readonly<Record<string, number>>;
-  /** One row a world each. */
+  /** One row a world each; of a run that goes on after a prompt's beginning, those of the positions left. */
   readonly streams: Readonly<Record<StreamName, HostTensor>>;
+  /** Where the positions left begin, when it is not the prompt's beginning. */
+  readonly after?: Beginning;
+}
+
+/** A prompt's beginning, which ran before. */
+export interface Beginning {
+  readonly positions: number;
+  /** What its attention left, by segment. */
+  readonly keys: ReadonlyMap<string, HostKeys>;
 }
 
 export interface ForwardRequest {
@@ -36,6 +45,8 @@ export interface ForwardRequest {
   readonly logits: "all" | "none" | { readonly position: number };
   /** Segments that a later run may start at. */
   readonly keep?: readonly string[];
+  /** Segments whose keys and values a later run goes on from. */
+  readonly keepKeys?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -45,10 +56,13 @@ export interface ForwardResult {
   readonly logits: FloatTensor | null;
   /** Of the kept segments. */
   readonly entering: ReadonlyMap<string, Entry>;
+  /** Of the segments whose keys were kept, `[batch, pos, kvHeads, dHead]`. */
+  readonly keys: ReadonlyMap<string, HostKeys>;
 }
 
 interface Outset {
   readonly batch: number;
+  /** In all. */
   readonly positions: Readonly<Record<string, number>>;
   readonly streams: Readonly<Record<StreamName, HostTensor>>;
 }
@@ -77,7 +91,10 @@ export class Runner {
    */
   async forward(request: ForwardRequest): Promise<ForwardResult> {
     const { plan, config, family } = this.model;
-    const { batch, positions, streams } = request.start ? this.#goingOn(request.start) : this.#given(request);
+    const { batch, positions: all, streams: given } = request.start ? this.#goingOn(request.start) : this.#given(request);
+    const after = request.start?.after ?? null;
+    const left = after?.positions ?? 0;
+    const positions = Object.fromEntries(Object.entries(all).map(([stack, count]) => [stack, count - left]));
     const settings = this.#settings(request.settings, batch);
     const place = (name: string) => hookPlace(this.hooks, name);
     const taps = (request.taps ?? []).map(place);
@@ -88,39 +105,57 @@ export class Runner {
     const early = [...taps, ...edits.map((each) => each.place)].find((each) => placeOf(each) < start);
     if (early) throw new WorkbenchError("hook.neverFired", `hook "${early.name}" lies before ${request.start?.segment}, where this run starts`);
     const kept = (request.keep ?? []).map((id) => segmentIndex(plan, id));
-    const end = request.logits !== "none" ? last : Math.max(0, ...taps.map(placeOf), ...kept.map((index) => index - 1));
+    const withKeys = new Set(request.keepKeys ?? []);
+    const attended = plan.flatMap(({ id }, index) => (withKeys.has(id) ? [index] : []));
+    const end = request.logits !== "none" ? last : Math.max(0, ...taps.map(placeOf), ...attended, ...kept.map((index) => index - 1));
 
     // Only the tokens come from outside; what follows from their lengths is not carried over from an earlier run.
-    const all = new Map<StreamName, HostTensor>([
-      ...Object.entries(family.tables(config, { positions, lengths: [Math.max(...Object.values(positions))] })),
-      ...Object.entries(streams),
+    const tables = Object.entries(family.tables(config, { positions: all, lengths: [Math.max(...Object.values(all))] }));
+    const streams = new Map<StreamName, HostTensor>([
+      ...tables.map(([name, table]): [StreamName, HostTensor] => [name, left === 0 ? table : fromRow(table, left)]),
+      ...Object.entries(given),
     ]);
     const collected: Record<string, FloatTensor> = {};
     const entering = new Map<string, Entry>();
-    const wanted = typeof request.logits === "object" ? request.logits.position : null;
+    const keys = new Map<string, HostKeys>();
+    const wanted = typeof request.logits === "object" ? request.logits.position - left : null;
+    const isLookedInto = (id: string) => [...taps, ...edits.map(({ place }) => place)].some(({ segment }) => segment === id);
+    // Where one position's logits are wanted and nobody looks inside, the last layer's queries and the head run there alone.
+    const isHeadAlone = wanted !== null && plan[last]?.isPositionwise === true && !isLookedInto(plan[last].id);
+    const isLayerAlone = (index: number, { id, resumes }: Segment) =>
+      isHeadAlone && index === last - 1 && resumes === true && !kept.includes(last) && !isAskedBehindEntry(id, taps, edits);
     let logits: FloatTensor | null = null;
     for (const [index, segment] of plan.entries()) {
       if (index < start) continue;
-      if (kept.includes(index)) entering.set(segment.id, { segment: segment.id, positions, streams: this.#entering(index, all) });
+      if (kept.includes(index)) entering.set(segment.id, { segment: segment.id, positions: all, streams: this.#entering(index, streams) });
       if (index > end) continue;
       if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
       const here = (each: HookPlace) => each.segment === segment.id;
       const [segmentTaps, segmentEdits] = [taps.filter(here), edits.filter((each) => here(each.place))];
-      // Where one position's logits are wanted and nobody looks inside, the head runs there alone.
-      const alone = index === last && segment.isPositionwise === true && segmentTaps.length + segmentEdits.length === 0 ? wanted : null;
-      const { out, taps: values } = await this.#run(segment, {
+      const alone = index === last && isHeadAlone ? wanted : null;
+      const found = await this.#run(segment, {
         batch,
         positions: alone === null ? positions : { ...positions, [segment.stack]: 1 },
-        streams: Object.fromEntries(segment.reads.map((name) => [name, alone === null ? all.get(name) : takePosition(asFloat(all.get(name)), alone)])),
+        streams: Object.fromEntries(segment.reads.map((name) => [name, alone === null ? streams.get(name) : atPosition(asFloat(streams.get(name)), alone)])),
         settings,
         taps: segmentTaps,
         edits: segmentEdits,
+        before: after && segment.isPositionwise !== true ? this.#keysBefore(after, segment) : null,
+        asked: isLayerAlone(index, segment) ? wanted : null,
+        keepsKeys: withKeys.has(segment.id),
       });
-      for (const [name, value] of values) collected[name] = value;
-      all.set(segment.writes, out);
-      if (index === last && request.logits !== "none") logits = wanted === null || alone !== null ? out : takePosition(out, wanted);
+      for (const [name, value] of found.taps) collected[name] = value;
+      if (found.keys) keys.set(segment.id, found.keys);
+      streams.set(segment.writes, found.out);
+      if (index === last && request.logits !== "none") logits = wanted === null || alone !== null ? found.out : takePosition(found.out, wanted);
     }
-    return { taps: collected, logits, entering };
+    return { taps: collected, logits, entering, keys };
+  }
+
+  #keysBefore({ keys }: Beginning, { id }: Segment): HostKeys {
+    const found = keys.get(id);
+    if (!found) throw new WorkbenchError("internal", `${id}: a run goes on after a prompt's beginning whose keys were not kept`);
+    return found;
   }
 
   /**
@@ -203,6 +238,21 @@ export class Runner {
     return given.length === batch ? given : Array.from({ length: batch }).flatMap(() => given);
   }
 }
+
+/** Whether a tap or an edit lies behind the residual stream that enters a layer: there its positions are gone. */
+function isAskedBehindEntry(segment: string, taps: readonly HookPlace[], edits: readonly { readonly place: HookPlace }[]): boolean {
+  const here = [...taps, ...edits.map(({ place }) => place)].filter((place) => place.segment === segment);
+  return here.some(({ local }) => local !== "hook_resid_pre");
+}
+
+/** `[pos, …]` → `[pos − first, …]` */
+function fromRow<T extends HostTensor>(table: T, first: number): T {
+  const [rows = 0, ...rest] = table.shape;
+  return { ...table, shape: [rows - first, ...rest], data: table.data.subarray(first * sizeOf(rest)) };
+}
+
+/** At one position, where there are more. */
+const atPosition = (x: FloatTensor, position: number): FloatTensor => (x.shape[1] === 1 ? x : takePosition(x, position));
 
 /** `[batch, pos, d]` → `[batch, 1, d]` at one position. */
 function takePosition(x: FloatTensor, position: number): FloatTensor {

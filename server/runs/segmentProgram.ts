@@ -3,8 +3,8 @@ import type { LoadedAdapter } from "../adapters/loadAdapter.ts";
 import { WorkbenchError } from "../errors.ts";
 import type { Segment, StreamName } from "../models/family.ts";
 import type { LoadedModel } from "../models/loadModel.ts";
-import type { Engine } from "../tensors/engine.ts";
-import type { FloatTensor, HostTensor } from "../tensors/hostTensor.ts";
+import type { Engine, Tensors } from "../tensors/engine.ts";
+import { int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { Binding } from "./binding.ts";
 import { ConfigReads, programOf } from "./configReads.ts";
 import { traceSegment } from "./frame.ts";
@@ -31,10 +31,31 @@ export interface SegmentRun {
   /** All in this segment. */
   readonly taps: readonly HookPlace[];
   readonly edits: readonly PlacedEdit[];
+  /** Of the positions before these, which ran earlier; null at the beginning of a prompt. */
+  readonly before?: HostKeys | null;
+  /** The one of these positions whose output is wanted; null when all are. */
+  readonly asked?: number | null;
+  /** Whether a later run goes on after these positions. */
+  readonly keepsKeys?: boolean;
 }
 
-/** @returns what the segment writes, and the taps by their full names @throws "hook.badShape", "hook.neverFired", "site.unknown" */
-export async function runSegment(engine: Engine, run: SegmentRun): Promise<{ out: FloatTensor; taps: ReadonlyMap<string, FloatTensor> }> {
+/** What attention leaves of each position for those after it: `[batch, pos, kvHeads, dHead]` each. */
+export interface HostKeys {
+  readonly k: FloatTensor;
+  readonly v: FloatTensor;
+}
+
+export interface SegmentResult {
+  /** What the segment writes. */
+  readonly out: FloatTensor;
+  /** By their full names. */
+  readonly taps: ReadonlyMap<string, FloatTensor>;
+  /** Null where none were kept. */
+  readonly keys: HostKeys | null;
+}
+
+/** @throws "hook.badShape", "hook.neverFired", "site.unknown" */
+export async function runSegment(engine: Engine, run: SegmentRun): Promise<SegmentResult> {
   const { model, segment, batch, positions, streams, settings, taps } = run;
   const binding = new Binding();
   const read = segment.reads.map((name) => {
@@ -49,15 +70,28 @@ export async function runSegment(engine: Engine, run: SegmentRun): Promise<{ out
     checkEdit(edit, hookShape(place, batch, positions));
     return { hook: place.local, mask: binding.input(`mask:${place.local}`, edit.mask), value: binding.input(`value:${place.local}`, edit.value) };
   });
+  const { before: earlier, asked: place, keepsKeys = false } = run;
+  const before = earlier ? { k: binding.input("before:k", earlier.k), v: binding.input("before:v", earlier.v) } : null;
+  const asked = typeof place === "number" ? binding.input("asked", int32([place], [1])) : null;
   const reads = new ConfigReads(model.config, [segment.layer]);
   const program = await programOf(engine, {
     code: [segment.run],
-    about: [siteWords(segment), loaded.about, `taps ${[...tapped].join(" ")}`, `edits ${edits.map(({ hook }) => hook).join(" ")}`].join(" | "),
+    about: [
+      siteWords(segment),
+      loaded.about,
+      `taps ${[...tapped].join(" ")}`,
+      `edits ${edits.map(({ hook }) => hook).join(" ")}`,
+      keepsKeys ? "keys" : "",
+    ].join(" | "),
     reads,
     signature: binding.signature(),
     fn(inputs, weights) {
       const given = { inputs, weights };
-      const { out, taps: values } = traceSegment(
+      const {
+        out,
+        taps: values,
+        keys,
+      } = traceSegment(
         {
           segment,
           view: reads.view(0),
@@ -69,14 +103,22 @@ export async function runSegment(engine: Engine, run: SegmentRun): Promise<{ out
           onRows: false,
           taps: tapped,
           edits: new Map(edits.map(({ hook, mask, value }) => [hook, { mask: mask(given), value: value(given) }])),
+          before: before && { k: before.k(given), v: before.v(given) },
+          asked: asked && asked(given),
         },
         Object.fromEntries(read.map(([name, handle]) => [name, handle(given)])),
       );
-      return { out, ...Object.fromEntries(Object.entries(values).map(([hook, value]) => [`tap:${hook}`, value])) };
+      const kept: Tensors = keepsKeys && keys ? { "keys:k": keys.k, "keys:v": keys.v } : {};
+      return { out, ...kept, ...Object.fromEntries(Object.entries(values).map(([hook, value]) => [`tap:${hook}`, value])) };
     },
   });
   const output = await program.run(binding.inputs, binding.weights);
-  return { out: asFloat(output["out"]), taps: new Map(taps.map(({ name, local }) => [name, asFloat(output[`tap:${local}`])])) };
+  const { "keys:k": k, "keys:v": v } = output;
+  return {
+    out: asFloat(output["out"]),
+    taps: new Map(taps.map(({ name, local }) => [name, asFloat(output[`tap:${local}`])])),
+    keys: k && v ? { k: asFloat(k), v: asFloat(v) } : null,
+  };
 }
 
 /** How the segment's sites lie, which the frame reads beside the config. */

@@ -1,7 +1,8 @@
 /**
  * The sweep planner. Thousands of worlds become few, full batches:
  *   1. group by the first segment that differs from the run patched into, and restart there from what entered it;
- *   2. stack the worlds of a group as rows, each with its own mask, value and adapter gates;
+ *   2. stack the worlds of a group as rows, each with its own mask, value and adapter gates, and leave out the tokens before their
+ *      first change, whose keys and values the run patched into has;
  *   3. compute logits at the answer position only;
  *   4. hand out each finished tile at once, top layers (the cheapest) first, and check for cancellation between tiles.
  * `naiveSweep` runs one whole forward pass a world; the law suite holds both to the same numbers.
@@ -10,10 +11,12 @@ import { WorkbenchError } from "../errors.ts";
 import { inputsOf } from "../models/plan.ts";
 import { fullName } from "../models/siteNames.ts";
 import { didYouMean } from "../nearNames.ts";
-import { float32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
+import { float32, int32, sizeOf, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
 import { hookPlace, hookShape, type HookPlace, type Positions } from "./hookNames.ts";
-import type { Runner } from "./runner.ts";
-import { filled, tilesOf, type Tile } from "./tiles.ts";
+import type { Entry, ForwardResult, Runner } from "./runner.ts";
+import type { HostKeys } from "./segmentProgram.ts";
+import { canGoOn, laterTiles, tokensBefore, type LaterTile, type TileCosts } from "./beginnings.ts";
+import { filled } from "./tiles.ts";
 import { strengthOf, type AdapterSetting, type BatchEdit, type ComponentGate, type World } from "./worlds.ts";
 import { at } from "../at.ts";
 
@@ -32,6 +35,8 @@ export interface SweepRequest {
   readonly position: number;
   /** Refuse to start when more would be held than this. */
   readonly budgetBytes?: number;
+  /** What a batch costs beside its tokens, on a machine unlike the usual. */
+  readonly costs?: TileCosts;
   readonly signal?: AbortSignal;
 }
 
@@ -42,7 +47,7 @@ export interface SweepTile {
   readonly logits: FloatTensor;
 }
 
-interface StartedTile extends Tile<number> {
+interface StartedTile extends LaterTile {
   /** Place in the plan of the segment where the run starts. */
   readonly start: number;
 }
@@ -67,12 +72,24 @@ export function planSweep(request: SweepRequest): SweepPlan {
     group.worlds.push(index);
     groups.set(key, group);
   });
+  const after = (index: number): number => {
+    const { setting, edits } = at(worlds, index);
+    return isSameSetting(request, setting) ? tokensBefore(runner, edits, request.position) : 0;
+  };
   const tiles = [...groups.values()]
     .sort((a, b) => b.start - a.start)
-    .flatMap(({ start, worlds: members }) => tilesOf(members, tokens.length).map((tile) => ({ start, ...tile })));
+    .flatMap(({ start, worlds: members }) => {
+      const shared = canGoOn(runner, start) ? after : () => 0;
+      return laterTiles(members, { config, length: tokens.length, after: shared, sharing: groups.size, costs: request.costs }).map((tile) => ({
+        start,
+        ...tile,
+      }));
+    });
   const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
   const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
-  const bytes = 4 * ((config.nLayers + 1) * tokens.length * config.dModel + rows * tokens.length * perToken + rows * config.dVocab);
+  const most = Math.max(1, ...tiles.map((tile) => tile.rows * (tokens.length - tile.after)));
+  const perKept = (config.nLayers + 1) * config.dModel + (tiles.some((tile) => tile.after > 0) ? 2 * config.nLayers * config.nKvHeads * config.dHead : 0);
+  const bytes = 4 * (tokens.length * perKept + most * perToken + rows * config.dVocab);
   if (bytes > budgetBytes)
     throw new WorkbenchError("run.overBudget", `this sweep would hold ${bytes} bytes; the budget is ${budgetBytes}. Use a shorter prompt or fewer worlds`);
   return { tiles, bytes };
@@ -84,18 +101,18 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
   const { tiles } = planSweep(request);
   const { plan } = runner.model;
   const keep = [...new Set(tiles.map(({ start }) => start))].filter((start) => start > 0).map((start) => plan[start]?.id ?? "");
-  const patched = await runner.forward({ tokens: [tokens], ...moreInputs(request, 1), settings: [setting], keep, logits: "none", ...signalOf(request) });
+  const first = Math.min(plan.length, ...tiles.flatMap(({ start, after }) => (after > 0 ? [start] : [])));
+  const keepKeys = plan.slice(first).flatMap(({ id, resumes }) => (resumes === true ? [id] : []));
+  const given = { tokens: [tokens], ...moreInputs(request, 1), settings: [setting], ...signalOf(request) };
+  const patched = await runner.forward({ ...given, keep, keepKeys, logits: "none" });
   for (const tile of tiles) {
     if (request.signal?.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
     const members = filled(tile).map((index) => at(request.worlds, index));
-    const entry = patched.entering.get(plan[tile.start]?.id ?? "");
-    const start = entry
-      ? { start: { ...entry, streams: repeated(entry.streams, tile.rows) } }
-      : { tokens: members.map(() => tokens), ...moreInputs(request, tile.rows) };
+    const start = entryOf(request, patched, tile) ?? { tokens: members.map(() => tokens), ...moreInputs(request, tile.rows) };
     const { logits } = await runner.forward({
       ...start,
       settings: members.map((world) => world.setting),
-      edits: batchEdits(request, members),
+      edits: batchEdits(request, members, tile.after),
       logits: { position },
       ...signalOf(request),
     });
@@ -103,6 +120,40 @@ export async function* sweep(request: SweepRequest): AsyncGenerator<SweepTile, v
     const worlds = tile.members;
     yield { worlds, logits: float32(logits!.data.subarray(0, worlds.length * dVocab), [worlds.length, dVocab]) };
   }
+}
+
+/** Where a tile goes on; null where it begins with the tokens. */
+function entryOf({ runner, tokens }: SweepRequest, patched: ForwardResult, { start, after, rows }: StartedTile): { readonly start: Entry } | null {
+  const { plan, family } = runner.model;
+  const segment = plan[start]?.id ?? "";
+  const entry = patched.entering.get(segment);
+  if (after === 0) return entry ? { start: { ...entry, streams: repeated(entry.streams, rows) } } : null;
+  const [stack = ""] = Object.values(inputsOf(family));
+  const streams = entry?.streams ?? { tokens: int32(tokens, [1, tokens.length]) };
+  const left = Object.fromEntries(Object.entries(streams).map(([name, x]) => [name, fromPosition(x, after)]));
+  const positions = { [stack]: tokens.length };
+  return { start: { segment, positions, streams: repeated(left, rows), after: { positions: after, keys: cutKeys(patched.keys, after) } } };
+}
+
+/** Of the first positions alone. */
+const cutKeys = (keys: ReadonlyMap<string, HostKeys>, positions: number): Map<string, HostKeys> =>
+  new Map([...keys].map(([segment, { k, v }]) => [segment, { k: toPosition(k, positions), v: toPosition(v, positions) }]));
+
+/** `[1, pos, …]` → `[1, positions, …]`, the first. */
+function toPosition(x: FloatTensor, positions: number): FloatTensor {
+  const rest = x.shape.slice(2);
+  return float32(x.data.subarray(0, positions * sizeOf(rest)), [1, positions, ...rest]);
+}
+
+/** `[1, pos, …]` → `[1, pos − first, …]` */
+function fromPosition<T extends HostTensor>(x: T, first: number): T {
+  const [, positions = 0, ...rest] = x.shape;
+  return { ...x, shape: [1, positions - first, ...rest], data: x.data.subarray(first * sizeOf(rest)) };
+}
+
+/** Whether a world's adapters act as in the run patched into. */
+function isSameSetting({ runner, setting }: SweepRequest, other: AdapterSetting): boolean {
+  return runner.adapters.every(({ name }) => strengthOf(other, name) === strengthOf(setting, name)) && differingGates(other, setting).length === 0;
 }
 
 /** One whole forward pass a world: slow and obvious, the reference for `sweep`. */
@@ -167,19 +218,19 @@ function differingGates(one: AdapterSetting, other: AdapterSetting): ComponentGa
   );
 }
 
-/** All worlds of a tile edit the same hooks from the same sources; only the masks differ. */
-function batchEdits(request: SweepRequest, members: readonly World[]): BatchEdit[] {
+/** All worlds of a tile edit the same hooks from the same sources; only the masks differ. @param after tokens that are left out */
+function batchEdits(request: SweepRequest, members: readonly World[], after = 0): BatchEdit[] {
   return at(members, 0).edits.map(({ hook, source }, i) => {
     const place = hookPlace(request.runner.hooks, hook);
     const value = request.sources[source]?.[hook];
     if (!value) throw new WorkbenchError("internal", `sweep: source "${source}" has no values for "${hook}"`);
     return {
       hook,
-      value,
+      value: after === 0 ? value : fromPosition(value, after),
       mask: editMask(
         place,
-        members.map((world) => at(world.edits, i)),
-        positionsOf(request),
+        members.map((world) => at(world.edits, i)).map((edit) => ({ ...edit, position: edit.position === null ? null : edit.position - after })),
+        positionsOf(request, after),
       ),
     };
   });
@@ -218,9 +269,9 @@ const repeated = <T extends HostTensor>(streams: Readonly<Record<string, T>>, ro
   Object.fromEntries(Object.entries(streams).map(([name, x]) => [name, repeatRow(x, rows)]));
 
 /** Of each stack. */
-function positionsOf({ runner, tokens, inputs }: SweepRequest): Record<string, number> {
+function positionsOf({ runner, tokens, inputs }: SweepRequest, after: number): Record<string, number> {
   return Object.fromEntries(
-    Object.entries(inputsOf(runner.model.family)).map(([name, stack]) => [stack, name === "tokens" ? tokens.length : (inputs?.[name]?.shape[1] ?? 0)]),
+    Object.entries(inputsOf(runner.model.family)).map(([name, stack]) => [stack, name === "tokens" ? tokens.length - after : (inputs?.[name]?.shape[1] ?? 0)]),
   );
 }
 

@@ -2,7 +2,7 @@
 import { at } from "../at.ts";
 
 /** Of a batch, with padding; a longer prompt is a batch of its own. */
-const tokensPerTile = 512;
+export const tokensPerTile = 512;
 
 export interface Tile<Row> {
   readonly members: readonly Row[];
