@@ -7,7 +7,8 @@ import { nonFinitePlace } from "./nonFinite.ts";
 import type { AdamW } from "./optimizer.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { TrainingParams } from "./trainingParams.ts";
-import { lossWeight, type LossAndGradients, type TrainingPrograms } from "./trainingPrograms.ts";
+import { lossWeight } from "./lossRows.ts";
+import type { LossAndGradients, TrainingPrograms } from "./trainingPrograms.ts";
 
 type Gradients = Readonly<Record<string, Float32Array>>;
 

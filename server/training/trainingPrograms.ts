@@ -1,31 +1,19 @@
 /** The programs of a training run: loss with its gradients, held-out scores, logits, and the inputs of the sites. */
 import * as tf from "@tensorflow/tfjs-core";
 import type { Tensor } from "@tensorflow/tfjs-core";
-import { inputsOf } from "../models/plan.ts";
 import { fullName } from "../models/siteNames.ts";
 import { ConfigReads, programOf } from "../runs/configReads.ts";
 import { asFloat, siteWords } from "../runs/segmentProgram.ts";
-import type { BatchEdit } from "../runs/worlds.ts";
 import type { Engine, HalfDtype, Signature, Tensors, TensorSpec, Weight } from "../tensors/engine.ts";
 import { float32, int32, type FloatTensor, type HostTensor } from "../tensors/hostTensor.ts";
-import { type RandomStream } from "../linalg/random.ts";
-import {
-  adaptedForward,
-  forwardWeights,
-  frozenTensors,
-  siteTensors,
-  siteWeight,
-  type ForwardShape,
-  type ForwardTensors,
-  type Hidden,
-} from "./adaptedForward.ts";
+import type { RandomStream } from "../linalg/random.ts";
+import { adaptedForward, forwardWeights, frozenTensors, siteTensors, siteWeight, type ForwardShape, type Hidden } from "./adaptedForward.ts";
 import { trainedTensors, type Adaptation } from "./adaptation.ts";
 import { crossEntropy, frozenCrossEntropy, logitsCrossEntropy, logitScores, targetScores } from "./crossEntropy.ts";
+import { batchInputs, changeInputs, dropoutInputs, editTensors, forwardTensors, type RowChanges, type TokenBatch } from "./forwardInputs.ts";
+import { lossRows } from "./lossRows.ts";
 import { at } from "../at.ts";
 import type { Batch } from "../data/example.ts";
-
-/** Rows with a loss are counted up to a multiple of this, so that few shapes of programs arise. */
-const lossRowStep = 16;
 
 export interface LossRequest {
   readonly batch: Batch;
@@ -43,15 +31,6 @@ export interface LossAndGradients {
   readonly loss: number;
   readonly penalty: number;
   readonly gradients: Readonly<Record<string, Float32Array>>;
-}
-
-export type TokenBatch = Pick<Batch, "rows" | "positions" | "tokens" | "tasks">;
-
-/** What differs from the run as it is, row by row. */
-export interface RowChanges {
-  /** By site: what the adapter's term is multiplied by, `[rows, 1]`. */
-  readonly gates?: Readonly<Record<string, FloatTensor>>;
-  readonly edits?: readonly BatchEdit[];
 }
 
 export class TrainingPrograms {
@@ -73,7 +52,6 @@ export class TrainingPrograms {
   async lossAndGradients({ batch, scale, penaltyScale, dropout, labelSmoothing, random }: LossRequest): Promise<LossAndGradients> {
     const { adaptation } = this;
     const predicted = lossRows(batch, adaptation.head !== null);
-    const masks = dropout > 0 ? dropoutMasks(adaptation, batch.rows * batch.positions, dropout, random) : {};
     const tensors = trainedTensors(adaptation);
     const keys = tensors.map(({ key }) => key);
     const out = await this.#run(
@@ -87,12 +65,12 @@ export class TrainingPrograms {
           predicted.lossScale.shape,
         ),
         penaltyScale: float32(Float32Array.of(penaltyScale), []),
-        ...prefixed("dropout:", masks),
+        ...dropoutInputs(adaptation, batch.rows * batch.positions, dropout, random),
       },
       ({ inputs, weights, reads }) => {
         const loss = (...values: Tensor[]): Tensor => {
           const trained: Tensors = Object.fromEntries(keys.map((key, i) => [key, at(values, i)]));
-          const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, trained), { reads });
+          const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, trained), { reads });
           const task = this.#entropy(hidden, trained, inputs, labelSmoothing);
           const penalty = this.#penalty(trained, weights);
           return penalty ? tf.add(task, tf.mul(penalty, inputs["penaltyScale"]!)) : task;
@@ -119,7 +97,7 @@ export class TrainingPrograms {
     const { adaptation } = this;
     const predicted = lossRows(batch, adaptation.head !== null);
     const out = await this.#run("scores", batch, longest(batch), predicted, ({ inputs, weights, reads }) => {
-      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads });
+      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs), { reads });
       const rows = tf.gather(hidden.hidden, inputs["lossRows"]!);
       const targets = inputs["lossTargets"]!;
       const table = this.#table(hidden, inputs);
@@ -137,24 +115,13 @@ export class TrainingPrograms {
    * @param positions place in each row; the row's prompt ends there
    * @throws "hook.unknown", "site.unknown"
    */
-  async logitsAt(batch: TokenBatch, positions: Int32Array, { gates = {}, edits = [] }: RowChanges = {}): Promise<FloatTensor> {
+  async logitsAt(batch: TokenBatch, positions: Int32Array, changes: RowChanges = {}): Promise<FloatTensor> {
     const { adaptation } = this;
     const chosen = Int32Array.from(positions, (position, row) => row * batch.positions + position);
     const lengths = Array.from(positions, (position) => position + 1);
-    const given = {
-      chosen: int32(chosen, [batch.rows]),
-      ...prefixed("gate:", gates),
-      ...Object.fromEntries(
-        edits.flatMap(({ hook, mask, value }) => [
-          [`mask:${hook}`, mask],
-          [`value:${hook}`, value],
-        ]),
-      ),
-    };
-    const out = await this.#run("logits", batch, lengths, given, ({ inputs, weights, reads }) => {
-      const [masks, values] = [named("mask:", inputs), named("value:", inputs)];
-      const edited = new Map(Object.entries(masks).flatMap(([hook, mask]) => (values[hook] ? [[hook, { mask, value: values[hook] }]] : [])));
-      const hidden = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, edits: edited });
+    const more = { chosen: int32(chosen, [batch.rows]), ...changeInputs(changes) };
+    const out = await this.#run("logits", batch, lengths, more, ({ inputs, weights, reads }) => {
+      const hidden = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs), { reads, edits: editTensors(inputs) });
       const rows = tf.gather(hidden.hidden, inputs["chosen"]!);
       const logits = tf.matMul(rows, this.#table(hidden, inputs), false, true);
       return { logits: hidden.unembedDelta && !adaptation.head ? tf.add(logits, hidden.unembedDelta(rows)) : logits };
@@ -168,7 +135,7 @@ export class TrainingPrograms {
     const out = await this.#run("inputs", batch, longest(batch), {}, ({ inputs, weights, reads }) => {
       // The base's own products reach the sites; what the adapters add there is multiplied by nothing, as B is zero or the site is off.
       const off = { ...adaptation, method: adaptation.method && { ...adaptation.method, delta: ({ base }: { base: Tensor }) => tf.zerosLike(base) } };
-      const { inputs: found } = adaptedForward(off, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads });
+      const { inputs: found } = adaptedForward(off, shapeOf(batch), forwardTensors(inputs, weights, inputs), { reads });
       return Object.fromEntries([...found].map(([site, x]) => [`in:${site}`, x]));
     });
     return new Map(adaptation.sites.map(({ site }) => [site.name, asFloat(out[`in:${site.name}`])]));
@@ -180,7 +147,7 @@ export class TrainingPrograms {
     const hooks = adaptation.model.plan.flatMap((segment) => segment.hooks.map(({ name }) => fullName(segment, name)));
     const taps = new Set(hooks.filter((name) => !name.endsWith("hook_attn_scores")));
     const out = await this.#run("maxima", batch, longest(batch), {}, ({ inputs, weights, reads }) => {
-      const { hooks: found } = adaptedForward(adaptation, shapeOf(batch), this.#tensors(inputs, weights, inputs), { reads, taps });
+      const { hooks: found } = adaptedForward(adaptation, shapeOf(batch), forwardTensors(inputs, weights, inputs), { reads, taps });
       const kept = [...found];
       return Object.fromEntries(kept.map(([name, value]) => [`max:${name}`, tf.max(tf.abs(value))]));
     });
@@ -225,8 +192,7 @@ export class TrainingPrograms {
     const { adaptation } = this;
     const { plan, config } = adaptation.model;
     const inputs: Record<string, HostTensor> = {
-      ...prefixed("stream:", this.#streams(batch, lengths)),
-      ...(adaptation.tasks.length > 1 ? { tasks: oneHot(batch.tasks, adaptation.tasks.length) } : {}),
+      ...batchInputs(adaptation, batch, lengths),
       ...Object.fromEntries(trainedTensors(adaptation).map(({ key, tensor }) => [key, tensor])),
       ...more,
     };
@@ -257,26 +223,6 @@ export class TrainingPrograms {
     });
     return program.run(inputs, weights);
   }
-
-  /** What the forward pass reads from outside. @param lengths tokens without padding, of each row or of all */
-  #streams({ rows, positions, tokens }: TokenBatch, lengths: readonly number[]): Record<string, HostTensor> {
-    const { family, config } = this.adaptation.model;
-    const stacks = Object.values(inputsOf(family));
-    const extent = { positions: Object.fromEntries(stacks.map((stack) => [stack, positions])), lengths };
-    return { tokens: int32(tokens, [rows, positions]), ...family.tables(config, extent) };
-  }
-
-  #tensors(inputs: Tensors, weights: Tensors, trained: Tensors): ForwardTensors {
-    const { tasks } = inputs;
-    return {
-      streams: named("stream:", inputs),
-      trained,
-      weights,
-      dropout: named("dropout:", inputs),
-      gates: named("gate:", inputs),
-      ...(tasks ? { tasks } : {}),
-    };
-  }
 }
 
 /** The optimizer writes into gradients; a program may give one array for two of them. */
@@ -299,57 +245,3 @@ const shapeOf = ({ rows, positions }: TokenBatch): ForwardShape => ({ batch: row
 
 /** Tokens of the longest row of a batch, as transformers counts them: padding up to a round number is no part of a prompt. */
 const longest = ({ last }: Batch): number[] => [Math.max(...last) + 1];
-
-/** Tensors under a prefix, by what follows it. */
-function named(prefix: string, tensors: Tensors): Tensors {
-  return Object.fromEntries(Object.entries(tensors).flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])));
-}
-
-/** Flat places whose prediction counts, their targets and weights; padded by places of weight 0. `[n]` each */
-function lossRows(
-  { rows, positions, targets, lossWeights, last, labels }: Batch,
-  isClassification: boolean,
-): { lossRows: HostTensor; lossTargets: HostTensor; lossScale: FloatTensor } {
-  if (isClassification) {
-    const places = Int32Array.from(last, (position, row) => row * positions + position);
-    return { lossRows: int32(places, [rows]), lossTargets: int32(labels, [rows]), lossScale: float32(new Float32Array(rows).fill(1), [rows]) };
-  }
-  const places: number[] = [];
-  for (let i = 0; i < lossWeights.length; i++) if (lossWeights[i] !== 0) places.push(i);
-  const n = Math.min(rows * positions, Math.ceil(places.length / lossRowStep) * lossRowStep);
-  const [lossPlaces, lossTargets, lossScale] = [new Int32Array(n), new Int32Array(n), new Float32Array(n)];
-  places.forEach((place, i) => {
-    lossPlaces[i] = place;
-    lossTargets[i] = at(targets, place);
-    lossScale[i] = at(lossWeights, place);
-  });
-  return { lossRows: int32(lossPlaces, [n]), lossTargets: int32(lossTargets, [n]), lossScale: float32(lossScale, [n]) };
-}
-
-/** Sum of the weights of a batch's predictions: what its loss is divided by. */
-export function lossWeight(batch: Batch, isClassification: boolean): number {
-  return isClassification ? batch.rows : batch.lossWeights.reduce((sum, weight) => sum + weight, 0);
-}
-
-/** Exactly round(p · size) of each site's inputs dropped would be another law; each is dropped with probability p. */
-function dropoutMasks({ sites }: Adaptation, rows: number, p: number, random: RandomStream): Record<string, FloatTensor> {
-  const kept = 1 / (1 - p);
-  return Object.fromEntries(
-    sites.map(({ site }) => [
-      site.name,
-      float32(
-        Float32Array.from({ length: rows * site.dIn }, () => (random.uniform() < p ? 0 : kept)),
-        [rows, site.dIn],
-      ),
-    ]),
-  );
-}
-
-function oneHot(indices: Int32Array, classes: number): FloatTensor {
-  const data = new Float32Array(indices.length * classes);
-  indices.forEach((index, row) => (data[row * classes + index] = 1));
-  return float32(data, [indices.length, classes]);
-}
-
-const prefixed = <T>(prefix: string, record: Readonly<Record<string, T>>): Record<string, T> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [prefix + key, value]));

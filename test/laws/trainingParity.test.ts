@@ -15,7 +15,7 @@ import { AdamW } from "../../server/training/optimizer.ts";
 import { parameterRules } from "../../server/training/parameterRules.ts";
 import { saveAdaptation } from "../../server/training/saveAdaptation.ts";
 import { learningRateAt } from "../../server/training/schedule.ts";
-import { lossWeight } from "../../server/training/trainingPrograms.ts";
+import { lossWeight } from "../../server/training/lossRows.ts";
 import { optimizerParams } from "../../server/training/trainingParams.ts";
 import { readGolden, referenceDir, relativeError, type Golden } from "./goldens.ts";
 import { harness, temporaryDir, type Harness } from "./methods/harness.ts";

@@ -251,6 +251,15 @@ describe("before a run", () => {
     expect(json.data.examples + json.data.validation).toBe(readFileSync(factsFile, "utf8").trimEnd().split("\n").length);
   });
 
+  test("the preview counts looks at pinned prompts where they need more memory than a step, and only where the run is looked at", async () => {
+    const activations = async (probes: object): Promise<string[]> =>
+      (await preview({ batchSize: 1, probes })).memory.flatMap(({ label }) => (label.startsWith("activations") ? [label] : []));
+    const prompts = Array.from({ length: 8 }, () => ({ prompt: "The capital of Arvenia is", answer: " Krest", counterAnswer: " Tolm" }));
+    const patchSites = Array.from({ length: 6 }, (_, layer) => `blocks.${layer}.attn.qkv`);
+    expect(await activations({ prompts, patchSites })).toEqual(["activations of one look at the pinned prompts"]);
+    for (const probes of [{}, { prompts, patchSites, maxShare: 0 }]) expect(await activations(probes)).toEqual(["activations of one batch"]);
+  });
+
   test("frozen tensors that sites share are counted once", async () => {
     const bytes = async (targetModules: readonly string[]): Promise<number> => {
       const { memory } = await preview({ method: "vera", options: { rank: 64 }, sites: { targetModules } });

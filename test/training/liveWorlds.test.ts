@@ -152,6 +152,19 @@ function classified({ model, adaptation }: Harness, normalised: Float32Array): F
   );
 }
 
+it("gates on one site multiply, and with the strength: LoRA with B times their product there", async () => {
+  const h = await begun("lora");
+  const [site = ""] = h.sites;
+  const gates = [0.5, -3].map((value) => ({ adapter: "a", site, component: null, value }));
+  const [[gated = none] = []] = await logitsOf(h, [prompt(h, 5)], [{ setting: { strengths: { a: 0.8 }, components: gates }, edits: [] }]);
+  for (const state of h.adaptation.sites) {
+    const b = state.trained["loraB"]?.data ?? none;
+    b.set(b.map((value) => value * 0.8 * (state.site.name === site ? -1.5 : 1)));
+  }
+  const [[scaled = none] = []] = await logitsOf(h, [prompt(h, 5)], [on]);
+  expect(relativeError(gated, scaled)).toBeLessThan(tolerance);
+});
+
 it("a classifier's labels are its head on the last hidden state that the runner has in each world", async () => {
   const h = await begun("lora", { labels: ["yes", "no", "perhaps"] });
   const worlds = [on, off, alone(h.sites, h.sites[0] ?? "")];
