@@ -35,6 +35,14 @@ export interface Replacement {
   readonly strength: Tensor;
 }
 
+/** An intervention: where the mask is 1, the hook takes the value. */
+export interface Replaced {
+  /** Name inside the segment. */
+  readonly hook: string;
+  readonly mask: Tensor;
+  readonly value: Tensor;
+}
+
 export interface FrameParts {
   readonly segment: Segment;
   readonly view: ConfigView;
@@ -48,7 +56,8 @@ export interface FrameParts {
   /** Terms see `[batch · pos, d]` when true, which spares reshapes; else `[batch, pos, d]`, so that a number a batch row broadcasts. */
   readonly onRows: boolean;
   readonly taps: ReadonlySet<string>;
-  readonly edits: ReadonlyMap<string, { readonly mask: Tensor; readonly value: Tensor }>;
+  /** In their order: of several at one place the last stands. */
+  readonly edits: readonly Replaced[];
   /** Of the positions that this run leaves out, one row for all or one each; null at the beginning of a prompt. */
   readonly before?: KeysAndValues | null;
   /** The one position whose output is wanted, `[1]` int32; null when all are. */
@@ -163,9 +172,9 @@ class TracedFrame implements Frame {
 
   hook(name: string, value: Tensor): Tensor {
     this.#fired.add(name);
-    const edit = this.#parts.edits.get(name);
-    // x + m (v − x), not (1−m) x + m v: where m is 0 the value stays bit-equal. A select keeps −∞ scores from becoming NaN.
-    const result = edit ? tf.where(tf.greater(tf.add(edit.mask, tf.zerosLike(value)), 0.5), tf.add(edit.value, tf.zerosLike(value)), value) : value;
+    // A select, and no arithmetic: where the mask is 0 the value stays bit-equal, and −∞ scores do not become NaN.
+    const replace = (x: Tensor, edit: Replaced) => tf.where(tf.greater(tf.add(edit.mask, tf.zerosLike(x)), 0.5), tf.add(edit.value, tf.zerosLike(x)), x);
+    const result = this.#parts.edits.filter(({ hook }) => hook === name).reduce(replace, value);
     if (this.#parts.taps.has(name)) this.#tapped[name] = result;
     return result;
   }
@@ -191,7 +200,7 @@ class TracedFrame implements Frame {
   /** What was tapped and kept; what was asked for and did not come is an error. */
   finish(out: Tensor): Omit<TracedSegment, "out"> {
     const { taps, edits, segment, before, asked } = this.#parts;
-    const silent = [...taps, ...edits.keys()].filter((name) => !this.#fired.has(name));
+    const silent = [...taps, ...edits.map(({ hook }) => hook)].filter((name) => !this.#fired.has(name));
     if (silent.length > 0) throw new WorkbenchError("hook.neverFired", `${segment.id}: hooks never fired: ${silent.join(", ")}`);
     if (before && !this.#keys) throw new WorkbenchError("internal", `${segment.id}: it goes on after earlier positions and never looked at them`);
     if (asked && out.shape[1] !== 1) throw new WorkbenchError("internal", `${segment.id}: one position was asked for, and [${out.shape.join(", ")}] came`);

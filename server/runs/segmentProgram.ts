@@ -66,9 +66,11 @@ export async function runSegment(engine: Engine, run: SegmentRun): Promise<Segme
   const params = new Map(Object.entries(model.weights(segment.id)).map(([name, weight]) => [name, binding.weight(`W:${name}`, weight)]));
   const tapped = new Set(taps.map(({ local }) => local));
   const loaded = loadedTerms(binding, segment, run.adapters, settings, tapped);
-  const edits = run.edits.map(({ edit, place }) => {
+  // A hook may be edited more than once: at two tokens, say.
+  const edits = run.edits.map(({ edit, place }, i) => {
     checkEdit(edit, hookShape(place, batch, positions));
-    return { hook: place.local, mask: binding.input(`mask:${place.local}`, edit.mask), value: binding.input(`value:${place.local}`, edit.value) };
+    const name = `${place.local}${run.edits.slice(0, i).some((earlier) => earlier.place === place) ? ` ${i}` : ""}`;
+    return { hook: place.local, mask: binding.input(`mask:${name}`, edit.mask), value: binding.input(`value:${name}`, edit.value) };
   });
   const { before: earlier, asked: place, keepsKeys = false } = run;
   const before = earlier ? { k: binding.input("before:k", earlier.k), v: binding.input("before:v", earlier.v) } : null;
@@ -102,7 +104,7 @@ export async function runSegment(engine: Engine, run: SegmentRun): Promise<Segme
           replacements: loaded.replacements(given),
           onRows: false,
           taps: tapped,
-          edits: new Map(edits.map(({ hook, mask, value }) => [hook, { mask: mask(given), value: value(given) }])),
+          edits: edits.map(({ hook, mask, value }) => ({ hook, mask: mask(given), value: value(given) })),
           before: before && { k: before.k(given), v: before.v(given) },
           asked: asked && asked(given),
         },

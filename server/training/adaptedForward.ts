@@ -113,12 +113,10 @@ export function adaptedForward(adaptation: Adaptation, shape: ForwardShape, tens
       terms: trainingTerms(adaptation, segment, shape.batch, tensors, inputs),
       onRows: true,
       taps: new Set(segment.hooks.map(({ name }) => name).filter((name) => options.taps?.has(fullName(segment, name)))),
-      edits: new Map(
-        segment.hooks.flatMap(({ name }) => {
-          const edit = options.edits?.get(fullName(segment, name));
-          return edit ? [[name, edit]] : [];
-        }),
-      ),
+      edits: segment.hooks.flatMap(({ name }) => {
+        const edit = options.edits?.get(fullName(segment, name));
+        return edit ? [{ hook: name, ...edit }] : [];
+      }),
       // Logits are made by whoever needs them, for the rows that need them.
       head(site, rows, weight, terms, at) {
         const [term] = terms;

@@ -108,6 +108,38 @@ it("clean patched into clean changes nothing", async () => {
   worlds.forEach((_, i) => expect(relativeError(found.slice(i * logits!.data.length, (i + 1) * logits!.data.length), logits!.data)).toBeLessThan(1e-6));
 });
 
+it("a world's edits of one hook all count, and where two meet the later stands", async () => {
+  const subject = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: lawEngine });
+  const runner = subject.runner!;
+  const tokens = [5, 9, 3, 44, 21];
+  const hook = "blocks.1.hook_resid_mid";
+  const tapsOf = async (ids: number[]) => (await runner.forward({ tokens: [ids], settings: [baseSetting], taps: [hook], logits: "none" })).taps;
+  const [own, one, other] = [await tapsOf(tokens), await tapsOf([8, 2, 7, 40, 20]), await tapsOf([1, 3, 6, 41, 22])];
+  const edit = (position: number, source: string) => ({ hook, position, head: null, source });
+  const worlds = [
+    [edit(1, "one"), edit(3, "one")],
+    [edit(1, "one"), edit(3, "other")],
+    [edit(2, "one"), edit(2, "other")],
+  ].map((edits): World => ({ setting: baseSetting, edits }));
+  // The same by one edit at all positions, of values put together here.
+  const width = own[hook]!.data.length / tokens.length;
+  const patched = worlds.map(({ edits }) => {
+    const data = own[hook]!.data.slice();
+    for (const { position, source } of edits) {
+      const from = (source === "one" ? one : other)[hook]!.data;
+      data.set(from.subarray(position! * width, (position! + 1) * width), position! * width);
+    }
+    return { ...own[hook]!, data };
+  });
+  const whole = worlds.map((_, i): World => ({ setting: baseSetting, edits: [{ hook, position: null, head: null, source: `by hand ${i}` }] }));
+  const sources = { one, other, ...Object.fromEntries(patched.map((values, i) => [`by hand ${i}`, { [hook]: values }])) };
+  const request = { runner, tokens, setting: baseSetting, sources, position: 4 };
+  const dVocab = runner.model.config.dVocab;
+  const expected = await rows(sweep({ ...request, worlds: whole }), worlds.length, dVocab);
+  expect(relativeError(await rows(sweep({ ...request, worlds }), worlds.length, dVocab), expected)).toBeLessThan(1e-6);
+  expect(relativeError(await rows(naiveSweep({ ...request, worlds }), worlds.length, dVocab), expected)).toBeLessThan(1e-6);
+});
+
 describe("a mechanism planted by hand", () => {
   // Every map is zero but L1H1's value and output: that head copies what the differing token (position 2) holds to wherever it is read.
   const [nLayers, nHeads, d, dHead, vocab, planted] = [3, 2, 16, 8, 12, { layer: 1, head: 1, position: 2 }];
