@@ -1,4 +1,8 @@
-/** DoRA: W' = m ⊙ (W + s·B·A) / ‖W + s·B·A‖, the norm over each output row; strength interpolates from W to W'. */
+/**
+ * DoRA: W' = m ⊙ (W + s·B·A) / ‖W + s·B·A‖, the norm over each output row; strength interpolates from W to W'. At an embedding W is the table
+ * turned, `[dModel, dVocab]`, as in PEFT's DoraEmbeddingLayer: m has an entry a feature, and its norm runs over the vocabulary. A tied head
+ * keeps the base's table.
+ */
 import * as tf from "@tensorflow/tfjs-core";
 import { WorkbenchError } from "../errors.ts";
 import { floatValues } from "../formats/tensorValues.ts";
@@ -134,7 +138,6 @@ export const dora = defineMethod({
       [low.dOut],
       "dOut",
     );
-    if (parsed.isEmbedding) throw new WorkbenchError("adapter.unsupported", `adapter: DoRA on the embedding "${parsed.modulePath}" is not supported`);
     const site = parsed.site;
     let cached: Readonly<Record<string, Weight>> | null = null;
     return {

@@ -31,7 +31,7 @@ export interface ExportOptions {
 
 /**
  * Scale is 1 everywhere (alpha equals rank), so B·A is ΔW; parameters that replace the base's are passed on.
- * @throws "adapter.wrongBase" when the method needs its base and there is none; "job.cancelled"
+ * @throws "adapter.wrongBase" when the method needs its base and there is none; "adapter.unsupported" as `nearestLora`; "job.cancelled"
  */
 export async function exportLora(
   adapter: LoadedAdapter,

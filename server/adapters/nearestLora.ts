@@ -47,10 +47,12 @@ export const exactResidual = 1e-5;
 export const denseRank = 16;
 /** Up to this many columns a decomposition of all directions is a matter of a second. */
 const wholeColumns = 256;
+/** ΔW of a dense update is measured on all unit vectors at once; a vocabulary of them has no room. */
+const mostInputs = 2 ** 15;
 /** Singular values below this share of the largest are float32's rounding of the factors. */
 const rounding = 1e-6;
 
-/** @throws "adapter.wrongBase" when the method needs its base and there is none */
+/** @throws "adapter.wrongBase" when the method needs its base and there is none; "adapter.unsupported" when ΔW is dense and has too many inputs */
 export async function nearestLora({ method, site, base, rank, engine }: NearestRequest): Promise<NearestLora> {
   const least = Math.min(site.dOut, site.dIn);
   if (site.beyondLowRank === null && (site.factors.rank <= wholeColumns || 2 * site.factors.rank <= least))
@@ -61,6 +63,12 @@ export async function nearestLora({ method, site, base, rank, engine }: NearestR
     throw new WorkbenchError(
       "adapter.wrongBase",
       `"${site.modulePath}" is ${method.title} with ${site.beyondLowRank}, so its ΔW depends on the base weight; expected a model`,
+    );
+  if (site.dIn > mostInputs)
+    throw new WorkbenchError(
+      "adapter.unsupported",
+      `"${site.modulePath}" is ${method.title} with ${site.beyondLowRank}, and its dense ΔW has ${site.dIn} inputs; expected at most ${mostInputs}: an ` +
+        `adapter of linear maps alone, or a smaller vocabulary`,
     );
   const { delta, bias } = await imageOfIdentity(method, site, base, await engine());
   if (least > wholeColumns) return { ...(await leading(delta, site, rank ?? denseRank, await engine())), bias };

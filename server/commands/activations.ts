@@ -1,11 +1,12 @@
 /** `deltascope activations`: named activations of a prompt, as one safetensors file. */
-import { resolve } from "node:path";
+import { dirname } from "node:path";
 import { Command } from "commander";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import type { Subject } from "../runs/subject.ts";
 import { subjectWarnings } from "../runs/subjectRequest.ts";
+import { makeFolder, outFile } from "./outPath.ts";
 import { sayWarnings } from "./sayWarnings.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
@@ -26,7 +27,7 @@ export function activationsCommand(): Command {
     .option("--tokens <json>", "rows of token ids, all of one length: [[464,3290],[464,3797]]")
     .option("--text <prompt>", "a prompt, for the model's own tokenizer")
     .requiredOption("--hooks <names>", "hook names, with commas between")
-    .requiredOption("-o, --out <file>", "the .safetensors file to write")
+    .requiredOption("-o, --out <file>", "the .safetensors file to write; its folder is made when it is not there")
     .addOption(engineOption())
     .addOption(threadsOption())
     .addHelpText(
@@ -46,12 +47,13 @@ async function run(flags: Flags): Promise<void> {
     .split(",")
     .map((name) => name.trim())
     .filter((name) => name !== "");
+  const file = outFile(flags.out);
   const signal = interruptSignal();
   const [{ activations }, { openSubject }] = await Promise.all([import("../runs/activations.ts"), import("../runs/subject.ts")]);
   const subject = await openSubject(subjectFromFlags(flags), engineChoice(flags));
   sayWarnings(subjectWarnings(subject.card));
   const found = await activations(subject, { tokens: given ?? textRows(subject, flags.text ?? ""), hooks, signal });
-  const file = resolve(flags.out);
+  makeFolder(dirname(file));
   writeSafetensors(
     file,
     Object.entries(found).map(([name, { shape, data }]) => ({ name, shape, data })),

@@ -1,10 +1,11 @@
 /** `deltascope compare RUN…`: training runs side by side, with the settings in which they differ. */
 import { writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname } from "node:path";
 import { Command } from "commander";
 import { csvCell } from "../jobs/scalars.ts";
 import type { RunSummary } from "./runSummary.ts";
 import { at } from "../at.ts";
+import { makeFolder, outFile } from "./outPath.ts";
 
 interface Flags {
   readonly json?: boolean;
@@ -16,7 +17,7 @@ export function compareCommand(): Command {
     .description("training runs side by side: held-out scores, size, rank, time, and the settings that differ")
     .argument("<runs...>", "folders of `deltascope train`, or .deltascope/runs/ID")
     .option("--json", "as JSON")
-    .option("-o, --out <file>", "also write the table as CSV")
+    .option("-o, --out <file>", "also write the table as CSV; its folder is made when it is not there")
     .addHelpText(
       "after",
       `
@@ -28,13 +29,15 @@ Examples:
 }
 
 async function run(paths: readonly string[], flags: Flags): Promise<void> {
+  const file = flags.out === undefined ? null : outFile(flags.out);
   const { differingSettings, runSummary } = await import("./runSummary.ts");
   const runs = await Promise.all(paths.map(runSummary));
   const differing = differingSettings(runs);
-  if (flags.out !== undefined) {
+  if (file !== null) {
     const head = [...columns.map(({ title }) => title), ...differing.map(({ name }) => name)];
     const rows = runs.map((one, i) => [...columns.map(({ value }) => value(one)), ...differing.map(({ values }) => values[i])]);
-    writeFileSync(resolve(flags.out), `${[head, ...rows].map((row) => row.map((cell) => csvCell(plain(cell))).join(",")).join("\n")}\n`);
+    makeFolder(dirname(file));
+    writeFileSync(file, `${[head, ...rows].map((row) => row.map((cell) => csvCell(plain(cell))).join(",")).join("\n")}\n`);
   }
   if (flags.json) {
     process.stdout.write(`${JSON.stringify({ runs, differing }, null, 1)}\n`);

@@ -8,6 +8,7 @@ import { WorkbenchError } from "../errors.ts";
 import { encodeSafetensors } from "../formats/safetensors.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { engineChoice, engineOption, modelOption, positiveInteger, threadsOption, type EngineFlags } from "./options.ts";
+import { makeFolder, outFolder } from "./outPath.ts";
 import { progressLine } from "./progressLine.ts";
 
 interface Flags extends EngineFlags {
@@ -44,7 +45,7 @@ function once(folder: string, before: string | undefined): string {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const folder = resolve(flags.out);
+  const folder = outFolder(flags.out);
   if (existsSync(folder) && readdirSync(folder).length > 0)
     throw new WorkbenchError("usage.badFlag", `--out ${folder} holds files already; expected a folder that is empty or not there`);
   const [{ exportLora }, { exactResidual }, { loadAdapter }, { loadModel }, { sharedEngine }] = await Promise.all([
@@ -79,7 +80,7 @@ async function run(flags: Flags): Promise<void> {
 /** Under a temporary name first, so that the folder is there whole or not at all. */
 function writeFolder(folder: string, { config, tensors }: SavedAdapter, about: { adapter: string; method: string; sites: readonly ExportedSite[] }): void {
   const temporary = `${folder}.tmp-${process.pid}`;
-  mkdirSync(dirname(folder), { recursive: true });
+  makeFolder(dirname(folder));
   mkdirSync(temporary);
   try {
     writeFileSync(join(temporary, "adapter_config.json"), `${JSON.stringify(config, null, 2)}\n`);

@@ -1,6 +1,5 @@
 /** `deltascope probe NAME`: one probe from the command line, its result as files. */
-import { mkdirSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -15,6 +14,7 @@ import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, RunRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { adapterOption, engineChoice, engineOption, modelOption, subjectFromFlags, threadsOption, type EngineFlags, type SubjectFlags } from "./options.ts";
+import { makeFolder, outFolder } from "./outPath.ts";
 import { sayWarnings } from "./sayWarnings.ts";
 import { progressLine } from "./progressLine.ts";
 
@@ -50,7 +50,7 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
   if (jobKinds[kind].isResumable)
     throw new WorkbenchError("usage.badFlag", `${name} makes checkpoints and can be paused: use deltascope train --config FILE --out FOLDER`);
   const request: RunRequest = { subject: subjectFromFlags(flags), probe: name, params: paramsFlag(flags.params) };
-  const folder = resolve(flags.out);
+  const folder = outFolder(flags.out);
   const signal = interruptSignal();
   const createdAt = new Date().toISOString();
   const started = performance.now();
@@ -81,7 +81,7 @@ async function runProbeCommand(name: string, flags: Flags): Promise<void> {
     };
     progress.stop();
     sayWarnings(outcome.warnings);
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     await writeResult(folder, record, result, await figureFiles(record, result));
   } finally {
     progress.stop();

@@ -1,6 +1,5 @@
 /** `deltascope train`: an adapter from a configuration file, with checkpoints from which it goes on to the same numbers. */
-import { existsSync, mkdirSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
 import { Command } from "commander";
 import type { ProbeEvent } from "../../probes/result.ts";
 import { WorkbenchError } from "../errors.ts";
@@ -15,6 +14,7 @@ import { packageVersion } from "../packageFolder.ts";
 import type { RunRecord, SubjectRequest } from "../wire.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { engineChoice, engineOption, threadsOption, type EngineFlags } from "./options.ts";
+import { makeFolder, outFolder } from "./outPath.ts";
 import { progressLine } from "./progressLine.ts";
 import type { TrainConfig } from "./trainConfig.ts";
 import { sayWarnings } from "./sayWarnings.ts";
@@ -60,10 +60,10 @@ async function run(flags: Flags): Promise<void> {
     return;
   }
   if (flags.out === undefined) throw new WorkbenchError("usage.badFlag", "train needs --out FOLDER");
+  const folder = outFolder(flags.out);
   const given = flags.config === undefined ? null : readTrainConfig(flags.config);
   const { openTrainFolder } = await import("./trainFolder.ts");
-  const folder = resolve(flags.out);
-  if (!flags.resume) mkdirSync(folder, { recursive: true });
+  if (!flags.resume) makeFolder(folder);
   else if (!existsSync(folder))
     throw new WorkbenchError("usage.badFlag", `--resume: ${folder} is not there; expected the folder of a run that was started before`);
   const lock = await RunLock.take(folder, lockPatienceMs);

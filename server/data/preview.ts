@@ -1,10 +1,7 @@
 /** What a dataset holds, counted, and its first examples as the model would see them. */
 import { quantileSorted } from "d3-array";
 import type { Tokenizer } from "../formats/tokenizer.ts";
-import type { DataParams } from "./dataParams.ts";
 import type { Dataset, Example } from "./example.ts";
-import { loadDataset } from "./dataset.ts";
-import type { DatasetLimits } from "./readExamples.ts";
 
 export interface PreviewedExample {
   /** Texts as `Tokenizer.tokenText` gives them. */
@@ -17,6 +14,8 @@ export interface PreviewedExample {
 }
 
 export interface DatasetPreview {
+  /** False when only the beginnings of large files were read: every count is then of those, "at least". */
+  readonly isWhole: boolean;
   /** Examples to train on. */
   readonly examples: number;
   /** Examples held out. */
@@ -40,12 +39,7 @@ export interface DatasetPreview {
 
 const previewed = 3;
 
-/** @throws as `loadDataset` */
-export function datasetPreview(data: DataParams, tokenizer: Tokenizer, limits: DatasetLimits): DatasetPreview {
-  return previewOf(loadDataset(data, tokenizer, limits), tokenizer);
-}
-
-export function previewOf({ train, validation, labels, tasks, cut }: Dataset, tokenizer: Tokenizer): DatasetPreview {
+export function previewOf({ train, validation, labels, tasks, cut }: Dataset, tokenizer: Tokenizer, isWhole = true): DatasetPreview {
   const lengths = train.map(({ tokens }) => tokens.length).sort((a, b) => a - b);
   const quartile = (p: number) => quantileSorted(lengths, p)!;
   const count = (names: readonly string[], of: (example: Example) => number | null) => {
@@ -57,6 +51,7 @@ export function previewOf({ train, validation, labels, tasks, cut }: Dataset, to
     return counts;
   };
   return {
+    isWhole,
     examples: train.length,
     validation: validation.length,
     tokens: lengths.reduce((sum, length) => sum + length, 0),

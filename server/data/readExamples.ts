@@ -18,6 +18,8 @@ export interface DatasetLimits {
 
 export interface ReadExample extends EncodedExample {
   readonly line: number;
+  /** As `DataRecord.letters`. */
+  readonly letters: number;
   /** Null unless it is a classification. */
   readonly label: string | null;
   readonly task: string;
@@ -27,11 +29,19 @@ export interface ReadExample extends EncodedExample {
 const onlyTask = "all";
 
 /**
+ * Examples are read as they are taken.
  * @param file `data.path` or `data.validationPath`
+ * @param lookLetters as for `readRecords`
  * @throws as `readRecords`; "data.malformed" with the line for a part that is missing, empty or of another type, and for an
  * example without a token that the loss counts; "prompt.unknownToken" for a token that the model has not
  */
-export function readExamples(file: string, data: DataParams, tokenizer: Tokenizer, { nCtx, dVocab = Infinity }: DatasetLimits): ReadExample[] {
+export function* readExamples(
+  file: string,
+  data: DataParams,
+  tokenizer: Tokenizer,
+  { nCtx, dVocab = Infinity }: DatasetLimits,
+  lookLetters?: number,
+): Generator<ReadExample> {
   const maxLength = Math.min(data.maxLength, nCtx);
   const encoder = new ExampleEncoder(tokenizer, maxLength);
   const columns = { ...data.columns, ...(recordFormat(file) === "txt" ? { text: "text" } : {}) };
@@ -43,8 +53,7 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
   };
   const { task } = columns;
   const taskOf = (record: DataRecord) => (task === null ? onlyTask : inField(columnField("task"), () => nameOf(record, task, file)));
-  const examples: ReadExample[] = [];
-  for (const record of readRecords(file, needed, fieldOf)) {
+  for (const record of readRecords(file, needed, fieldOf, lookLetters)) {
     const text = (part: TextPart) => inField(columnField(part), () => textOf(record, columns[part], file));
     const encoded = encoders[data.task](encoder, text);
     const unknown = encoded.tokens.find((id) => id >= dVocab);
@@ -62,14 +71,14 @@ export function readExamples(file: string, data: DataParams, tokenizer: Tokenize
           (data.task === "completion" ? "a completion of one token or more" : "a text of two tokens or more"),
       );
     }
-    examples.push({
+    yield {
       ...encoded,
       line: record.line,
+      letters: record.letters,
       label: data.task === "classification" ? inField(columnField("label"), () => nameOf(record, columns.label, file)) : null,
       task: taskOf(record),
-    });
+    };
   }
-  return examples;
 }
 
 type ColumnName = keyof DataParams["columns"];

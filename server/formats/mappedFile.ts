@@ -6,13 +6,14 @@
  * - Memory unmapped under a live view would crash the process. So nothing is unmapped while a view is reachable: the table
  *   below holds the buffers, `unmapFile` lets go of them, and the garbage collector's turn is when the mapping ends.
  * - A file shorter than its header claims would kill the process with SIGBUS at the first touch. Offsets come from a
- *   checked header, and a range past the file's present end is refused here again.
+ *   checked header, and a range past the file's present end is refused here again. A file that is cut while a view of it is
+ *   in use still ends the process, which then says why (lastWords.ts).
  * Mapped memory is read-only: writing to a view crashes the process.
  */
 import { closeSync, readSync } from "node:fs";
-import { createRequire } from "node:module";
-import type * as Koffi from "koffi";
 import { WorkbenchError } from "../errors.ts";
+import { sayIfCut } from "./lastWords.ts";
+import { pageBytes, protection, systemCalls } from "./libc.ts";
 import { fileIdentity, openForReading } from "./openFile.ts";
 
 /** A view of foreign memory is at most 4 GiB, so a larger file is seen through overlapping windows. */
@@ -21,8 +22,6 @@ const windowStride = 2 ** 30;
 /** The most that one window, hence one tensor, can be. */
 const maxViewBytes = 4 * 2 ** 30 - 2 ** 16;
 const readChunkBytes = 2 ** 30;
-/** A mapping starts on a page; this is a multiple of every page size in use (4, 16, 64 KiB). */
-const pageBytes = 2 ** 16;
 
 interface MappedFile {
   /** Device, inode, size and time: another file under the same path is another mapping. */
@@ -122,7 +121,7 @@ function window(path: string, fd: number, mapped: MappedFile, begin: number, end
   if (end - begin > maxViewBytes) {
     throw new WorkbenchError("file.unreadable", `${path}: ${end - begin} bytes in one piece; expected at most ${maxViewBytes}`);
   }
-  const buffer = mapRange(fd, begin, end) ?? readRange(path, fd, begin, end);
+  const buffer = mapRange(path, fd, begin, end) ?? readRange(path, fd, begin, end);
   mapped.windows.set(begin, buffer);
   return buffer;
 }
@@ -143,54 +142,21 @@ function readRange(path: string, fd: number, begin: number, end: number): ArrayB
   return bytes.buffer;
 }
 
-interface SystemCalls {
-  mmap(address: null, length: number, protection: number, flags: number, fd: number, offset: number): bigint;
-  munmap(address: bigint, length: number): number;
-  madvise(address: bigint, length: number, advice: number): number;
-  view(address: bigint, length: number): ArrayBuffer;
-}
-
 const mappedAddresses = new WeakMap<ArrayBuffer, bigint>();
 const unmapWhenCollected = new FinalizationRegistry<{ address: bigint; length: number }>(({ address, length }) => {
   systemCalls()?.munmap(address, length);
 });
 
-function mapRange(fd: number, begin: number, end: number): ArrayBuffer | undefined {
+function mapRange(path: string, fd: number, begin: number, end: number): ArrayBuffer | undefined {
   const calls = systemCalls();
   if (calls === undefined) return undefined;
   const length = end - begin;
-  const protRead = 1;
   const mapShared = 1;
-  const address = calls.mmap(null, length, protRead, mapShared, fd, begin);
-  if (BigInt.asIntN(64, address) === -1n) return undefined; // MAP_FAILED, as on some network file systems
+  const address = calls.mmap(length, protection.read, mapShared, fd, begin);
+  if (address === -1n) return undefined; // as on some network file systems
+  sayIfCut(path);
   const buffer = calls.view(address, length);
   mappedAddresses.set(buffer, address);
   unmapWhenCollected.register(buffer, { address, length });
   return buffer;
-}
-
-let loadedCalls: SystemCalls | null | undefined;
-function systemCalls(): SystemCalls | undefined {
-  if (loadedCalls === undefined) loadedCalls = loadSystemCalls() ?? null;
-  return loadedCalls ?? undefined;
-}
-
-function loadSystemCalls(): SystemCalls | undefined {
-  if (process.platform !== "linux" && process.platform !== "darwin") return undefined;
-  try {
-    // Loaded on first use: a system for which koffi has no binary still reads files.
-    const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi;
-    const libc = koffi.load(null); // the running program, which has libc in it
-    const mmap = libc.func("void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)");
-    const munmap = libc.func("int munmap(void *address, size_t length)");
-    const madvise = libc.func("int madvise(void *address, size_t length, int advice)");
-    return {
-      mmap: (...args) => koffi.address(mmap(...args)),
-      munmap: (...args) => Number(munmap(...args)),
-      madvise: (...args) => Number(madvise(...args)),
-      view: (address, length) => koffi.view(address, length),
-    };
-  } catch {
-    return undefined;
-  }
 }

@@ -9,6 +9,8 @@ import { quoted } from "../quoted.ts";
 
 export interface DataRecord {
   readonly line: number;
+  /** Of its text in the file, without line ends and quotes. */
+  readonly letters: number;
   /** By column or key; a plain text has one, "text". */
   readonly fields: Readonly<Record<string, unknown>>;
 }
@@ -30,13 +32,20 @@ export function recordFormat(file: string): RecordFormat {
 
 /**
  * @param columns that every record must have
+ * Records are read as they are taken: whoever stops early reads no more of the file. Plain text is looked through first for blank lines.
  * @param fieldOf the parameter that names a column, for the error when it is missing
+ * @param lookLetters how far plain text is looked through; texts whose first blank line comes later are then lines
  * @throws "data.unsupported", "file.notFound", "file.unreadable"; "data.malformed" with the line; "data.empty" when there is no record
  */
-export function* readRecords(file: string, columns: readonly string[], fieldOf: FieldOfColumn = () => undefined): Generator<DataRecord> {
+export function* readRecords(
+  file: string,
+  columns: readonly string[],
+  fieldOf: FieldOfColumn = () => undefined,
+  lookLetters = Infinity,
+): Generator<DataRecord> {
   const format = recordFormat(file);
   let isEmpty = true;
-  for (const record of readers[format](file, columns, fieldOf)) {
+  for (const record of readers[format](file, columns, fieldOf, lookLetters)) {
     isEmpty = false;
     yield record;
   }
@@ -44,14 +53,14 @@ export function* readRecords(file: string, columns: readonly string[], fieldOf: 
 }
 
 type FieldOfColumn = (column: string) => string | undefined;
-type Reader = (file: string, columns: readonly string[], fieldOf: FieldOfColumn) => Generator<DataRecord>;
+type Reader = (file: string, columns: readonly string[], fieldOf: FieldOfColumn, lookLetters: number) => Generator<DataRecord>;
 
 const readers: Record<RecordFormat, Reader> = {
   *jsonl(file, columns, fieldOf) {
     for (const { number, text } of textLines(file)) {
       const fields = jsonObject(text, number, file);
       checkColumns(columns, Object.keys(fields), number, file, fieldOf);
-      yield { line: number, fields };
+      yield { line: number, letters: text.length, fields };
     }
   },
 
@@ -67,13 +76,14 @@ const readers: Record<RecordFormat, Reader> = {
       } else {
         if (fields.length !== header.length)
           throw malformedLine(file, line, `found ${fields.length} field${fields.length === 1 ? "" : "s"}; expected ${header.length}, as the first line has`);
-        yield { line, fields: Object.fromEntries(header.map((name, i) => [name, fields[i]!])) };
+        const letters = fields.reduce((sum, field) => sum + field.length, 0);
+        yield { line, letters, fields: Object.fromEntries(header.map((name, i) => [name, fields[i]!])) };
       }
     }
   },
 
   /** Blocks between blank lines if there is any blank line between texts, else lines. */
-  *txt(file, columns, fieldOf) {
+  *txt(file, columns, fieldOf, lookLetters) {
     const missing = columns.find((name) => name !== "text");
     if (missing !== undefined)
       throw new WorkbenchError(
@@ -81,8 +91,8 @@ const readers: Record<RecordFormat, Reader> = {
         `${file}: found plain text, which has no column ${quoted(missing)}; expected a .jsonl or .csv file for it, or the task "text"`,
         { field: fieldOf(missing) },
       );
-    if (!hasBlankLine(file)) {
-      for (const { number, text } of textLines(file)) if (!isBlank(text)) yield { line: number, fields: { text } };
+    if (!hasBlankLine(file, lookLetters)) {
+      for (const { number, text } of textLines(file)) if (!isBlank(text)) yield textBlock({ line: number, lines: [text] });
       return;
     }
     let block: { readonly line: number; readonly lines: string[] } | null = null;
@@ -97,12 +107,17 @@ const readers: Record<RecordFormat, Reader> = {
   },
 };
 
-const textBlock = ({ line, lines }: { readonly line: number; readonly lines: readonly string[] }): DataRecord => ({ line, fields: { text: lines.join("\n") } });
+function textBlock({ line, lines }: { readonly line: number; readonly lines: readonly string[] }): DataRecord {
+  const text = lines.join("\n");
+  return { line, letters: text.length, fields: { text } };
+}
 
 /** Between texts: not before the first or after the last. */
-function hasBlankLine(file: string): boolean {
+function hasBlankLine(file: string, lookLetters: number): boolean {
   let hasText = false;
+  let letters = 0;
   for (const { text } of textLines(file)) {
+    if ((letters += text.length) > lookLetters) return false;
     if (!isBlank(text)) hasText = true;
     else if (hasText) return true;
   }

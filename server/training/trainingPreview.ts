@@ -8,8 +8,8 @@ import { sizeOf } from "../tensors/hostTensor.ts";
 import { randomStream } from "../linalg/random.ts";
 import { trainedCount, trainingSites, type Adaptation } from "./adaptation.ts";
 import { BatchPlan, batchOf } from "../data/batches.ts";
-import { loadDataset } from "../data/dataset.ts";
 import type { Dataset } from "../data/example.ts";
+import { glimpseDataset } from "../data/glimpse.ts";
 import { previewOf, type DatasetPreview } from "../data/preview.ts";
 import { liveBatch } from "./liveWorlds.ts";
 import { availableMemory, memoryEstimate, refuseOverBudget, totalBytes, type MemoryPart } from "./memoryEstimate.ts";
@@ -23,6 +23,7 @@ export interface TrainingPreview {
   readonly parameters: number;
   readonly baseParameters: number;
   readonly memory: readonly MemoryPart[];
+  /** These, the batches and the memory are at least so, where `data` is not whole. */
   readonly steps: number;
   readonly batchesPerEpoch: number;
   readonly data: DatasetPreview;
@@ -34,12 +35,14 @@ export interface TrainingPreview {
  */
 export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params: TrainingParams): TrainingPreview {
   const sites = adaptedSites(model, params);
-  const dataset = loadDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed, dVocab: model.config.dVocab });
+  const { dataset, isWhole } = glimpseDataset(params.data, tokenizer, { nCtx: model.config.nCtx, seed: params.seed, dVocab: model.config.dVocab });
   const counted = countedSites(params, sites, dataset.tasks.length);
   if (Object.keys(params.optimizer.rates).length > 0) checkParameters(params, sites, dataset);
   const batches = new BatchPlan(dataset.train, { batchSize: params.batchSize, seed: params.seed, shuffle: params.data.shuffle, nCtx: model.config.nCtx });
-  const { totalSteps } = trainingPlan(params, batches.batchesPerEpoch);
-  const data = previewOf(dataset, tokenizer);
+  const hasSteps = isWhole || params.steps !== null;
+  const { totalSteps } = trainingPlan(hasSteps ? params : { ...params, accumulate: 1 }, batches.batchesPerEpoch);
+  const steps = hasSteps ? totalSteps : Math.ceil(totalSteps / params.accumulate);
+  const data = previewOf(dataset, tokenizer, isWhole);
   const parameters = trainedNumbers(model, params, dataset, counted);
   const memory = runMemory({ model, tokenizer, params, dataset }, parameters, frozenNumbers(params, sites, dataset.tasks));
   return {
@@ -47,10 +50,10 @@ export function trainingPreview(model: LoadedModel, tokenizer: Tokenizer, params
     parameters,
     baseParameters: model.parameters,
     memory,
-    steps: totalSteps,
+    steps,
     batchesPerEpoch: batches.batchesPerEpoch,
     data,
-    warnings: warnings(params, data, memory, totalSteps),
+    warnings: warnings(params, data, memory, hasSteps ? steps : null),
   };
 }
 
@@ -153,14 +156,19 @@ function total(numbers: Iterable<number>): number {
   return sum;
 }
 
-function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly MemoryPart[], steps: number): string[] {
+/** @param steps null when they are not known */
+function warnings(params: TrainingParams, data: DatasetPreview, memory: readonly MemoryPart[], steps: number | null): string[] {
   const found: string[] = [];
   if (data.cut > 0)
-    found.push(`${data.cut} of ${data.examples + data.validation} examples are longer than ${params.data.maxLength} tokens and are cut (data.maxLength)`);
-  const ofMethod = params.method === "full" ? null : methodWarning(params, steps);
+    found.push(
+      `${data.cut} of ${data.isWhole ? "" : "the first "}${data.examples + data.validation} examples are longer than ${params.data.maxLength} ` +
+        `tokens and are cut (data.maxLength)`,
+    );
+  const ofMethod = params.method === "full" || steps === null ? null : methodWarning(params, steps);
   if (ofMethod) found.push(ofMethod);
-  if (data.validation === 0) found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
-  if (params.optimizer.warmupSteps >= steps)
+  if (data.validation === 0 && (data.isWhole || params.data.validationFraction === 0))
+    found.push("nothing is held out, so nothing tells learning from memorising (data.validationFraction)");
+  if (steps !== null && params.optimizer.warmupSteps >= steps)
     found.push(`the rate rises over ${params.optimizer.warmupSteps} steps and the run has ${steps} (optimizer.warmupSteps)`);
   try {
     refuseOverBudget(memory);

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { dora } from "../../server/adapters/dora.ts";
 import { exportLora } from "../../server/adapters/exportLora.ts";
 import { loadAdapter } from "../../server/adapters/loadAdapter.ts";
 import { lora } from "../../server/adapters/lora.ts";
@@ -64,6 +65,24 @@ describe("an adapter as the nearest LoRA", () => {
     const { logits } = await subject.runner!.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
     expect(relativeError(logits!.data, golden.floats("logits"))).toBeLessThan(logitTolerance);
     expect(subject.adapters[0]!.warnings).toEqual([]);
+  });
+
+  it("of a DoRA at an embedding gives peft's logits, and of one with a large vocabulary is refused by name", async () => {
+    const path = join(referenceDir, "opened", "llama-dora-embedding");
+    const golden = readGolden("opened", "llama-dora-embedding", "golden.safetensors");
+    const model = join(referenceDir, "families", golden.metadata["base"] ?? "");
+    const out = join(folder, "dora-embedding");
+    await exported(path, model, 1000, out);
+    const subject = await openSubject({ model, adapters: [{ path: out, name: "a", strength: 1 }] }, { engine: "onnx-cpu" });
+    const found = await subject.runner?.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
+    expect(relativeError(found?.logits?.data ?? new Float32Array(), golden.floats("logits"))).toBeLessThan(logitTolerance);
+
+    const [small] = loadAdapter(path, undefined, loadModel(model)).sites.values();
+    if (!small) throw new Error("the fixture has no site");
+    const base = { weight: small.loraA, stored: "inOut" } as const;
+    await expect(nearestLora({ method: dora, site: { ...small, dIn: 50_257 }, base, rank: null, engine })).rejects.toThrow(
+      /embed_tokens" is DoRA .* 50257 inputs; expected at most 32768/,
+    );
   });
 
   it("of low rank is exact without a base and without a rank being asked for", async () => {

@@ -6,7 +6,7 @@ import { describe, expect, it, test } from "vitest";
 import { openTokenizer, type Tokenizer } from "../../server/formats/tokenizer.ts";
 import { loadDataset } from "../../server/data/dataset.ts";
 import type { Dataset, Example } from "../../server/data/example.ts";
-import { datasetPreview } from "../../server/data/preview.ts";
+import { previewOf } from "../../server/data/preview.ts";
 import { heldOutIndices } from "../../server/data/split.ts";
 import { dataParams } from "../../server/data/dataParams.ts";
 import { expectCode } from "../formats/expectCode.ts";
@@ -285,13 +285,10 @@ describe("the held-out examples", () => {
 describe("a preview", () => {
   it("counts what one epoch reads and what its loss counts, and shows the first examples", () => {
     const rows = [known, `${known} Krest`, "a", "b", "c"].map((prompt, i) => ({ prompt, completion: " Krest.", task: i % 2 === 0 ? "x" : "y" }));
-    const {
-      lengths: spread,
-      first,
-      ...counts
-    } = datasetPreview(dataParams.parse({ path: fileOf("x.jsonl", rows), task: "completion", columns: { task: "task" }, validationFraction: 0 }), demo, limits);
+    const { lengths: spread, first, ...counts } = previewOf(load(fileOf("x.jsonl", rows), { task: "completion", columns: { task: "task" } }), demo);
     const lengths = rows.map(({ prompt }) => demo.encode(prompt).ids.length + 3).sort((a, b) => a - b);
     expect(counts).toEqual({
+      isWhole: true,
       examples: 5,
       validation: 0,
       tokens: lengths.reduce((a, b) => a + b),
@@ -313,11 +310,8 @@ describe("a preview", () => {
   });
 
   it("of a classification counts labels", () => {
-    const preview = datasetPreview(
-      dataParams.parse({ path: fileOf("x.csv", ["text,label", "a,yes", "b,no", "c,yes", "d,no", "e,yes"]), task: "classification", validationFraction: 0.2 }),
-      demo,
-      limits,
-    );
+    const file = fileOf("x.csv", ["text,label", "a,yes", "b,no", "c,yes", "d,no", "e,yes"]);
+    const preview = previewOf(load(file, { task: "classification", validationFraction: 0.2 }), demo);
     expect(preview).toMatchObject({ examples: 4, validation: 1, lossTokens: 4, labels: ["no", "yes"], labelCounts: [2, 2], tasks: ["all"], taskCounts: [4] });
     for (const { tokens, label, task } of preview.first) expect([label, task]).toEqual([["b", "d"].includes(tokens.join("")) ? "no" : "yes", null]);
   });

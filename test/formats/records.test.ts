@@ -32,7 +32,8 @@ describe("JSON Lines", () => {
         (objects, end, endsInNewline) => {
           const file = join(dir, "x.jsonl");
           writeFileSync(file, objects.map((object) => JSON.stringify(object)).join(end) + (endsInNewline ? end : ""));
-          expect([...readRecords(file, ["text"])]).toEqual(objects.map((fields, i) => ({ line: i + 1, fields })));
+          const letters = (fields: object) => JSON.stringify(fields).length;
+          expect([...readRecords(file, ["text"])]).toEqual(objects.map((fields, i) => ({ line: i + 1, letters: letters(fields), fields })));
         },
       ),
     );
@@ -75,7 +76,7 @@ describe("CSV", () => {
         writeFileSync(file, ["a,b", ...rows.map((row) => row.map(quoted).join(","))].join("\n"));
         let line = 2;
         const expected = rows.map(([a, b]) => {
-          const record = { line, fields: { a, b } };
+          const record = { line, letters: (a + b).length, fields: { a, b } };
           line += 1 + (a + b).split("\n").length - 1;
           return record;
         });
@@ -127,7 +128,7 @@ describe("plain text", () => {
 });
 
 test("a byte order mark is no text", () => {
-  expect(read("x.csv", "\uFEFFa\n1\n", ["a"])).toEqual([{ line: 2, fields: { a: "1" } }]);
+  expect(read("x.csv", "\uFEFFa\n1\n", ["a"])).toEqual([{ line: 2, letters: 1, fields: { a: "1" } }]);
 });
 
 test("bytes that are not UTF-8 are refused with their line, after more than one piece of the file too", () => {

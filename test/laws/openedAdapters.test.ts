@@ -7,6 +7,8 @@ import { readGolden, referenceDir, relativeError } from "./goldens.ts";
 import { lawEngine } from "../lawEngine.ts";
 
 const tolerance = 1e-4;
+/** DoRA at embeddings: no start that changed the base loosens them. */
+const closely = 1e-5;
 /** Warned of, though PEFT's numbers hold: a start that is taken off the base again. */
 const changedBase = /pissa|olora/i;
 
@@ -21,7 +23,7 @@ describe.each(readdirSync(join(referenceDir, "opened")).toSorted())("%s", (name)
       { engine: lawEngine },
     );
     const found = await subject.runner?.forward({ tokens: golden.ids("ids"), settings: [subject.setting], logits: "all" });
-    expect(relativeError(found?.logits?.data ?? new Float32Array(), golden.floats("logits"))).toBeLessThan(tolerance);
+    expect(relativeError(found?.logits?.data ?? new Float32Array(), golden.floats("logits"))).toBeLessThan(name.includes("dora") ? closely : tolerance);
     const warnings = subject.adapters.flatMap((adapter) => adapter.warnings);
     if (changedBase.test(name)) expect(warnings.join()).toMatch(/taken off/);
     else expect(warnings).toEqual([]);
