@@ -10,6 +10,7 @@ import { thinQr, type ThinQr } from "./qr.ts";
 import { gramMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { svdValues } from "./singularValues.ts";
 import { svd, type Svd } from "./svd.ts";
+import { subtractCombined, workspace } from "./columnKernels.ts";
 import { addTimesAt, copyTimes, dot, peak } from "./vectors.ts";
 
 /** scale · left · right */
@@ -139,11 +140,17 @@ function checkRank({ rank }: FactoredMatrix): void {
   if (rank === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
 }
 
-/** R_B R_Aᵀ, `[n, n]` column-major. */
+/** R_B R_Aᵀ, `[n, n]` column-major: column j is Σ_{k ≥ j} R_A[j, k] times column k of R_B. */
 function coreOf(b: ThinQr, a: ThinQr, n: number): Float64Array {
+  const [weights, y] = [n * n, 2 * n * n];
+  const work = workspace(y + n);
+  work.set(b.r);
+  for (let k = 0; k < n; k++) for (let j = 0; j <= k; j++) work[weights + j * n + k] = -a.r[k * n + j]!;
   const product = new Float64Array(n * n);
   for (let j = 0; j < n; j++) {
-    for (let k = j; k < n; k++) addTimesAt(product, j * n, at(a.r, k * n + j), b.r, k * n, k + 1);
+    work.fill(0, y, y + n);
+    subtractCombined(y, weights + j * n + j, { first: j * n, count: n - j, length: n, stride: n });
+    product.set(work.subarray(y, y + n), j * n);
   }
   return product;
 }

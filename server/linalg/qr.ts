@@ -9,6 +9,7 @@
  */
 import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
+import { cholesky } from "./cholesky.ts";
 import { diagonal } from "./matrices.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { addTimesAt, dotAt, norm } from "./vectors.ts";
@@ -38,39 +39,18 @@ function choleskyQr(x: TallMatrix, gram: Float64Array): ThinQr | null {
   const { n } = x;
   const lengths = Float64Array.from({ length: n }, (_, j) => Math.sqrt(at(gram, j * n + j)));
   if (!lengths.every((length) => length > 0)) return null;
-  const r = new Float64Array(n * n);
-  for (let j = 0; j < n; j++) {
-    for (let i = 0; i <= j; i++) {
-      const sum = at(gram, i * n + j) / (at(lengths, i) * at(lengths, j)) - dotAt(r, i * n, r, j * n, i);
-      if (i < j) r[j * n + i] = sum / at(r, i * n + i);
-      else if (sum > 0) r[j * n + j] = Math.sqrt(sum);
-      else return null;
-    }
-  }
-  const inverse = invertUpper(r, n);
-  if (!(norm(r) * norm(inverse) <= choleskyCondition)) return null;
+  const scaled = new Float64Array(n * n);
+  for (let j = 0; j < n; j++) for (let i = 0; i < n; i++) scaled[j * n + i] = gram[j * n + i]! / (lengths[i]! * lengths[j]!);
+  const factor = cholesky(scaled, n);
+  if (factor === null || !(norm(factor.r) * norm(factor.inverse) <= choleskyCondition)) return null;
+  const { r, inverse } = factor;
   // R = R_scaled · diag(lengths)
-  for (const [j, length] of lengths.entries())
+  for (let j = 0; j < n; j++)
     for (let i = 0; i <= j; i++) {
-      const place = j * n + i;
-      r[place] = at(r, place) * length;
-      inverse[place] = at(inverse, place) / at(lengths, i);
+      r[j * n + i]! *= lengths[j]!;
+      inverse[j * n + i]! /= lengths[i]!;
     }
   return { method: "cholesky", r, times: (mix, k) => timesMatrix(x, upperTimes(inverse, mix, n, k), k) };
-}
-
-function invertUpper(r: Float64Array, n: number): Float64Array {
-  const inverse = new Float64Array(n * n);
-  // Column j solves R x = e_j, from the last entry up: x_i known, its multiple of R's column i goes over to the right side.
-  for (let j = 0; j < n; j++) {
-    inverse[j * n + j] = 1;
-    for (let i = j; i >= 0; i--) {
-      const found = at(inverse, j * n + i) / at(r, i * n + i);
-      inverse[j * n + i] = found;
-      addTimesAt(inverse, j * n, -found, r, i * n, i);
-    }
-  }
-  return inverse;
 }
 
 function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number): Float64Array {

@@ -33,6 +33,7 @@ export const f64x2Shuffle = (low: number, high: number): Code => [
   ...[low, high].flatMap((lane) => Array.from({ length: 8 }, (_, i) => 8 * lane + i)),
 ];
 export const f64x2Add: Code = [0xfd, 0xf0, 0x01];
+export const f64x2Sub: Code = [0xfd, 0xf1, 0x01];
 export const f64x2Mul: Code = [0xfd, 0xf2, 0x01];
 /** The lower two float32 as float64. */
 export const f64x2PromoteLow: Code = [0xfd, 0x5f];
