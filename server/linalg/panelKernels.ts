@@ -6,6 +6,7 @@
  */
 import {
   advance,
+  call,
   type Code,
   f64x2Add,
   f64x2Mul,
@@ -38,10 +39,10 @@ const range = (count: number): readonly number[] => Array.from({ length: count }
 const gram: WasmFunction = (() => {
   const [panel, sums, columns, b, a, x, y, end, at, wide] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
   const [sum, left, right] = [10, 18, 20] as const; // eight, two and one vectors
-  const step = (offset: number): Code => [
-    ...range(2).flatMap((i) => [...localGet(x), ...v128Load(i * columnBytes + offset), ...localSet(left + i)]),
+  const step: Code = [
+    ...range(2).flatMap((i) => [...localGet(x), ...v128Load(i * columnBytes), ...localSet(left + i)]),
     ...range(4).flatMap((j) => [
-      ...[...localGet(y), ...v128Load(j * columnBytes + offset), ...localSet(right)],
+      ...[...localGet(y), ...v128Load(j * columnBytes), ...localSet(right)],
       ...range(2).flatMap((i) => [
         ...[...localGet(left + i), ...localGet(right), ...f64x2Mul],
         ...[...localGet(sum + 4 * i + j), ...f64x2Add, ...localSet(sum + 4 * i + j)],
@@ -63,7 +64,7 @@ const gram: WasmFunction = (() => {
     ...[...localGet(panel), ...localGet(a), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(x)],
     ...[...localGet(panel), ...localGet(b), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(y)],
     ...[...localGet(x), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
-    ...repeatWhile([...step(0), ...step(16), ...advance(x, 32), ...advance(y, 32)], [...localGet(x), ...localGet(end), ...i32LessUnsigned]),
+    ...repeatWhile([...step, ...advance(x, 16), ...advance(y, 16)], [...localGet(x), ...localGet(end), ...i32LessUnsigned]),
     // at = sums + 8 (a · columns + b)
     ...[...localGet(sums), ...localGet(a), ...localGet(columns), ...i32Mul, ...localGet(b), ...i32Add, ...i32Const(8), ...i32Mul, ...i32Add, ...localSet(at)],
     ...[...store(0, 0), ...store(0, 1), ...localGet(at), ...localGet(wide), ...i32Add, ...localSet(at), ...store(1, 0), ...store(1, 1)],
@@ -163,16 +164,64 @@ const fillPair: WasmFunction = (() => {
   };
 })();
 
-/** What the kernels work in; it grows, and a view of it does not outlive that. */
-export const memory = new WebAssembly.Memory({ initial: 1 });
-const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasmModule([gram, combine, fillColumn, fillPair])), { env: { memory } });
-/** All arguments are byte addresses in `memory`, but `columns`. */
-export const kernels = exports as {
+/**
+ * sums += XᵀX of whole panels of float32 values as they lie: `fill` makes `atOnce` columns of a panel out of what begins at `from`,
+ * the next begin `fromStep` bytes on, those of the next panel `panelStep`. Columns that fill up the last tile hold anything.
+ */
+function gramOfPanels(name: string, fill: Code, atOnce: number, fromStep: Code, panelStep: Code): WasmFunction {
+  const [panel, filled, source, sourceEnd, , sums, columns, from, to] = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+  return {
+    name,
+    parameters: 7,
+    locals: [{ count: 2, type: "i32" }],
+    body: [
+      ...[...localGet(panel), ...localGet(filled), ...i32Add, ...localSet(filled)],
+      ...repeatWhile(
+        [
+          ...[...localGet(source), ...localSet(from), ...localGet(panel), ...localSet(to)],
+          ...repeatWhile(
+            [...localGet(from), ...localGet(to), ...fill, ...localGet(from), ...fromStep, ...i32Add, ...localSet(from), ...advance(to, atOnce * columnBytes)],
+            [...localGet(to), ...localGet(filled), ...i32LessUnsigned],
+          ),
+          ...[...localGet(panel), ...localGet(sums), ...localGet(columns), ...call(functions.indexOf(gram))],
+          ...[...localGet(source), ...panelStep, ...i32Add, ...localSet(source)],
+        ],
+        [...localGet(source), ...localGet(sourceEnd), ...i32LessUnsigned],
+      ),
+    ],
+  };
+}
+
+const functions = [gram, combine, fillColumn, fillPair];
+const stride = localGet(4);
+const gramOfColumns = gramOfPanels("gramOfColumns", call(functions.indexOf(fillColumn)), 1, stride, i32Const(4 * panelRows));
+const gramOfRows = gramOfPanels("gramOfRows", [...stride, ...call(functions.indexOf(fillPair))], 2, i32Const(8), [
+  ...stride,
+  ...i32Const(panelRows),
+  ...i32Mul,
+]);
+
+/** All arguments are byte addresses in the memory, or bytes from one to the next, but `columns`, a multiple of 4. */
+export interface PanelKernels {
   gram(panel: number, sums: number, columns: number): void;
   combine(result: number, panel: number, weights: number, stride: number): void;
   fillColumn(from: number, to: number): void;
   fillPair(from: number, to: number, stride: number): void;
-};
+  /** sums += XᵀX of float32 columns `stride` bytes apart, the first from `source` to `sourceEnd`, whole panels; they fill `filled` bytes of a panel. */
+  gramOfColumns(...addresses: GramOfPanels): void;
+  /** The same of float32 rows that lie `stride` bytes apart, all from `source` to `sourceEnd`; 4 bytes more are read. */
+  gramOfRows(...addresses: GramOfPanels): void;
+}
+export type GramOfPanels = [panel: number, filled: number, source: number, sourceEnd: number, stride: number, sums: number, columns: number];
+
+/** The kernels, to be instantiated over a memory. @param sharedPages see `wasmModule` */
+export function panelModule(sharedPages: number | null = null): WebAssembly.Module {
+  return new WebAssembly.Module(wasmModule([...functions, gramOfColumns, gramOfRows], sharedPages));
+}
+
+/** What the kernels of this thread work in; it grows, and a view of it does not outlive that. */
+export const memory = new WebAssembly.Memory({ initial: 1 });
+export const kernels = new WebAssembly.Instance(panelModule(), { env: { memory } }).exports as unknown as PanelKernels;
 
 /** Addresses of so many bytes each, one after another; whoever asked before has lost his. */
 export function scratch(...sizes: readonly number[]): readonly number[] {
