@@ -7,7 +7,9 @@ import { modelSites } from "../server/models/modelSites.ts";
 import { klDivergence } from "../server/runs/metrics.ts";
 import { scalingWords, type Subject } from "../server/runs/subject.ts";
 import { baseSetting } from "../server/runs/worlds.ts";
-import { frobeniusNorm } from "../server/linalg/factored.ts";
+import { at } from "../server/at.ts";
+import type { FactoredSpectrum } from "../server/linalg/factored.ts";
+import { factoredSpectra } from "../server/linalg/factoredSpectra.ts";
 import { norm } from "../server/linalg/vectors.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptText, readPrompt } from "./promptPair.ts";
@@ -46,12 +48,14 @@ export const adapterHealth = defineProbe<Params>({
       const metrics = subject.model ? normMetrics : normMetrics.slice(1);
       for (const { id } of metrics)
         yield { type: "array", name: `${prefix}${id}`, shape: [grid.rows.labels.length, grid.kinds.length], axes: ["layer", "site"] };
-      for (const site of adapter.sites.values()) {
+      const sites = [...adapter.sites.values()];
+      let index = 0;
+      for await (const { norm, squares } of factoredSpectra(sites)) {
         if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-        const norm = frobeniusNorm(site.factors);
+        const site = at(sites, index++);
         const baseNorm = baseNorms(site);
         const relative = baseNorm === null ? null : norm / baseNorm;
-        const trouble = siteTrouble(site);
+        const trouble = siteTrouble(norm, squares);
         if (norm === 0) untrained++;
         const { row, col } = grid.cell(site);
         const offset = row * grid.kinds.length + col;
@@ -96,18 +100,11 @@ export const adapterHealth = defineProbe<Params>({
 });
 
 /** Why a site does less than it seems: B is 0 (never trained), rows of A are 0, or values are broken. */
-function siteTrouble(site: SiteAdapter): string | null {
-  const { left, right, rank, dIn } = site.factors;
-  if (left.some((value) => !Number.isFinite(value)) || right.some((value) => !Number.isFinite(value))) return "holds NaN or infinity";
+function siteTrouble(norm: number, { left, right }: FactoredSpectrum["squares"]): string | null {
+  if (Number.isNaN(norm)) return "holds NaN or infinity";
   if (left.every((value) => value === 0)) return "B is 0: not trained, does nothing";
-  let dead = 0;
-  for (let k = 0; k < rank; k++) {
-    const rowDead = right.subarray(k * dIn, (k + 1) * dIn).every((value) => value === 0);
-    let columnDead = true;
-    for (let o = 0; o < site.dOut; o++) if (left[o * rank + k] !== 0) columnDead = false;
-    if (rowDead || columnDead) dead++;
-  }
-  return dead > 0 ? `${dead} of ${rank} rank-one terms are 0` : null;
+  const dead = left.filter((value, k) => value === 0 || right[k] === 0).length;
+  return dead > 0 ? `${dead} of ${left.length} rank-one terms are 0` : null;
 }
 
 /** ‖W‖ of a site's base weight, null without a base. */
@@ -128,8 +125,8 @@ async function* compareOn(subject: Subject, text: string | readonly number[], si
   const { logits } = await runner.forward({ tokens: [prompt.ids, prompt.ids], settings: [baseSetting, subject.setting], logits: "all", signal });
   const { dVocab } = runner.model.config;
   const positions = prompt.ids.length;
-  const at = (row: number, pos: number) => logits!.data.subarray((row * positions + pos) * dVocab, (row * positions + pos + 1) * dVocab);
-  const kl = Float32Array.from({ length: positions }, (_, pos) => klDivergence(at(1, pos), at(0, pos)));
+  const logitsAt = (row: number, pos: number) => logits!.data.subarray((row * positions + pos) * dVocab, (row * positions + pos + 1) * dVocab);
+  const kl = Float32Array.from({ length: positions }, (_, pos) => klDivergence(logitsAt(1, pos), logitsAt(0, pos)));
   yield { type: "array", name: "kl", shape: [positions], axes: ["position"] };
   yield { type: "tile", array: "kl", offset: 0, data: kl };
   const figure: BarsFigure = {

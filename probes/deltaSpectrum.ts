@@ -6,7 +6,9 @@ import { WorkbenchError } from "../server/errors.ts";
 import { modelSites } from "../server/models/modelSites.ts";
 import { baseWeight } from "../server/adapters/loadAdapter.ts";
 import type { Subject } from "../server/runs/subject.ts";
-import { factoredSvd, frobeniusNorm, singularValues } from "../server/linalg/factored.ts";
+import { at } from "../server/at.ts";
+import { factoredSpectra } from "../server/linalg/factoredSpectra.ts";
+import { factoredSvd } from "../server/linalg/factored.ts";
 import { effectiveRank, energy, energyEffectiveRank, stableRank } from "../server/linalg/spectrum.ts";
 import { randomShare, sharedEnergy } from "../server/linalg/subspaces.ts";
 import { leadingDirections } from "../server/tensors/topSingular.ts";
@@ -58,15 +60,16 @@ export const deltaSpectrum = defineProbe<Params>({
     }
     let worst = 0;
     const rows: TableFigure["rows"][number][] = [];
-    for (const [i, { adapter, site, grid, label }] of all.entries()) {
+    let done = 0;
+    for await (const { values: sigma, norm } of factoredSpectra(all.map(({ site }) => site))) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const sigma = spectrumOf(site);
-      const norm = frobeniusNorm(site.factors);
+      const { adapter, site, grid, label } = at(all, done++);
       worst = Math.max(worst, norm > 0 ? Math.abs(energy(sigma) / norm ** 2 - 1) : 0);
       const name = `${prefix(adapter)}${site.site}.singular_values`;
       yield { type: "array", name, shape: [sigma.length], axes: ["component"] };
       yield { type: "tile", array: name, offset: 0, data: Float32Array.from(sigma) };
-      const broken = Number.isNaN(sigma[0]);
+      // The other sites are shown all the same, and the adapter's warnings name the tensor.
+      const broken = Number.isNaN(norm);
       const zero = !broken && !((sigma[0] ?? 0) > 0);
       const values = broken
         ? { norm: NaN, effective_rank: NaN, stable_rank: NaN }
@@ -97,7 +100,7 @@ export const deltaSpectrum = defineProbe<Params>({
                 ? { warning: `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}` }
                 : {}),
       });
-      if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
+      if (done === 1 || done === all.length || done % 32 === 0) yield { type: "progress", done, total: all.length, unit: "sites" };
     }
     yield { type: "figure", figure: spectrumFigure(all, prefix) };
     for (const figure of normFigures(subject.adapters, prefix, several)) yield { type: "figure", figure };
@@ -108,11 +111,6 @@ export const deltaSpectrum = defineProbe<Params>({
     yield { type: "cost", worlds: all.length, bytes: all.reduce((sum, { site }) => sum + 4 * site.rank * (site.dIn + site.dOut), 0) };
   },
 });
-
-/** NaN for a site whose factors hold NaN or infinity: the others are shown all the same, and the adapter's warnings name the tensor. */
-function spectrumOf(site: SiteAdapter): Float64Array {
-  return isFinite(site) ? singularValues(site.factors) : new Float64Array(site.factors.rank).fill(NaN);
-}
 
 function isFinite({ factors }: SiteAdapter): boolean {
   return factors.left.every(Number.isFinite) && factors.right.every(Number.isFinite);
