@@ -44,6 +44,9 @@ export const repeatWhile = (body: Code, condition: Code): Code => [0x03, 0x40, .
 /** Calls the module's function of this place in its list, with what was put down before. */
 export const call = (place: number): Code => [0x10, ...unsigned(place)];
 
+/** `body` if `condition` leaves something other than 0. */
+export const when = (condition: Code, body: Code): Code => [...condition, 0x04, 0x40, ...body, 0x0b];
+
 /** local ← local + bytes */
 export const advance = (index: number, bytes: number): Code => [...localGet(index), ...i32Const(bytes), ...i32Add, ...localSet(index)];
 
