@@ -10,6 +10,7 @@
 import { availableParallelism } from "node:os";
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
 import { addSums, chunkBytes, chunkCall, chunkRows, copyChunk, mirrored, widthOf, type PlainMatrix } from "./gramChunks.ts";
 import { panelModule } from "./panelKernels.ts";
@@ -57,16 +58,19 @@ const [thisThread, nobody] = [1, 0] as const;
  * 0 is the number of chunks up to the one that was summed here last, 1 is who took the one that is here now, 2 the kernel, 3 … its arguments.
  * Threads are given the source of this function: it uses nothing outside itself.
  */
-export function takeChunk(words: Int32Array, kernels: Kernels, { id, panel, places }: Pick<ThreadData, "id" | "panel" | "places">): boolean {
+function takeChunk(words: Int32Array, kernels: Kernels, { id, panel, places }: Pick<ThreadData, "id" | "panel" | "places">): boolean {
   const next = Atomics.load(words, 1);
   if (next === Atomics.load(words, 0) || Atomics.compareExchange(words, 1, next, next + 1) !== next) return false;
-  const at = 16 + 16 * (next % places);
-  Atomics.store(words, at + 1, id);
-  kernels[words[at + 2] === 0 ? "gramOfColumns" : "gramOfRows"]?.(panel, ...words.subarray(at + 3, at + 9));
-  Atomics.store(words, at, next + 1);
-  Atomics.notify(words, at);
+  const place = 16 + 16 * (next % places);
+  Atomics.store(words, place + 1, id);
+  kernels[words[place + 2] === 0 ? "gramOfColumns" : "gramOfRows"]?.(panel, ...words.subarray(place + 3, place + 9));
+  Atomics.store(words, place, next + 1);
+  Atomics.notify(words, place);
   return true;
 }
+
+/** Index of a place's first word. */
+const wordsOf = (place: number): number => 16 + 16 * place;
 
 /** A thread's life; its source, too, is all that it has. */
 function work({ module, memory, idleMs, ...self }: ThreadData): void {
@@ -135,8 +139,7 @@ export class GramThreads {
     for (const [index, running] of this.#threads.entries()) {
       if (running !== null) continue;
       const id = thisThread + 1 + index;
-      const { module, memory } = { module: this.#module, memory: this.#memory };
-      const data: ThreadData = { module, memory, id, panel: this.#panel(id), places: this.#places, idleMs };
+      const data: ThreadData = { module: this.#module, memory: this.#memory, id, panel: this.#panel(id), places: this.#places, idleMs };
       const source = `${takeChunk}\n${this.#work}\n${this.#work.name}(require("node:worker_threads").workerData);`;
       const thread = new Worker(source, { eval: true, workerData: data, execArgv: [] });
       thread.unref();
@@ -153,12 +156,11 @@ export class GramThreads {
   async *gramMatrices(asked: Iterable<NamedMatrix>): AsyncGenerator<Float64Array, void, void> {
     this.#isBusy = true;
     const pending: Pending[] = [];
-    function* finished(): Generator<Float64Array> {
-      for (let [first] = pending; first?.chunksLeft === 0; [first] = pending) {
-        pending.shift();
-        yield mirrored(first.gram, first.n);
-      }
-    }
+    const finished = (): Float64Array => {
+      const { gram, n } = at(pending, 0);
+      pending.shift();
+      return mirrored(gram, n);
+    };
     try {
       for (const { site, matrix } of asked) {
         const { rows, n } = matrix;
@@ -172,12 +174,14 @@ export class GramThreads {
         for (let first = 0; first < rows; first += chunkRows(n)) {
           while (this.#ring.length === this.#places) {
             if (!this.#advance()) await this.#waitForOldest();
-            yield* finished();
+            while (pending[0]?.chunksLeft === 0) yield finished();
           }
           this.#handOut(one, matrix, first);
         }
       }
-      for (yield* finished(); pending.length > 0; yield* finished()) if (!this.#advance()) await this.#waitForOldest();
+      while (pending.length > 0)
+        if (pending[0]?.chunksLeft === 0) yield finished();
+        else if (!this.#advance()) await this.#waitForOldest();
     } finally {
       await this.#drain();
       this.#isBusy = false;
@@ -193,10 +197,8 @@ export class GramThreads {
     const place = number % this.#places;
     const [source, sums] = [headerBytes + placeBytes * place, headerBytes + placeBytes * place + sourceBytes];
     copyChunk(matrix, first, this.#memory, source);
-    this.#sums(place, one.n).fill(0);
     const { kernel, values } = chunkCall(matrix, first, source, sums);
-    const at = 16 + 16 * place;
-    this.#words.set([nobody, kernelNames.indexOf(kernel), ...values], at + 1);
+    this.#words.set([nobody, kernelNames.indexOf(kernel), ...values], wordsOf(place) + 1);
     this.#ring.push(one);
     Atomics.store(this.#words, 0, number + 1);
     Atomics.notify(this.#words, 0, 1);
@@ -230,11 +232,11 @@ export class GramThreads {
   }
 
   #isSummed(number: number): boolean {
-    return Atomics.load(this.#words, 16 + 16 * (number % this.#places)) === number + 1;
+    return Atomics.load(this.#words, wordsOf(number % this.#places)) === number + 1;
   }
 
   #taker(number: number): number {
-    return Atomics.load(this.#words, 16 + 16 * (number % this.#places) + 1);
+    return Atomics.load(this.#words, wordsOf(number % this.#places) + 1);
   }
 
   /** Whether a chunk was taken by a thread that is no more. */
@@ -245,9 +247,9 @@ export class GramThreads {
 
   /** For a millisecond at most. */
   async #waitForOldest(): Promise<void> {
-    const at = 16 + 16 * (this.#collected % this.#places);
-    const before = Atomics.load(this.#words, at);
-    if (before !== this.#collected + 1) Atomics.wait(this.#words, at, before, 1);
+    const word = wordsOf(this.#collected % this.#places);
+    const before = Atomics.load(this.#words, word);
+    if (before !== this.#collected + 1) Atomics.wait(this.#words, word, before, 1);
     await this.#turn();
   }
 

@@ -18,6 +18,7 @@ import {
   i32Mul,
   localGet,
   localSet,
+  memoryFill,
   repeatWhile,
   v128Load,
   v128LoadSplat64,
@@ -198,7 +199,7 @@ const fillPair: WasmFunction = (() => {
 })();
 
 /**
- * sums += XᵀX of whole panels of float32 values as they lie: `fill` makes `atOnce` columns of a panel out of what begins at `from`,
+ * sums = XᵀX of whole panels of float32 values as they lie: `fill` makes `atOnce` columns of a panel out of what begins at `from`,
  * the next begin `fromStep` bytes on, those of the next panel `panelStep`. Columns that fill up the last tile hold anything.
  */
 function gramOfPanels(name: string, fill: Code, atOnce: number, fromStep: Code, panelStep: Code): WasmFunction {
@@ -208,6 +209,7 @@ function gramOfPanels(name: string, fill: Code, atOnce: number, fromStep: Code, 
     parameters: 7,
     locals: [{ count: 2, type: "i32" }],
     body: [
+      ...[...localGet(sums), ...i32Const(0), ...localGet(columns), ...localGet(columns), ...i32Const(8), ...i32Mul, ...i32Mul, ...memoryFill],
       ...[...localGet(panel), ...localGet(filled), ...i32Add, ...localSet(filled)],
       ...repeatWhile(
         [
@@ -240,7 +242,7 @@ export interface PanelKernels {
   combine(result: number, panel: number, weights: number, stride: number): void;
   fillColumn(from: number, to: number): void;
   fillPair(from: number, to: number, stride: number): void;
-  /** sums += XᵀX of float32 columns `stride` bytes apart, the first from `source` to `sourceEnd`, whole panels; they fill `filled` bytes of a panel. */
+  /** sums = XᵀX of float32 columns `stride` bytes apart, the first from `source` to `sourceEnd`, whole panels; they fill `filled` bytes of a panel. */
   gramOfColumns(...addresses: GramOfPanels): void;
   /** The same of float32 rows that lie `stride` bytes apart, all from `source` to `sourceEnd`; 4 bytes more are read. */
   gramOfRows(...addresses: GramOfPanels): void;

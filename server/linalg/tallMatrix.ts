@@ -33,7 +33,6 @@ function gramOfChunks(x: PlainMatrix): Float64Array {
   for (let first = 0; first < rows; first += chunkRows(n)) {
     copyChunk(x, first, memory, source);
     const { kernel, values } = chunkCall(x, first, source, sums);
-    partial.fill(0);
     kernels[kernel](panel, ...values);
     addSums(gram, n, partial);
   }

@@ -41,6 +41,9 @@ export const f64x2PromoteLow: Code = [0xfd, 0x5f];
 /** `body` once, and again while `condition` leaves something other than 0. */
 export const repeatWhile = (body: Code, condition: Code): Code => [0x03, 0x40, ...body, ...condition, 0x0d, 0, 0x0b];
 
+/** Sets bytes: takes an address, their value and their number. */
+export const memoryFill: Code = [0xfc, 0x0b, 0x00];
+
 /** Calls the module's function of this place in its list, with what was put down before. */
 export const call = (place: number): Code => [0x10, ...unsigned(place)];
 

@@ -70,31 +70,35 @@ describe("Gram matrices by threads", () => {
 
   it("are summed by the other thread while this one does something else", async () => {
     const threads = new GramThreads(1);
-    await ready(threads);
+    threads.start();
     const large = Array.from({ length: 4 }, (_, i) => ({ site: `${i}`, matrix: byRows(chunkRows(64) * 8, 64, i) }));
     const takenHere = vi.spyOn(Atomics, "compareExchange");
-    const found: Float64Array[] = [];
-    for await (const gram of threads.gramMatrices(large)) {
-      found.push(gram);
-      await pause(100);
-    }
-    expect(takenHere.mock.calls.length).toBeLessThan(large.length * 8);
+    /** Chunks that this thread has taken itself of all 32; all of them as long as the other has not begun. */
+    const ownPart = async () => {
+      takenHere.mockClear();
+      const found: Float64Array[] = [];
+      for await (const gram of threads.gramMatrices(large)) {
+        found.push(gram);
+        await pause(20);
+      }
+      expect(isSame(found, sumsOf(large))).toBe(true);
+      return takenHere.mock.calls.length;
+    };
+    await expect.poll(ownPart).toBeLessThan(32);
     takenHere.mockRestore();
-    expect(isSame(found, sumsOf(large))).toBe(true);
   });
 
   it("that a thread fails to sum are an error with the site and the reason", async () => {
     const threads = new GramThreads(1, failingWork);
-    await ready(threads);
+    threads.start();
     const many = [
       { site: "first", matrix: byRows(64, 16, 1) },
       { site: "second", matrix: byRows(chunkRows(16) * 40, 16, 2) },
     ];
     const results = threads.gramMatrices(many);
     expect((await results.next()).value).toEqual(gramMatrix(many[0]!.matrix));
-    await pause(200);
+    await expect.poll(() => threads.hasFailed).toBe(true);
     await expect(listed(results)).rejects.toThrow('"second": the thread that summed a part of them ended (no more memory)');
-    expect(threads.hasFailed).toBe(true);
     expect(threads.isFree).toBe(true);
   });
 });
