@@ -33,7 +33,7 @@ export interface ThreadData {
   readonly places: number;
   readonly idleMs: number;
 }
-type Kernels = Record<string, (...addresses: number[]) => void>;
+type Kernels = Record<(typeof kernelNames)[number], (...addresses: number[]) => void>;
 
 /** Most columns of a matrix that threads share; wider ones are summed by the thread that asks. */
 const mostColumns = 256;
@@ -63,7 +63,7 @@ function takeChunk(words: Int32Array, kernels: Kernels, { id, panel, places }: P
   if (next === Atomics.load(words, 0) || Atomics.compareExchange(words, 1, next, next + 1) !== next) return false;
   const place = 16 + 16 * (next % places);
   Atomics.store(words, place + 1, id);
-  kernels[words[place + 2] === 0 ? "gramOfColumns" : "gramOfRows"]?.(panel, ...words.subarray(place + 3, place + 9));
+  kernels[words[place + 2] === 0 ? "gramOfColumns" : "gramOfRows"](panel, ...words.subarray(place + 3, place + 9));
   Atomics.store(words, place, next + 1);
   Atomics.notify(words, place);
   return true;
