@@ -12,7 +12,8 @@ import { openSubject, sharedEngine } from "../server/runs/subject.ts";
 import type { Runner } from "../server/runs/runner.ts";
 import { sweep } from "../server/runs/sweep.ts";
 import { baseSetting, type World } from "../server/runs/worlds.ts";
-import { singularValues } from "../server/linalg/factored.ts";
+import { at } from "../server/at.ts";
+import { factoredSpectra } from "../server/linalg/factoredSpectra.ts";
 import { startAdaptation, trainedTensors } from "../server/training/adaptation.ts";
 import { AdamW } from "../server/training/optimizer.ts";
 import { parameterRules } from "../server/training/parameterRules.ts";
@@ -113,7 +114,12 @@ function spectra({ layers, rank, dModel, dKv, dMlp, distinct }: LlamaShape): Run
   const sites = Array.from({ length: distinct }, () =>
     shapes.map(([dOut, dIn]) => ({ left: uniforms(dOut * rank, 0.5, random), right: uniforms(rank * dIn, 0.5, random), dOut, dIn, rank, scale: 2 })),
   );
-  return () => Promise.resolve(Array.from({ length: layers }, (_, layer) => sites[layer % distinct]?.map(singularValues)));
+  const all = Array.from({ length: layers }, (_, layer) => at(sites, layer % distinct).map((factors, i) => ({ site: `${layer}.${i}`, factors }))).flat();
+  return async () => {
+    let largest = 0;
+    for await (const { values } of factoredSpectra(all)) largest = Math.max(largest, at(values, 0));
+    return largest;
+  };
 }
 
 /** The run that the demo opens with, its model open already; to its first tile, or to its end. */

@@ -1,7 +1,8 @@
 /** Adapter health: is it applied, did it train, how large is it, and what was not loaded. */
 import * as z from "zod";
 import { WorkbenchError } from "../server/errors.ts";
-import { frobeniusNorm } from "../server/linalg/factored.ts";
+import { at } from "../server/at.ts";
+import { factoredSpectra } from "../server/linalg/factoredSpectra.ts";
 import { norm } from "../server/linalg/vectors.ts";
 import { defineProbe } from "./defineProbe.ts";
 import { promptChange } from "./promptChange.ts";
@@ -35,12 +36,14 @@ export const adapterHealth = defineProbe({
     let untrained = 0;
     for (const map of SiteMap.of(adapters)) {
       yield* map.arrays(metrics);
-      for (const site of map.adapter.sites.values()) {
+      const sites = [...map.adapter.sites.values()];
+      let index = 0;
+      for await (const { norm: size, squares } of factoredSpectra(sites)) {
         if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-        const size = frobeniusNorm(site.factors);
+        const site = at(sites, index++);
         const base = baseOf(site);
         const relative = base && size / norm(base.weight.data());
-        const trouble = siteTrouble(site);
+        const trouble = siteTrouble(size, squares);
         if (size === 0) untrained++;
         yield* map.cells(site, { norm: size, relative_norm: relative });
         rows.push({

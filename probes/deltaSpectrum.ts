@@ -1,6 +1,8 @@
 /** ΔW spectra: exact singular values of every site from its factors, and how far ΔW lies along W's own leading directions. */
 import * as z from "zod";
+import { at } from "../server/at.ts";
 import { WorkbenchError } from "../server/errors.ts";
+import { factoredSpectra } from "../server/linalg/factoredSpectra.ts";
 import { defineProbe } from "./defineProbe.ts";
 import type { ProbeEvent, TableFigure } from "./result.ts";
 import { alignment } from "./weights/alignment.ts";
@@ -26,9 +28,11 @@ export const deltaSpectrum = defineProbe({
     for (const map of maps) yield* map.arrays(sizeMetrics);
     let worst = 0;
     const rows: TableFigure["rows"][number][] = [];
-    for (const [i, { map, site }] of all.entries()) {
+    let done = 0;
+    for await (const spectrum of factoredSpectra(all.map(({ site }) => site))) {
       if (signal.aborted) throw new WorkbenchError("job.cancelled", "cancelled");
-      const { sigma, numbers, cells, warning, error } = siteSpectrum(site);
+      const { map, site } = at(all, done++);
+      const { sigma, numbers, cells, warning, error } = siteSpectrum(site, spectrum);
       worst = Math.max(worst, error);
       const array = spectrumArray({ map, site });
       yield { type: "array", name: array, shape: [sigma.length], axes: ["component"] };
@@ -39,7 +43,7 @@ export const deltaSpectrum = defineProbe({
         place: map.grid.place(site),
         ...(warning === null ? {} : { warning }),
       });
-      if (i === 0 || i === all.length - 1 || i % 32 === 31) yield { type: "progress", done: i + 1, total: all.length, unit: "sites" };
+      if (done === 1 || done === all.length || done % 32 === 0) yield { type: "progress", done, total: all.length, unit: "sites" };
     }
     yield { type: "figure", figure: spectrumFigure(all) };
     for (const map of maps) yield { type: "figure", figure: sizeFigure(map) };

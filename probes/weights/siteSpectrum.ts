@@ -1,6 +1,6 @@
 /** What the singular values of one site's ΔW say: its size, how many directions it uses, and why a number is missing. */
 import type { SiteAdapter } from "../../server/adapters/method.ts";
-import { frobeniusNorm, singularValues } from "../../server/linalg/factored.ts";
+import type { FactoredSpectrum } from "../../server/linalg/factored.ts";
 import { effectiveRank, energy, energyEffectiveRank, stableRank } from "../../server/linalg/spectrum.ts";
 import type { Metric } from "../result.ts";
 
@@ -22,11 +22,10 @@ export interface SiteSpectrum {
   readonly error: number;
 }
 
-export function siteSpectrum(site: SiteAdapter): SiteSpectrum {
-  const sigma = hasFiniteFactors(site) ? singularValues(site.factors) : new Float64Array(site.factors.rank).fill(NaN);
-  const norm = frobeniusNorm(site.factors);
+/** @param spectrum of the site's factors */
+export function siteSpectrum({ beyondLowRank }: SiteAdapter, { values: sigma, norm }: FactoredSpectrum): SiteSpectrum {
   const largest = sigma[0] ?? 0;
-  const isBroken = Number.isNaN(largest);
+  const isBroken = Number.isNaN(norm);
   const isZero = !isBroken && !(largest > 0);
   /** 0 where ΔW is 0. */
   const unlessZero = (of: (values: Float64Array) => number) => (isBroken ? NaN : isZero ? 0 : of(sigma));
@@ -48,9 +47,9 @@ export function siteSpectrum(site: SiteAdapter): SiteSpectrum {
         ? "the factors hold NaN or infinity: nothing can be computed here"
         : !Number.isFinite(norm)
           ? "ΔW is larger than float32 can hold: its numbers are infinite"
-          : site.beyondLowRank === null
+          : beyondLowRank === null
             ? null
-            : `the spectrum is of s·B·A alone; beside it, ${site.beyondLowRank}`,
+            : `the spectrum is of s·B·A alone; beside it, ${beyondLowRank}`,
     error: norm > 0 ? Math.abs(energy(sigma) / norm ** 2 - 1) : 0,
   };
 }

@@ -6,11 +6,13 @@
  */
 import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
+import { diagonalOf, diagonalSum } from "./matrices.ts";
 import { thinQr, type ThinQr } from "./qr.ts";
 import { gramMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { svdValues } from "./singularValues.ts";
 import { svd, type Svd } from "./svd.ts";
-import { addTimesAt, copyTimes, dot, peak } from "./vectors.ts";
+import { subtractCombined, workspace } from "./columnKernels.ts";
+import { addTimesAt, copyTimes, dot, norm, peak } from "./vectors.ts";
 
 /** scale · left · right */
 export interface FactoredMatrix {
@@ -24,6 +26,16 @@ export interface FactoredMatrix {
   readonly scale: number;
 }
 
+/** Of s·B·A, all NaN when a factor holds NaN or infinity. */
+export interface FactoredSpectrum {
+  /** Singular values `[rank]`, descending, ≥ 0; beyond min(dOut, dIn) they are 0. */
+  readonly values: Float64Array;
+  /** ‖s·B·A‖_F, not by way of the values, so that Σσ² can be checked against it. */
+  readonly norm: number;
+  /** Σᵢ B[i, k]² and Σᵢ A[k, i]² of each of the rank-one terms that make up the product. */
+  readonly squares: { readonly left: Float64Array; readonly right: Float64Array };
+}
+
 /**
  * Singular values of s·B·A.
  * @returns `[rank]` descending, ≥ 0; beyond min(dOut, dIn) they are 0
@@ -31,8 +43,21 @@ export interface FactoredMatrix {
  */
 export function singularValues(m: FactoredMatrix): Float64Array {
   checkRank(m);
-  const core = coreOf(thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m)), m.rank);
-  return svdValues(core, m.rank).map((value) => Math.abs(m.scale) * value);
+  return valuesOf(m, coreOf(thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m)), m.rank));
+}
+
+/**
+ * The same and more, of one whose Gram matrices are known; of rank 0, nothing.
+ * @param columns BᵀB @param rows A Aᵀ, both `[rank, rank]`
+ * @throws "spectrum.notConverged"
+ */
+export function spectrumOfGrams(m: FactoredMatrix, columns: Float64Array, rows: Float64Array): FactoredSpectrum {
+  const squares = { left: diagonalOf(columns, m.rank), right: diagonalOf(rows, m.rank) };
+  const trace = dot(columns, rows);
+  if (m.rank === 0 || !Number.isFinite(trace)) return { values: new Float64Array(m.rank).fill(NaN), norm: m.rank === 0 ? 0 : NaN, squares };
+  const core = coreOf(thinQr(columnsOfLeft(m), columns), thinQr(rowsOfRight(m), rows), m.rank);
+  const size = isCancelled(m, trace, columns, rows) ? norm(core) : Math.sqrt(trace);
+  return { values: valuesOf(m, core), norm: Math.abs(m.scale) * size, squares };
 }
 
 /**
@@ -67,11 +92,13 @@ export function frobeniusNorm(m: FactoredMatrix): number {
   const rows = gramMatrix(rowsOfRight(m));
   const trace = dot(columns, rows);
   if (!Number.isFinite(trace)) return NaN;
-  // Factors that nearly cancel leave only rounding in the trace; the triangles do not square it.
-  const bound = diagonalSum(columns, m.rank) * diagonalSum(rows, m.rank);
-  if (trace > 1e-6 * bound) return Math.abs(m.scale) * Math.sqrt(trace);
-  const product = coreOf(thinQr(columnsOfLeft(m)), thinQr(rowsOfRight(m)), m.rank);
-  return Math.abs(m.scale) * Math.sqrt(product.reduce((sum, value) => sum + value * value, 0));
+  if (!isCancelled(m, trace, columns, rows)) return Math.abs(m.scale) * Math.sqrt(trace);
+  return Math.abs(m.scale) * norm(coreOf(thinQr(columnsOfLeft(m), columns), thinQr(rowsOfRight(m), rows), m.rank));
+}
+
+/** Whether factors nearly cancel, which leaves only rounding in tr(BᵀB · A Aᵀ); the triangles do not square it. */
+function isCancelled({ rank }: FactoredMatrix, trace: number, columns: Float64Array, rows: Float64Array): boolean {
+  return !(trace > 1e-6 * diagonalSum(columns, rank) * diagonalSum(rows, rank));
 }
 
 /** The whole product, `[dOut, dIn]`; for tests and small sites. */
@@ -120,12 +147,13 @@ export function sumOf(terms: readonly FactoredMatrix[]): FactoredMatrix {
   return { left, right, dOut, dIn, rank, scale };
 }
 
-function columnsOfLeft({ left, dOut, rank }: FactoredMatrix): TallMatrix {
+/** B */
+export function columnsOfLeft({ left, dOut, rank }: FactoredMatrix): TallMatrix {
   return { data: left, rows: dOut, n: rank, rowStride: rank, columnStride: 1 };
 }
 
 /** Aᵀ, seen through strides. */
-function rowsOfRight({ right, dIn, rank }: FactoredMatrix): TallMatrix {
+export function rowsOfRight({ right, dIn, rank }: FactoredMatrix): TallMatrix {
   return { data: right, rows: dIn, n: rank, rowStride: 1, columnStride: dIn };
 }
 
@@ -135,19 +163,25 @@ function coreSvd(m: FactoredMatrix, b: ThinQr, a: ThinQr): Svd {
   return { u, v, s: s.map((value) => Math.abs(m.scale) * value) };
 }
 
+function valuesOf(m: FactoredMatrix, core: Float64Array): Float64Array {
+  return svdValues(core, m.rank).map((value) => Math.abs(m.scale) * value);
+}
+
 function checkRank({ rank }: FactoredMatrix): void {
   if (rank === 0) throw new WorkbenchError("spectrum.zero", "a matrix of rank 0 has no singular values");
 }
 
-/** R_B R_Aᵀ, `[n, n]` column-major. */
+/** R_B R_Aᵀ, `[n, n]` column-major: column j is Σ_{k ≥ j} R_A[j, k] times column k of R_B. */
 function coreOf(b: ThinQr, a: ThinQr, n: number): Float64Array {
+  const [weights, y] = [n * n, 2 * n * n];
+  const work = workspace(y + n);
+  work.set(b.r);
+  for (let k = 0; k < n; k++) for (let j = 0; j <= k; j++) work[weights + j * n + k] = -a.r[k * n + j]!;
   const product = new Float64Array(n * n);
   for (let j = 0; j < n; j++) {
-    for (let k = j; k < n; k++) addTimesAt(product, j * n, at(a.r, k * n + j), b.r, k * n, k + 1);
+    work.fill(0, y, y + n);
+    subtractCombined(y, weights + j * n + j, { first: j * n, count: n - j, length: n, stride: n });
+    product.set(work.subarray(y, y + n), j * n);
   }
   return product;
-}
-
-function diagonalSum(matrix: Float64Array, n: number): number {
-  return matrix.reduce((sum, value, i) => (i % (n + 1) === 0 ? sum + value : sum), 0);
 }

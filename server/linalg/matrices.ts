@@ -9,6 +9,18 @@ export function diagonal(values: ArrayLike<number>): Float64Array {
   return matrix;
 }
 
+/** M[i, i] of an `[n, n]` matrix. */
+export function diagonalOf(matrix: Float64Array, n: number): Float64Array {
+  const entries = new Float64Array(n);
+  for (let i = 0; i < n; i++) entries[i] = at(matrix, i * n + i);
+  return entries;
+}
+
+/** Σ M[i, i]: the trace. */
+export function diagonalSum(matrix: Float64Array, n: number): number {
+  return diagonalOf(matrix, n).reduce((sum, value) => sum + value, 0);
+}
+
 /** `[n, n]` */
 export function identity(n: number): Float64Array {
   return diagonal(new Float64Array(n).fill(1));

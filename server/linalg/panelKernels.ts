@@ -6,6 +6,7 @@
  */
 import {
   advance,
+  call,
   type Code,
   f64x2Add,
   f64x2Mul,
@@ -17,6 +18,7 @@ import {
   i32Mul,
   localGet,
   localSet,
+  memoryFill,
   repeatWhile,
   v128Load,
   v128LoadSplat64,
@@ -24,6 +26,7 @@ import {
   v128Store,
   v128Zero,
   wasmModule,
+  when,
   type WasmFunction,
 } from "./wasmModule.ts";
 
@@ -34,23 +37,21 @@ const pageBytes = 2 ** 16;
 
 const range = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
 
-/** sums[a, b] += Σᵢ xᵢₐ xᵢᵦ for a ≤ b, in tiles of 2 × 4 whose eight sums stay in registers. */
+/**
+ * sums[a, b] += Σᵢ xᵢₐ xᵢᵦ for a ≤ b, four columns b at a time: with two columns a before them, whose eight sums stay in registers,
+ * and with one another, which makes ten.
+ */
 const gram: WasmFunction = (() => {
   const [panel, sums, columns, b, a, x, y, end, at, wide] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
-  const [sum, left, right] = [10, 18, 20] as const; // eight, two and one vectors
-  const step = (offset: number): Code => [
-    ...range(2).flatMap((i) => [...localGet(x), ...v128Load(i * columnBytes + offset), ...localSet(left + i)]),
-    ...range(4).flatMap((j) => [
-      ...[...localGet(y), ...v128Load(j * columnBytes + offset), ...localSet(right)],
-      ...range(2).flatMap((i) => [
-        ...[...localGet(left + i), ...localGet(right), ...f64x2Mul],
-        ...[...localGet(sum + 4 * i + j), ...f64x2Add, ...localSet(sum + 4 * i + j)],
-      ]),
-    ]),
+  const [sum, column] = [10, 20] as const; // ten and four vectors
+  const addressOf = (index: number): Code => [...localGet(panel), ...localGet(index), ...i32Const(columnBytes), ...i32Mul, ...i32Add];
+  const load = (address: number, j: number, into: number): Code => [...localGet(address), ...v128Load(j * columnBytes), ...localSet(into)];
+  const addProduct = (one: number, other: number, into: number): Code => [
+    ...[...localGet(one), ...localGet(other), ...f64x2Mul],
+    ...[...localGet(into), ...f64x2Add, ...localSet(into)],
   ];
-  /** Two neighbours' lanes added up and stored side by side. */
-  const store = (row: number, pair: number): Code => {
-    const [one, two] = [sum + 4 * row + 2 * pair, sum + 4 * row + 2 * pair + 1];
+  /** The lanes of two sums added up, to the entries 2 · pair and the next of row `at`. */
+  const store = (pair: number, [one, two]: readonly [number, number]): Code => {
     const both = [...localGet(one), ...localGet(two)];
     return [
       ...localGet(at),
@@ -58,30 +59,64 @@ const gram: WasmFunction = (() => {
       ...[...localGet(at), ...v128Load(16 * pair), ...f64x2Add, ...v128Store(16 * pair)],
     ];
   };
+  /** `rows` from row `first` on: pairs of sums of the four columns from b. */
+  const storeRows = (first: number, rows: readonly (readonly (readonly [number, number] | null)[])[]): Code => [
+    // at = sums + 8 (first · columns + b)
+    ...[
+      ...localGet(sums),
+      ...localGet(first),
+      ...localGet(columns),
+      ...i32Mul,
+      ...localGet(b),
+      ...i32Add,
+      ...i32Const(8),
+      ...i32Mul,
+      ...i32Add,
+      ...localSet(at),
+    ],
+    ...rows.flatMap((pairs) => [...pairs.flatMap((pair, i) => (pair ? store(i, pair) : [])), ...localGet(at), ...localGet(wide), ...i32Add, ...localSet(at)]),
+  ];
+  const overRows = (step: Code): Code => [
+    ...[...localGet(y), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
+    ...repeatWhile([...step, ...advance(x, 16), ...advance(y, 16)], [...localGet(y), ...localGet(end), ...i32LessUnsigned]),
+  ];
+  const clear = (count: number): Code => range(count).flatMap((i) => [...v128Zero, ...localSet(sum + i)]);
+
+  const beside = (i: number, j: number): number => sum + 4 * i + j;
   const tile: Code = [
-    ...range(8).flatMap((i) => [...v128Zero, ...localSet(sum + i)]),
-    ...[...localGet(panel), ...localGet(a), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(x)],
-    ...[...localGet(panel), ...localGet(b), ...i32Const(columnBytes), ...i32Mul, ...i32Add, ...localSet(y)],
-    ...[...localGet(x), ...i32Const(columnBytes), ...i32Add, ...localSet(end)],
-    ...repeatWhile([...step(0), ...step(16), ...advance(x, 32), ...advance(y, 32)], [...localGet(x), ...localGet(end), ...i32LessUnsigned]),
-    // at = sums + 8 (a · columns + b)
-    ...[...localGet(sums), ...localGet(a), ...localGet(columns), ...i32Mul, ...localGet(b), ...i32Add, ...i32Const(8), ...i32Mul, ...i32Add, ...localSet(at)],
-    ...[...store(0, 0), ...store(0, 1), ...localGet(at), ...localGet(wide), ...i32Add, ...localSet(at), ...store(1, 0), ...store(1, 1)],
+    ...[...clear(8), ...addressOf(a), ...localSet(x), ...addressOf(b), ...localSet(y)],
+    ...overRows([
+      ...range(2).flatMap((i) => load(x, i, column + i)),
+      ...range(4).flatMap((j) => [...load(y, j, column + 2), ...range(2).flatMap((i) => addProduct(column + i, column + 2, beside(i, j)))]),
+    ]),
+    ...storeRows(
+      a,
+      range(2).map((i) => range(2).map((pair) => [beside(i, 2 * pair), beside(i, 2 * pair + 1)] as const)),
+    ),
     ...advance(a, 2),
   ];
-  const upTo = (limit: Code): Code => [...localGet(a), ...limit, ...i32LessUnsigned];
+  const among = (i: number, j: number): number => sum + (i > j ? among(j, i) - sum : j + [0, 3, 5, 6][i]!);
+  const triangle: Code = [
+    ...[...clear(10), ...addressOf(b), ...localSet(y)],
+    ...overRows([...range(4).flatMap((j) => [...load(y, j, column + j), ...range(j + 1).flatMap((i) => addProduct(column + i, column + j, among(i, j)))])]),
+    ...storeRows(
+      b,
+      range(4).map((i) => range(2).map((pair) => (2 * pair + 1 < i ? null : ([among(i, 2 * pair), among(i, 2 * pair + 1)] as const)))),
+    ),
+  ];
+  const isBelow = (one: number, other: number): Code => [...localGet(one), ...localGet(other), ...i32LessUnsigned];
   return {
     name: "gram",
     parameters: 3,
     locals: [
       { count: 7, type: "i32" },
-      { count: 11, type: "v128" },
+      { count: 14, type: "v128" },
     ],
     body: [
       ...[...localGet(columns), ...i32Const(8), ...i32Mul, ...localSet(wide)],
       ...repeatWhile(
-        [...i32Const(0), ...localSet(a), ...repeatWhile(tile, upTo([...localGet(b), ...i32Const(4), ...i32Add])), ...advance(b, 4)],
-        [...localGet(b), ...localGet(columns), ...i32LessUnsigned],
+        [...triangle, ...i32Const(0), ...localSet(a), ...when(isBelow(a, b), repeatWhile(tile, isBelow(a, b))), ...advance(b, 4)],
+        isBelow(b, columns),
       ),
     ],
   };
@@ -163,16 +198,65 @@ const fillPair: WasmFunction = (() => {
   };
 })();
 
-/** What the kernels work in; it grows, and a view of it does not outlive that. */
-export const memory = new WebAssembly.Memory({ initial: 1 });
-const { exports } = new WebAssembly.Instance(new WebAssembly.Module(wasmModule([gram, combine, fillColumn, fillPair])), { env: { memory } });
-/** All arguments are byte addresses in `memory`, but `columns`. */
-export const kernels = exports as {
+/**
+ * sums = XᵀX of whole panels of float32 values as they lie: `fill` makes `atOnce` columns of a panel out of what begins at `from`,
+ * the next begin `fromStep` bytes on, those of the next panel `panelStep`. Columns that fill up the last tile hold anything.
+ */
+function gramOfPanels(name: string, fill: Code, atOnce: number, fromStep: Code, panelStep: Code): WasmFunction {
+  const [panel, filled, source, sourceEnd, , sums, columns, from, to] = [0, 1, 2, 3, 4, 5, 6, 7, 8] as const;
+  return {
+    name,
+    parameters: 7,
+    locals: [{ count: 2, type: "i32" }],
+    body: [
+      ...[...localGet(sums), ...i32Const(0), ...localGet(columns), ...localGet(columns), ...i32Const(8), ...i32Mul, ...i32Mul, ...memoryFill],
+      ...[...localGet(panel), ...localGet(filled), ...i32Add, ...localSet(filled)],
+      ...repeatWhile(
+        [
+          ...[...localGet(source), ...localSet(from), ...localGet(panel), ...localSet(to)],
+          ...repeatWhile(
+            [...localGet(from), ...localGet(to), ...fill, ...localGet(from), ...fromStep, ...i32Add, ...localSet(from), ...advance(to, atOnce * columnBytes)],
+            [...localGet(to), ...localGet(filled), ...i32LessUnsigned],
+          ),
+          ...[...localGet(panel), ...localGet(sums), ...localGet(columns), ...call(functions.indexOf(gram))],
+          ...[...localGet(source), ...panelStep, ...i32Add, ...localSet(source)],
+        ],
+        [...localGet(source), ...localGet(sourceEnd), ...i32LessUnsigned],
+      ),
+    ],
+  };
+}
+
+const functions = [gram, combine, fillColumn, fillPair];
+const stride = localGet(4);
+const gramOfColumns = gramOfPanels("gramOfColumns", call(functions.indexOf(fillColumn)), 1, stride, i32Const(4 * panelRows));
+const gramOfRows = gramOfPanels("gramOfRows", [...stride, ...call(functions.indexOf(fillPair))], 2, i32Const(8), [
+  ...stride,
+  ...i32Const(panelRows),
+  ...i32Mul,
+]);
+
+/** All arguments are byte addresses in the memory, or bytes from one to the next, but `columns`, a multiple of 4. */
+export interface PanelKernels {
   gram(panel: number, sums: number, columns: number): void;
   combine(result: number, panel: number, weights: number, stride: number): void;
   fillColumn(from: number, to: number): void;
   fillPair(from: number, to: number, stride: number): void;
-};
+  /** sums = XᵀX of float32 columns `stride` bytes apart, the first from `source` to `sourceEnd`, whole panels; they fill `filled` bytes of a panel. */
+  gramOfColumns(...addresses: GramOfPanels): void;
+  /** The same of float32 rows that lie `stride` bytes apart, all from `source` to `sourceEnd`; 4 bytes more are read. */
+  gramOfRows(...addresses: GramOfPanels): void;
+}
+export type GramOfPanels = [panel: number, filled: number, source: number, sourceEnd: number, stride: number, sums: number, columns: number];
+
+/** The kernels, to be instantiated over a memory. @param sharedPages see `wasmModule` */
+export function panelModule(sharedPages: number | null = null): WebAssembly.Module {
+  return new WebAssembly.Module(wasmModule([...functions, gramOfColumns, gramOfRows], sharedPages));
+}
+
+/** What the kernels of this thread work in; it grows, and a view of it does not outlive that. */
+export const memory = new WebAssembly.Memory({ initial: 1 });
+export const kernels = new WebAssembly.Instance(panelModule(), { env: { memory } }).exports as unknown as PanelKernels;
 
 /** Addresses of so many bytes each, one after another; whoever asked before has lost his. */
 export function scratch(...sizes: readonly number[]): readonly number[] {

@@ -1,7 +1,7 @@
 /**
  * Thin QR of tall matrices in float64, X = Q R, with Q kept as a rule and not as numbers.
  *
- * 1. Gram matrix XᵀX, columns scaled to length 1, and its Cholesky factor: R, and Q = X R⁻¹.
+ * 1. Gram matrix XᵀX and its Cholesky factor: R, and Q = X R⁻¹.
  * 2. That loses κ² digits, so it stands only while κ of the scaled columns is small ("Cholesky QR"); else Householder reflections.
  *
  * Both leave the columns' lengths out of the error: a factor with columns of very different size is no harder than another.
@@ -9,9 +9,10 @@
  */
 import { at } from "../at.ts";
 import { WorkbenchError } from "../errors.ts";
-import { diagonal } from "./matrices.ts";
+import { cholesky } from "./cholesky.ts";
+import { diagonal, diagonalSum } from "./matrices.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
-import { addTimesAt, dotAt, norm } from "./vectors.ts";
+import { addTimesAt, dotAt } from "./vectors.ts";
 
 export interface ThinQr {
   readonly method: "cholesky" | "householder";
@@ -24,11 +25,14 @@ export interface ThinQr {
 /** Largest ‖R‖·‖R⁻¹‖ (Frobenius, scaled columns) for Cholesky QR: Q is then orthonormal to about κ²·2⁻⁵³ ≈ 1e-8, below float32. */
 const choleskyCondition = 1e4;
 
-/** @throws "spectrum.notConverged" when `x` holds NaN or infinity */
-export function thinQr(x: TallMatrix): ThinQr {
+/**
+ * @param gram XᵀX, when it is known
+ * @throws "spectrum.notConverged" when `x` holds NaN or infinity
+ */
+export function thinQr(x: TallMatrix, gram = gramMatrix(x)): ThinQr {
   const { n } = x;
-  const gram = gramMatrix(x);
-  if (!gram.every(Number.isFinite))
+  // A column that holds one has no finite length.
+  if (!Number.isFinite(diagonalSum(gram, n)))
     throw new WorkbenchError("spectrum.notConverged", `QR of a ${x.rows} × ${n} matrix: it holds NaN or infinity; expected finite values`);
   return choleskyQr(x, gram) ?? householderQr(columnsOf(x), x.rows, n);
 }
@@ -36,41 +40,14 @@ export function thinQr(x: TallMatrix): ThinQr {
 /** Null where the columns are too near dependence for the Gram matrix to tell. */
 function choleskyQr(x: TallMatrix, gram: Float64Array): ThinQr | null {
   const { n } = x;
-  const lengths = Float64Array.from({ length: n }, (_, j) => Math.sqrt(at(gram, j * n + j)));
-  if (!lengths.every((length) => length > 0)) return null;
-  const r = new Float64Array(n * n);
-  for (let j = 0; j < n; j++) {
-    for (let i = 0; i <= j; i++) {
-      const sum = at(gram, i * n + j) / (at(lengths, i) * at(lengths, j)) - dotAt(r, i * n, r, j * n, i);
-      if (i < j) r[j * n + i] = sum / at(r, i * n + i);
-      else if (sum > 0) r[j * n + j] = Math.sqrt(sum);
-      else return null;
-    }
-  }
-  const inverse = invertUpper(r, n);
-  if (!(norm(r) * norm(inverse) <= choleskyCondition)) return null;
-  // R = R_scaled · diag(lengths)
-  for (const [j, length] of lengths.entries())
-    for (let i = 0; i <= j; i++) {
-      const place = j * n + i;
-      r[place] = at(r, place) * length;
-      inverse[place] = at(inverse, place) / at(lengths, i);
-    }
+  const factor = cholesky(gram, n);
+  if (factor === null) return null;
+  const { r, inverse } = factor;
+  // With columns scaled to length 1, D being their lengths: ‖R D⁻¹‖ = √n and ‖D R⁻¹‖. Cholesky's rounding does not depend on the scale.
+  let squares = 0;
+  for (let j = 0; j < n; j++) for (let i = 0; i <= j; i++) squares += gram[i * n + i]! * inverse[j * n + i]! ** 2;
+  if (!(Math.sqrt(n * squares) <= choleskyCondition)) return null;
   return { method: "cholesky", r, times: (mix, k) => timesMatrix(x, upperTimes(inverse, mix, n, k), k) };
-}
-
-function invertUpper(r: Float64Array, n: number): Float64Array {
-  const inverse = new Float64Array(n * n);
-  // Column j solves R x = e_j, from the last entry up: x_i known, its multiple of R's column i goes over to the right side.
-  for (let j = 0; j < n; j++) {
-    inverse[j * n + j] = 1;
-    for (let i = j; i >= 0; i--) {
-      const found = at(inverse, j * n + i) / at(r, i * n + i);
-      inverse[j * n + i] = found;
-      addTimesAt(inverse, j * n, -found, r, i * n, i);
-    }
-  }
-  return inverse;
 }
 
 function upperTimes(upper: Float64Array, mix: Float64Array, n: number, k: number): Float64Array {

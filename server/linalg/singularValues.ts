@@ -1,11 +1,11 @@
 /**
- * The singular values of a dense matrix alone, in float64: Householder to bidiagonal form, then the eigenvalues of
- * the symmetric tridiagonal matrix with a diagonal of zeros and d₁, e₁, d₂, e₂ … beside it, which are ± the singular values.
+ * The singular values of a dense matrix alone, in float64: Householder to bidiagonal form, then QR steps on that.
  * @see Golub & Kahan 1965, "Calculating the singular values and pseudo-inverse of a matrix"
  */
-import { withoutScale } from "./svd.ts";
-import { tridiagonalEigen } from "./tridiagonalEigen.ts";
-import { addTimesAt, dotAt } from "./vectors.ts";
+import { bidiagonalValues } from "./bidiagonalValues.ts";
+import { addToEach, dotsWith, subtractCombined, workspace, type Columns } from "./columnKernels.ts";
+import { scaleOf } from "./svd.ts";
+import { dotAt } from "./vectors.ts";
 
 /**
  * @param matrix `[n, n]`, by rows or by columns; not changed
@@ -13,45 +13,44 @@ import { addTimesAt, dotAt } from "./vectors.ts";
  * @throws "spectrum.notConverged" on NaN, infinity, or an iteration that does not end
  */
 export function svdValues(matrix: Float64Array, n: number): Float64Array {
-  const { scaled, scale } = withoutScale(matrix, n, n);
-  return tridiagonalEigen(new Float64Array(2 * n), bidiagonal(scaled, n), n, 0).values.map((value) => scale * Math.max(0, value));
-}
-
-/**
- * Reflections from the left and from the right in turn.
- * @param a `[n, n]` column-major; overwritten
- * @returns `[2n − 1]`: the diagonal, and between its entries what is above it
- */
-function bidiagonal(a: Float64Array, n: number): Float64Array {
-  const entries = new Float64Array(2 * n - 1);
-  const row = new Float64Array(n);
-  const image = new Float64Array(n);
+  const scale = scaleOf(matrix, n, n);
+  const stride = n + (n % 2);
+  const [row, image, weights] = [n * stride, (n + 1) * stride, (n + 2) * stride];
+  const a = workspace((n + 3) * stride);
+  for (let j = 0; j < n; j++) for (let i = 0; i < n; i++) a[j * stride + i] = matrix[j * n + i]! / scale;
+  const [d, e] = [new Float64Array(n), new Float64Array(n)];
+  // Reflections from the left and from the right in turn. Kernels begin at even rows; what stands above row k is no longer needed.
   for (let k = 0; k < n; k++) {
-    const at = k * n;
-    const down = reflection(a.subarray(at + k, at + n));
-    entries[2 * k] = down.left;
-    for (let j = k + 1; j < n; j++) addTimesAt(a, j * n + k, -down.weight * dotAt(a, at + k, a, j * n + k, n - k), a, at + k, n - k);
+    const even = k - (k % 2);
+    const column = k * stride;
+    const down = reflection(a, column + k, n - k);
+    d[k] = down.left;
     if (k === n - 1) break;
-    for (let j = k + 1; j < n; j++) row[j] = a[j * n + k]!;
-    const across = reflection(row.subarray(k + 1));
-    entries[2 * k + 1] = across.left;
-    image.fill(0);
-    for (let j = k + 1; j < n; j++) addTimesAt(image, k + 1, across.weight * row[j]!, a, j * n + k + 1, n - k - 1);
-    for (let j = k + 1; j < n; j++) addTimesAt(a, j * n + k + 1, -row[j]!, image, k + 1, n - k - 1);
+    if (even < k) a[column + even] = 0;
+    const rest: Columns = { first: column + stride + even, count: n - k - 1, length: stride - even, stride };
+    dotsWith(column + even, rest, weights);
+    for (let j = 0; j < rest.count; j++) a[weights + j]! *= -down.weight;
+    addToEach(rest, weights, column + even);
+    for (let j = k + 1; j < n; j++) a[row + j] = a[j * stride + k]!;
+    const across = reflection(a, row + k + 1, n - k - 1);
+    e[k] = across.left;
+    a.fill(0, image, image + stride);
+    subtractCombined(image + even, row + k + 1, rest);
+    for (let j = 0; j < rest.count; j++) a[weights + j] = across.weight * a[row + k + 1 + j]!;
+    addToEach(rest, weights, image + even);
   }
-  return entries;
+  return bidiagonalValues(d, e).map((value) => scale * value);
 }
 
 /**
- * x becomes the vector v of the reflection 1 − weight · v vᵀ that leaves of x only its first entry, which becomes `left`.
- * @param x overwritten; all of it far from the ends of float64's range, or 0
+ * x, the `length` entries of `a` from `at`, becomes the vector v of the reflection 1 − weight · v vᵀ that leaves of x only its
+ * first entry, which becomes `left`. All of x is far from the ends of float64's range, or 0.
  */
-function reflection(x: Float64Array): { left: number; weight: number } {
-  const [first = 0] = x;
-  const squares = dotAt(x, 0, x, 0, x.length);
-  const length = Math.sqrt(squares);
-  if (length === 0) return { left: first, weight: 0 };
-  const left = first > 0 ? -length : length;
-  x[0] = first - left;
+function reflection(a: Float64Array, at: number, length: number): { left: number; weight: number } {
+  const first = a[at]!;
+  const squares = dotAt(a, at, a, at, length);
+  if (squares === 0) return { left: first, weight: 0 };
+  const left = first > 0 ? -Math.sqrt(squares) : Math.sqrt(squares);
+  a[at] = first - left;
   return { left, weight: 1 / (squares - first * left) };
 }

@@ -11,7 +11,7 @@ import { identity, transposed } from "./matrices.ts";
 import { householderQr } from "./qr.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "./tallMatrix.ts";
 import { symmetricEigen } from "./symmetricEigen.ts";
-import { divide, dotAt, rotate } from "./vectors.ts";
+import { divide, dotAt, peak, rotate } from "./vectors.ts";
 
 /** M = U diag(s) Vᵀ with k = min(rows, cols). */
 export interface Svd {
@@ -60,16 +60,21 @@ function nearlyOrthogonal(matrix: Float64Array, rows: number, cols: number): Svd
   return jacobi(timesMatrix(tall, vectors, cols), vectors, rows, cols);
 }
 
-/** A copy with its largest entry near 1, so that squares neither overflow nor vanish; `scale` is a power of two, hence exact. */
-export function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
-  let peak = 0;
-  for (const value of matrix) {
-    if (!Number.isFinite(value))
-      throw new WorkbenchError("spectrum.notConverged", `singular values of a ${rows} × ${cols} matrix: it holds ${value}; expected finite values`);
-    peak = Math.max(peak, Math.abs(value));
-  }
-  const scale = peak > 0 ? 2 ** Math.max(-1022, Math.floor(Math.log2(peak))) : 1;
+function withoutScale(matrix: Float64Array, rows: number, cols: number): { scaled: Float64Array; scale: number } {
+  const scale = scaleOf(matrix, rows, cols);
   return { scaled: matrix.map((value) => value / scale), scale };
+}
+
+/**
+ * The power of two, hence exact, that brings the largest entry near 1, so that squares neither overflow nor vanish.
+ * @throws "spectrum.notConverged" on NaN or infinity
+ */
+export function scaleOf(matrix: Float64Array, rows: number, cols: number): number {
+  const odd = matrix.find((value) => !Number.isFinite(value));
+  if (odd !== undefined)
+    throw new WorkbenchError("spectrum.notConverged", `singular values of a ${rows} × ${cols} matrix: it holds ${odd}; expected finite values`);
+  const largest = Math.abs(peak(matrix, 0, matrix.length));
+  return largest > 0 ? 2 ** Math.max(-1022, Math.floor(Math.log2(largest))) : 1;
 }
 
 /**

@@ -2,6 +2,7 @@
  * Products with a tall matrix in one pass over its rows, summed in float64: XᵀX, and X times a small matrix.
  * Rows are taken in panels that stay in the cache, so each value is fetched from memory once.
  */
+import { addSums, chunkBytes, chunkCall, chunkRows, copyChunk, mirrored, widthOf, type PlainMatrix } from "./gramChunks.ts";
 import { kernels, memory, panelRows, scratch } from "./panelKernels.ts";
 
 /** `[rows, n]` seen through strides: entry (i, j) is data[i · rowStride + j · columnStride]. */
@@ -13,8 +14,32 @@ export interface TallMatrix {
   readonly columnStride: number;
 }
 
+/** Whether rows or columns can be copied as they lie. */
+export function isPlain(x: TallMatrix): x is PlainMatrix {
+  return x.data instanceof Float32Array && (x.rowStride === 1 || (x.columnStride === 1 && x.rowStride === x.n));
+}
+
 /** XᵀX, `[n, n]`, summed in float64. */
 export function gramMatrix(x: TallMatrix): Float64Array {
+  if (x.n === 0) return new Float64Array(0);
+  return isPlain(x) ? gramOfChunks(x) : gramOfAny(x);
+}
+
+function gramOfChunks(x: PlainMatrix): Float64Array {
+  const { rows, n } = x;
+  const [source = 0, panel = 0, sums = 0] = scratch(...chunkBytes(n));
+  const partial = new Float64Array(memory.buffer, sums, widthOf(n) ** 2);
+  const gram = new Float64Array(n * n);
+  for (let first = 0; first < rows; first += chunkRows(n)) {
+    copyChunk(x, first, memory, source);
+    const { kernel, values } = chunkCall(x, first, source, sums);
+    kernels[kernel](panel, ...values);
+    addSums(gram, n, partial);
+  }
+  return mirrored(gram, n);
+}
+
+function gramOfAny(x: TallMatrix): Float64Array {
   const { n } = x;
   const panels = new Panels(x, 8 * widthOf(n) ** 2);
   const { width, extra: sums } = panels;
@@ -22,10 +47,9 @@ export function gramMatrix(x: TallMatrix): Float64Array {
   panels.forEach((panel) => {
     kernels.gram(panel, sums, width);
   });
-  const upper = panels.values(sums, width * width);
   const gram = new Float64Array(n * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i <= j; i++) gram[i * n + j] = gram[j * n + i] = upper[i * width + j]!;
-  return gram;
+  addSums(gram, n, panels.values(sums, width * width));
+  return mirrored(gram, n);
 }
 
 /** X · mix, `[rows, k]`, of `mix` `[n, k]`; both column-major. */
@@ -50,9 +74,6 @@ export function timesMatrix(x: TallMatrix, mix: Float64Array, k: number): Float6
   });
   return result;
 }
-
-/** Columns with those of zeros that fill the kernels' last tile. */
-const widthOf = (n: number): number => Math.ceil(n / 4) * 4;
 
 /** Panels of a matrix in the kernels' scratch memory, and `extraBytes` beside them. */
 class Panels {

@@ -33,6 +33,7 @@ export const f64x2Shuffle = (low: number, high: number): Code => [
   ...[low, high].flatMap((lane) => Array.from({ length: 8 }, (_, i) => 8 * lane + i)),
 ];
 export const f64x2Add: Code = [0xfd, 0xf0, 0x01];
+export const f64x2Sub: Code = [0xfd, 0xf1, 0x01];
 export const f64x2Mul: Code = [0xfd, 0xf2, 0x01];
 /** The lower two float32 as float64. */
 export const f64x2PromoteLow: Code = [0xfd, 0x5f];
@@ -40,15 +41,28 @@ export const f64x2PromoteLow: Code = [0xfd, 0x5f];
 /** `body` once, and again while `condition` leaves something other than 0. */
 export const repeatWhile = (body: Code, condition: Code): Code => [0x03, 0x40, ...body, ...condition, 0x0d, 0, 0x0b];
 
+/** Sets bytes: takes an address, their value and their number. */
+export const memoryFill: Code = [0xfc, 0x0b, 0x00];
+
+/** Calls the module's function of this place in its list, with what was put down before. */
+export const call = (place: number): Code => [0x10, ...unsigned(place)];
+
+/** `body` if `condition` leaves something other than 0. */
+export const when = (condition: Code, body: Code): Code => [...condition, 0x04, 0x40, ...body, 0x0b];
+
 /** local ← local + bytes */
 export const advance = (index: number, bytes: number): Code => [...localGet(index), ...i32Const(bytes), ...i32Add, ...localSet(index)];
 
-/** A module of `functions`, over a memory that it takes as `env.memory`. */
-export function wasmModule(functions: readonly WasmFunction[]): Uint8Array<ArrayBuffer> {
+/**
+ * A module of `functions`, over a memory that it takes as `env.memory`.
+ * @param sharedPages what that memory may grow to where threads share it; the memory's own says the same
+ */
+export function wasmModule(functions: readonly WasmFunction[], sharedPages: number | null = null): Uint8Array<ArrayBuffer> {
+  const limits = sharedPages === null ? [0x00, 1] : [0x03, 1, ...unsigned(sharedPages)];
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, vector(functions.map(({ parameters }) => [0x60, ...vector(Array.from({ length: parameters }, () => [types.i32])), 0]))),
-    ...section(2, vector([[...text("env"), ...text("memory"), 0x02, 0x00, 1]])),
+    ...section(2, vector([[...text("env"), ...text("memory"), 0x02, ...limits]])),
     ...section(3, vector(functions.map((_, type) => unsigned(type)))),
     ...section(7, vector(functions.map(({ name }, index) => [...text(name), 0x00, ...unsigned(index)]))),
     ...section(

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { gaussians, randomStream } from "../../server/linalg/random.ts";
 import { gramMatrix, timesMatrix, type TallMatrix } from "../../server/linalg/tallMatrix.ts";
+import { bidiagonalValues } from "../../server/linalg/bidiagonalValues.ts";
 import { svdValues } from "../../server/linalg/singularValues.ts";
 import { svd } from "../../server/linalg/svd.ts";
 
@@ -63,5 +64,32 @@ describe("singular values alone", () => {
       expect(alone).toHaveLength(n);
       for (const [i, value] of alone.entries()) expect(Math.abs(value - whole[i]!)).toBeLessThanOrEqual(n * 2e-15 * whole[0]!);
     }
+  });
+});
+
+describe("singular values of a bidiagonal matrix", () => {
+  const n = 9;
+  const diagonal = Float64Array.from({ length: n }, (_, k) => 2 - k / 7);
+  const above = Float64Array.from({ length: n }, (_, k) => (k < n - 1 ? 1 - k / 5 : 0));
+  const cases: Record<string, [Float64Array, Float64Array]> = {
+    "as it comes": [diagonal, above],
+    "with a first entry of 0": [diagonal.with(0, 0), above],
+    "with two entries of 0 inside": [diagonal.with(3, 0).with(4, 0), above],
+    "with a last entry of 0": [diagonal.with(n - 1, 0), above],
+    "with nothing on the diagonal": [new Float64Array(n), above],
+    "of powers of ten": [diagonal.map((value, k) => value * 10 ** -k), above.map((value, k) => value * 10 ** (-k - 1))],
+    "of equal entries": [new Float64Array(n).fill(1), new Float64Array(n).fill(1).with(n - 1, 0)],
+    "in two parts": [diagonal, above.with(4, 0)],
+    "of one entry, negative": [Float64Array.of(-3), Float64Array.of(0)],
+  };
+  it.each(Object.keys(cases))("%s", (name) => {
+    const [d, e] = cases[name]!;
+    const size = d.length;
+    const dense = new Float64Array(size * size);
+    for (let k = 0; k < size; k++) dense[k * size + k] = d[k]!;
+    for (let k = 0; k < size - 1; k++) dense[(k + 1) * size + k] = e[k]!;
+    const expected = svd(dense, size, size).s;
+    const found = bidiagonalValues(d.slice(), e.slice());
+    for (const [k, value] of found.entries()) expect(Math.abs(value - expected[k]!)).toBeLessThanOrEqual(size * 2e-16 * expected[0]!);
   });
 });
