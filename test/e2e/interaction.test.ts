@@ -196,6 +196,21 @@ describe("the screen", () => {
     expect(await ground()).toBe(dark);
   });
 
+  test.each([1180, 1024, 800])("cuts no tab off at %d pixels", async (width) => {
+    await page.setViewportSize({ width, height: 768 });
+    await openDemo();
+    const tabs = await page.getByRole("tab").evaluateAll((nodes) =>
+      nodes.map((node) => {
+        const { left, right, top, bottom } = node.getBoundingClientRect();
+        // What is painted at its four corners: a label that lies beyond an edge, or under another thing, is not all there.
+        const corners = [left + 1, right - 1].flatMap((x) => [top + 1, bottom - 1].map((y) => document.elementFromPoint(x, y)));
+        return { label: node.textContent, isWhole: corners.every((found) => found === node), isWide: node.scrollWidth <= node.clientWidth };
+      }),
+    );
+    expect(tabs.length).toBeGreaterThan(6);
+    for (const tab of tabs) expect(tab).toEqual({ label: tab.label, isWhole: true, isWide: true });
+  });
+
   test("cuts nothing off at 1024 pixels, where the right rail is a drawer", async () => {
     await page.setViewportSize({ width: 1024, height: 768 });
     await openDemo();
