@@ -1,6 +1,6 @@
 /** `deltascope [MODEL]` and `deltascope serve`: the workbench in a browser, on this machine. */
 import { Command } from "commander";
-import { adapterOption, collect, engineOption, portNumber, threadsOption } from "./options.ts";
+import { adapterOption, collect, engineChoice, engineOption, portNumber, threadsOption } from "./options.ts";
 import type { ServeFlags } from "./serveFlags.ts";
 
 /** The flags of serving, on the program itself and on `serve`. */
@@ -18,9 +18,16 @@ export function withServeFlags(command: Command): Command {
     .addOption(engineOption())
     .addOption(threadsOption())
     .action(async (model: string | undefined, flags: ServeFlags) => {
-      // Loaded here, so that --help does not wait for the server.
-      const { startServing } = await import("./startServing.ts");
-      await startServing(model, flags);
+      // Both load here, so that --help waits for neither, and at the same time.
+      const { startWorker, workerModule } = await import("../jobs/workerProcess.ts");
+      const ahead = startWorker(workerModule, engineChoice(flags));
+      try {
+        const { startServing } = await import("./startServing.ts");
+        await startServing(model, flags, ahead);
+      } catch (error) {
+        ahead.kill();
+        throw error;
+      }
     });
 }
 

@@ -1,4 +1,5 @@
 /** Serving: opens the roots and the store, starts the workers, listens, and stops cleanly on Ctrl+C. */
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { createServer } from "node:http";
@@ -13,6 +14,7 @@ import { demoCard, demoFolder } from "../demo.ts";
 import { WorkbenchError } from "../errors.ts";
 import { jobKindOf, type JobKind } from "../jobKinds/registry.ts";
 import { LocalQueue } from "../jobs/localQueue.ts";
+import type { Likely } from "../jobs/messages.ts";
 import { RunBoard } from "../jobs/runBoard.ts";
 import type { ProbeTable } from "../jobs/runProbe.ts";
 import { RunLock } from "../jobs/runLock.ts";
@@ -30,7 +32,8 @@ import { listen } from "./listen.ts";
 import { engineChoice, subjectFromFlags } from "./options.ts";
 import type { ServeFlags } from "./serveFlags.ts";
 
-export async function startServing(model: string | undefined, flags: ServeFlags): Promise<void> {
+/** @param ahead a worker that was started while this module loaded */
+export async function startServing(model: string | undefined, flags: ServeFlags, ahead: ChildProcess | null = null): Promise<void> {
   if (flags.token === "")
     throw new WorkbenchError("usage.badFlag", "--token is empty; expected a secret, or no --token: one is made where the network can reach the server");
   if (flags.host === "") throw new WorkbenchError("usage.badFlag", "--host is empty; expected an address, such as 127.0.0.1");
@@ -50,7 +53,13 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   const port = await listen(server, flags.host, flags.port);
   const clientFolder = await ensureClientBuilt(say);
   const choice = engineChoice(flags);
-  const queue = new LocalQueue({ startWorker: () => startWorker(workerModule, choice) });
+  let started = ahead;
+  const nextWorker = (): ChildProcess => {
+    const worker = started?.connected ? started : startWorker(workerModule, choice);
+    started = null;
+    return worker;
+  };
+  const queue = new LocalQueue({ startWorker: nextWorker });
   const table: ProbeTable = probes;
   const kindOf = (name: string): JobKind => jobKindOf(table[name] ?? { needs: "weights" });
   const { store, records } = await RunStore.open(resolve(flags.logdir), { kindOf });
@@ -80,7 +89,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
     clientFolder,
     log,
   });
-  queue.warm();
+  queue.warm(likely(opened));
   const url = address(flags.host, port, token, opened);
   process.stdout.write(`Deltascope ${packageVersion} at ${url} (press Ctrl+C to quit)\n`);
   if (flags.open && process.stdout.isTTY && hasDisplay()) await openBrowser(url);
@@ -95,6 +104,13 @@ export async function startServing(model: string | undefined, flags: ServeFlags)
   // A browser that does not read would hold its socket open.
   await Promise.race([closeSockets(), delay(2000)]);
   process.exit(exitCodes.ok);
+}
+
+/** What the page opens with: the subject that was named, or the demo and its probe. */
+function likely(opened: SubjectRequest | null): Likely | null {
+  if (opened) return { subject: opened, run: null };
+  const demo = demoCard();
+  return demo && { subject: demo.subject, run: { probe: demo.probe, params: demo.params } };
 }
 
 /**

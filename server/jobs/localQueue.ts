@@ -2,7 +2,7 @@
 import type { ChildProcess } from "node:child_process";
 import type { Lane } from "../jobKinds/jobKind.ts";
 import { jobKinds } from "../jobKinds/registry.ts";
-import type { TaskOf, TaskTable } from "./messages.ts";
+import type { Likely, TaskOf, TaskTable } from "./messages.ts";
 import type { QuestionHooks, QuestionKind, Queue, QueuedRun, QueueEvent } from "./queue.ts";
 import { taskError } from "./taskError.ts";
 import { WorkerLane } from "./workerLane.ts";
@@ -42,9 +42,11 @@ export class LocalQueue implements Queue {
     return { queued: all.reduce((sum, { queued }) => sum + queued, 0), running: all.filter(({ isRunning }) => isRunning).length };
   }
 
-  /** Starts the workers that the first look needs; the one for training comes with the first training. */
-  warm(): void {
+  /** Starts the workers that the first look needs, with what it is likely to be at; the one for training comes with the first training. */
+  warm(likely: Likely | null = null): void {
     this.#lanes.probes.warm();
+    // Who asks for the same hears what is wrong with it.
+    if (likely) this.#lanes.probes.execute({ kind: "prepare", input: likely }).catch(() => undefined);
     this.#questions.warm();
   }
 

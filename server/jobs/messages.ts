@@ -26,8 +26,14 @@ export interface RunOutcome {
   /** Whether it stopped because it was asked to pause. */
   readonly isPaused: boolean;
 }
+/** What is likely to be asked first: opened, and the probe run as far as its first numbers, so that its programs are made. */
+export interface Likely {
+  readonly subject: SubjectRequest;
+  readonly run: { readonly probe: string; readonly params: Readonly<Record<string, unknown>> } | null;
+}
 /** The kinds of work: what goes in, what comes out. */
 export interface TaskTable {
+  prepare: { input: Likely; output: null };
   run: { input: RunTask; output: RunOutcome };
   card: { input: SubjectRequest; output: SubjectCard };
   tokenize: { input: { subject: SubjectRequest; text: string }; output: TokenizedText };

@@ -17,7 +17,7 @@ export type QueueEvent = { readonly id: string } & (
 );
 
 /** A question's answer is awaited; it is done when the one who asks goes. */
-export type QuestionKind = Exclude<TaskKind, "run">;
+export type QuestionKind = Exclude<TaskKind, "run" | "prepare">;
 export interface QuestionHooks {
   readonly signal?: AbortSignal;
   readonly onStart?: () => void;

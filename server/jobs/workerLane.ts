@@ -46,7 +46,7 @@ export class WorkerLane {
     return this.#waiting.length;
   }
   get isRunning(): boolean {
-    return this.#running !== null;
+    return this.#running !== null && this.#running.task.kind !== "prepare";
   }
 
   /** Starts the worker ahead of the first task, so that task does not wait for it. */

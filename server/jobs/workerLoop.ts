@@ -9,7 +9,7 @@ import type { ProbeTable } from "./runProbe.ts";
 import { SubjectCache, type OpenSubject } from "./subjectCache.ts";
 import { taskError } from "./taskError.ts";
 import type { FigureFile, FigureRequest } from "../reports/figureRequest.ts";
-import type { FromWorker, RunOutcome, RunTask, Task, ToWorker } from "./messages.ts";
+import type { FromWorker, Likely, RunOutcome, RunTask, Task, ToWorker } from "./messages.ts";
 import { endWithParent } from "./orphanWatch.ts";
 import { Pause } from "./pause.ts";
 
@@ -48,10 +48,19 @@ export function serveTasks(tools: WorkerTools): void {
     }
   };
 
+  const prepare = async ({ subject: request, run }: Likely, signal: AbortSignal): Promise<null> => {
+    const subject = await subjects.get(request);
+    const probe = run && tools.probes[run.probe];
+    if (probe) for await (const { type } of probe.run(subject, probe.params.parse(run.params), signal)) if (type === "tile") break;
+    return null;
+  };
+
   const execute = async (taskId: number, task: Task, control: Control): Promise<unknown> => {
     switch (task.kind) {
       case "run":
         return runTask(taskId, task.input, control);
+      case "prepare":
+        return prepare(task.input, control.controller.signal);
       case "card":
         return (await subjects.get(task.input)).card;
       case "tokenize":

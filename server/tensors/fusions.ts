@@ -11,14 +11,20 @@ export const inTurn =
   (nodes, outputs) =>
     fusions.reduce((so, fusion) => fusion(so, outputs), nodes);
 
+/** How often each value is read, by its id. */
+export function readCounts(nodes: readonly Node[], outputs: readonly Value[]): ReadonlyMap<number, number> {
+  const reads = new Map<number, number>();
+  for (const { id } of [...nodes.flatMap(({ inputs }) => inputs), ...outputs]) reads.set(id, (reads.get(id) ?? 0) + 1);
+  return reads;
+}
+
 const slope = 2 * Math.sqrt(2 / Math.PI);
 
 /**
  * x σ(x (b x² + a)) with the numbers of GELU's tanh form, six passes over memory, as FastGelu, one.
  */
 export const withFastGelu: Fusion = (nodes, outputs) => {
-  const reads = new Map<number, number>();
-  for (const { id } of [...nodes.flatMap(({ inputs }) => inputs), ...outputs]) reads.set(id, (reads.get(id) ?? 0) + 1);
+  const reads = readCounts(nodes, outputs);
   const replaced = new Map<Node, Node | null>();
   for (const node of nodes) {
     const found = geluOf(node, ({ id }) => reads.get(id) === 1);

@@ -100,3 +100,24 @@ test("the board follows a run that is worked on elsewhere, and stops one whose n
   await board.idle();
   expect(board.record(broken)).toMatchObject({ state: "failed", error: { code: "internal" } });
 });
+
+test("a worker that was told what is likely opens it, runs the probe as far as its first numbers, and is free for the first run", async () => {
+  const queue = new LocalQueue({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, []) });
+  try {
+    const seen: QueueEvent[] = [];
+    queue.events((event) => seen.push(event));
+    // Without end unless it is left at its first numbers; what it told before is nobody's.
+    queue.warm({ subject: { model: null, adapters: [] }, run: { probe: "counting", params: { steps: 1_000_000, everyMs: 5 } } });
+    expect(queue.counts).toEqual({ queued: 0, running: 0 });
+    await queue.enqueue(run("first", "counting"), nothing);
+    while (seen.at(-1)?.type !== "ended") await delay(5);
+    expect([...new Set(seen.map(({ id }) => id))]).toEqual(["first"]);
+    // What is wrong with it is for whoever asks for the same.
+    const other = new LocalQueue({ startWorker: () => startWorker(new URL("./fakeWorker.ts", import.meta.url), {}, []) });
+    other.warm({ subject: { model: "/no/such/model", adapters: [] }, run: { probe: "no such probe", params: {} } });
+    await other.enqueue(run("second", "counting"), nothing);
+    other.close();
+  } finally {
+    queue.close();
+  }
+});

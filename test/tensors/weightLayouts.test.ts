@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { afterEach, describe, expect, it } from "vitest";
+import { at } from "../../server/at.ts";
 import { randomStream, uniforms } from "../../server/linalg/random.ts";
 import type { ProgramFunction, Signature, Weight } from "../../server/tensors/engine.ts";
 import { float32, type HostTensor } from "../../server/tensors/hostTensor.ts";
@@ -45,6 +46,9 @@ async function runs(
   return all;
 }
 
+/** How many numbers differ. */
+const differing = (x: Float32Array, y: Float32Array): number => x.reduce((count, value, i) => count + (Object.is(value, y[i]) ? 0 : 1), 0);
+
 const timesPlain: ProgramFunction = ({ x }, { w }) => ({ y: tf.matMul(x!, w!) });
 const timesTurned: ProgramFunction = ({ x }, { w }) => ({ y: tf.matMul(x!, w!, false, true) });
 const input = (...shape: number[]): HostTensor =>
@@ -71,8 +75,14 @@ describe("a product with a frozen weight", () => {
       for (const [fn, weight, isTransposed] of [
         [timesPlain, plain, false],
         [timesTurned, turned, true],
-      ] as const)
-        for (const y of await runs(one, 5, fn, x, weight)) expectNear(y, product(x, weight, isTransposed));
+      ] as const) {
+        const all = await runs(one, 5, fn, x, weight);
+        for (const y of all) {
+          expectNear(y, product(x, weight, isTransposed));
+          // Nobody can tell when a copy was made.
+          expect(differing(y, at(all, 0))).toBe(0);
+        }
+      }
     });
   }
 
@@ -108,6 +118,38 @@ describe("a product with a frozen weight", () => {
         y,
         there.map((value, i) => value + again[i]!),
       );
+  });
+});
+
+describe("a bias after a product", () => {
+  const bias = Float32Array.from({ length: width }, (_, i) => i / width - 0.5);
+  const withBias =
+    (isTransposed: boolean, isReadTwice: boolean): ProgramFunction =>
+    ({ x }, { w }) => {
+      const sums = tf.matMul(x!, w!, false, isTransposed);
+      const y = tf.add(sums, tf.tensor1d(bias));
+      return { y: isReadTwice ? tf.add(y, tf.mul(sums, 2)) : y };
+    };
+
+  it.each([1, 2, 7, 48, 64, 300])("is added to %i rows, to the same bits from the first run to the fifth, and what is read twice is kept", async (rows) => {
+    const one = await engineOf();
+    const x = input(rows);
+    for (const [weight, isTransposed] of [
+      [plain, false],
+      [turned, true],
+    ] as const)
+      for (const isReadTwice of [false, true]) {
+        const fn = withBias(isTransposed, isReadTwice);
+        const program = await one.compile(`bias ${isTransposed} ${isReadTwice}`, fn, { inputs: { x }, weights: { w: weight.shape } });
+        const sums = product(x, weight, isTransposed);
+        const expected = sums.map((value, i) => (isReadTwice ? 3 : 1) * value + (bias[i % width] ?? NaN));
+        let first: Float32Array | undefined;
+        for (let i = 0; i < 5; i++) {
+          const y = (await program.run({ x }, { w: weight }))["y"]!.data as Float32Array;
+          expectNear(y, expected);
+          expect(differing(y, (first ??= y))).toBe(0);
+        }
+      }
   });
 });
 
