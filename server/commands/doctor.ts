@@ -1,5 +1,8 @@
 /** `deltascope doctor`: which engines work on this machine, which one is used, and with --bench how fast all of it is. */
 import { Command } from "commander";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { workerNodeFlags } from "../jobs/workerProcess.ts";
 import { engineOption, modelOption, threadsOption } from "./options.ts";
 
 interface Flags {
@@ -29,6 +32,10 @@ Examples:
     .action(async ({ json, bench, model, engine, threads }: Flags) => {
       const print = (report: object, text: string) => process.stdout.write(`${json ? JSON.stringify(report, null, 1) : text}\n`);
       if (bench) {
+        if (!workerNodeFlags.every((flag) => process.execArgv.includes(flag))) {
+          process.exitCode = await withWorkerFlags();
+          return;
+        }
         const { limitsReport, formatLimits } = await import("../limits/limits.ts");
         const report = await limitsReport(model ?? null, threads, (what) => process.stderr.write(`${what} …\n`));
         print(report, formatLimits(report));
@@ -38,4 +45,11 @@ Examples:
       const report = await doctorReport(engine);
       print(report, formatDoctor(report));
     });
+}
+
+/** The same command in a process that is set up as a worker is, as it is a worker's work that is measured. @returns its exit code */
+async function withWorkerFlags(): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...workerNodeFlags, ...process.argv.slice(1)], { stdio: "inherit" });
+  const [code] = await once(child, "exit");
+  return typeof code === "number" ? code : 1;
 }
