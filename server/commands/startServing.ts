@@ -90,11 +90,12 @@ export async function startServing(model: string | undefined, flags: ServeFlags,
     log,
   });
   queue.warm(likely(opened));
+  // Before the address is told: whoever reads it may stop the server at once.
+  const signal = interruptSignal();
   const url = address(flags.host, port, token, opened);
   process.stdout.write(`Deltascope ${packageVersion} at ${url} (press Ctrl+C to quit)\n`);
   if (flags.open && process.stdout.isTTY && hasDisplay()) await openBrowser(url);
 
-  const signal = interruptSignal();
   await new Promise<void>((done) => signal.addEventListener("abort", () => done(), { once: true }));
   board.stopAll();
   // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
