@@ -2,6 +2,7 @@
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -96,7 +97,7 @@ export async function startServing(model: string | undefined, flags: ServeFlags,
   process.stdout.write(`Deltascope ${packageVersion} at ${url} (press Ctrl+C to quit)\n`);
   if (flags.open && process.stdout.isTTY && hasDisplay()) await openBrowser(url);
 
-  await new Promise<void>((done) => signal.addEventListener("abort", () => done(), { once: true }));
+  if (!signal.aborted) await once(signal, "abort");
   board.stopAll();
   // Long enough for a cancelled run to be written down and a step of training to end; a second Ctrl+C does not wait.
   await Promise.race([board.idle(), delay(5000)]);
