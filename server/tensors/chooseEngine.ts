@@ -12,7 +12,7 @@ import { ranked, rankedWords, usualBlockParameters, type EngineSpeeds } from "./
 import { engineVersion } from "./engineVersions.ts";
 import { hasGpuDevice } from "./gpuProbe.ts";
 import { checkEngine, createEngine, parseEngineName, preference, type Checked, type EngineOptions } from "./providers.ts";
-import { machineWith, readSpeeds, speedFile, writeSpeeds, type SpeedTable } from "./speedFile.ts";
+import { isLate, machineWith, readSpeeds, speedFile, writeSpeeds, type SpeedTable } from "./speedFile.ts";
 import { measureEngines } from "./speedProbe.ts";
 
 export interface EngineWish extends EngineOptions {
@@ -30,7 +30,7 @@ export interface Choice {
 
 /** Twice what it takes on two quiet cores, most of it for loading; a GPU's driver gets the time that its probe has. */
 const measureLimitMs = 3000;
-const gpuMeasureLimitMs = 30_000;
+const patientLimitMs = 30_000;
 
 const isGpu = (name: EngineName): boolean => name === "onnx-cuda" || name === "onnx-webgpu" || name === "tfjs-node-gpu";
 const isLibtensorflow = (name: EngineName): boolean => name === "tfjs-node" || name === "tfjs-node-gpu";
@@ -61,20 +61,27 @@ export interface Measured {
 
 let measured: Promise<Measured | null> | null = null;
 
-/** The times of all candidates, from the cache or measured now; null where there is nothing to choose between. Once a process. */
-export function measuredEngines(): Promise<Measured | null> {
-  measured ??= candidates().then((names) => (names.length < 2 ? null : measure(names)));
+/**
+ * The times of all candidates, from the cache or measured now; null where there is nothing to choose between. Once a process.
+ * @param isPatient for those who ask for the times themselves: what was late before is measured again, and waited for
+ */
+export function measuredEngines({ isPatient = false } = {}): Promise<Measured | null> {
+  if (isPatient || !measured) measured = candidates().then((names) => (names.length < 2 ? null : measure(names, isPatient)));
   return measured;
 }
 
-async function measure(names: readonly EngineName[]): Promise<Measured> {
+async function measure(names: readonly EngineName[], isPatient: boolean): Promise<Measured> {
   const machine = machineWith(names);
   const kept = speedFile();
-  const known = readSpeeds(machine);
+  const cached = (): SpeedTable | null => {
+    const table = readSpeeds(machine);
+    return table && isPatient && isLate(table) ? null : table;
+  };
+  const known = cached();
   if (known) return { table: known, kept };
-  const engines: EngineSpeeds = await measureEngines(names, { limitMs: names.some(isGpu) ? gpuMeasureLimitMs : measureLimitMs });
+  const engines: EngineSpeeds = await measureEngines(names, { limitMs: isPatient || names.some(isGpu) ? patientLimitMs : measureLimitMs });
   // Another process may have been first: two that measure at once disturb each other, and must not choose differently.
-  const other = readSpeeds(machine);
+  const other = cached();
   if (other) return { table: other, kept };
   const table: SpeedTable = { version: 1, machine, measuredAt: new Date().toISOString(), engines };
   const refusal = writeSpeeds(table);

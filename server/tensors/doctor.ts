@@ -35,7 +35,7 @@ const sizes = [
 
 /** @throws "engine.unknown", "engine.unavailable" when `requested` cannot be used */
 export async function doctorReport(requested?: string): Promise<DoctorReport> {
-  const measured = await measuredEngines();
+  const measured = await measuredEngines({ isPatient: true });
   const chosen: ChosenFor[] = [];
   for (const { models, blockParameters } of sizes) {
     const { engine, why } = await chooseEngine({ ...(requested === undefined ? {} : { engine: requested }), blockParameters });

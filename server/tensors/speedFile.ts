@@ -35,13 +35,14 @@ export function machineWith(candidates: readonly EngineName[]): MachineKey {
 /** Where an engine was late, as on a busy machine, all are measured again, but not at every start. */
 const retryAfterMs = 60 * 60 * 1000;
 
+export const isLate = ({ engines }: SpeedTable): boolean => Object.values(engines).some((speed) => "isLate" in speed && speed.isLate);
+
 /** The table as it was measured on this very machine with these packages; null where there is none, and where it cannot be read or is no such table. */
 export function readSpeeds(machine: MachineKey, path = speedFile(), now = Date.now()): SpeedTable | null {
   try {
     const table = speedTable.parse(JSON.parse(readFileSync(path, "utf8")));
     if (JSON.stringify(table.machine) !== JSON.stringify(machine)) return null;
-    const isLate = Object.values(table.engines).some((speed) => "isLate" in speed && speed.isLate);
-    return isLate && now - Date.parse(table.measuredAt) > retryAfterMs ? null : table;
+    return isLate(table) && now - Date.parse(table.measuredAt) > retryAfterMs ? null : table;
   } catch {
     return null;
   }

@@ -8,7 +8,7 @@ import { formatDoctor, type DoctorReport } from "../../server/tensors/doctor.ts"
 import type { EngineName } from "../../server/tensors/engine.ts";
 import { hasGpuDevice } from "../../server/tensors/gpuProbe.ts";
 import { createEngine } from "../../server/tensors/providers.ts";
-import { machineWith, writeSpeeds, type SpeedTable } from "../../server/tensors/speedFile.ts";
+import { machineWith, readSpeeds, writeSpeeds, type SpeedTable } from "../../server/tensors/speedFile.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "deltascope-choice-"));
 process.env["DELTASCOPE_ENGINE_FOLDER"] = folder;
@@ -60,6 +60,15 @@ describe.skipIf(hasGpuDevice())("with libtensorflow set up and times for both", 
     expect(await tried({ begunOn: "wasm", blockParameters: small })).toMatchObject({ names: ["wasm"], why: "wasm, which the run began on" });
     expect((await tried({ begunOn: "tfjs-node", blockParameters: small })).names).toEqual(["tfjs-node", "onnx-cpu"]);
     expect((await tried({ begunOn: "an engine of another day", blockParameters: small })).names).toEqual(["onnx-cpu"]);
+  });
+  it("an engine that was late is not waited for again when a model is opened, but when the times themselves are asked for", async () => {
+    const late = { failed: "it gave no time within 3 s", isLate: true };
+    writeSpeeds({ ...table, measuredAt: new Date().toISOString(), engines: { "onnx-cpu": late, "tfjs-node": late } });
+    const now = await measuredEngines({ isPatient: true });
+    expect(now?.table.engines["tfjs-node"]).toMatchObject({ failed: expect.stringContaining("@tensorflow/tfjs-node") as unknown, isLate: false });
+    expect(now?.table.engines["onnx-cpu"]).toHaveProperty("large");
+    expect(readSpeeds(table.machine)).toEqual(now?.table);
+    expect((await tried({ blockParameters: large })).why).toMatch(/^onnx-cpu, measured: onnx-cpu [\d.]+ ms for a block$/);
   });
 });
 
