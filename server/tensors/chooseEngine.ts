@@ -6,13 +6,14 @@
  * 3. For a model the one with the least time predicted for a block of its size; one that then does not load is passed over.
  * 4. Where none could be measured, the first in the order of preference that works.
  */
+import { loadavg } from "node:os";
 import { WorkbenchError } from "../errors.ts";
 import type { Engine, EngineName } from "./engine.ts";
 import { ranked, rankedWords, usualBlockParameters, type EngineSpeeds } from "./engineSpeeds.ts";
 import { engineVersion } from "./engineVersions.ts";
 import { hasGpuDevice } from "./gpuProbe.ts";
 import { checkEngine, createEngine, parseEngineName, preference, type Checked, type EngineOptions } from "./providers.ts";
-import { isLate, machineWith, readSpeeds, speedFile, writeSpeeds, type SpeedTable } from "./speedFile.ts";
+import { isProvisional, machineWith, readSpeeds, speedFile, writeSpeeds, type SpeedTable } from "./speedFile.ts";
 import { measureEngines } from "./speedProbe.ts";
 
 export interface EngineWish extends EngineOptions {
@@ -63,7 +64,7 @@ let measured: Promise<Measured | null> | null = null;
 
 /**
  * The times of all candidates, from the cache or measured now; null where there is nothing to choose between. Once a process.
- * @param isPatient for those who ask for the times themselves: what was late before is measured again, and waited for
+ * @param isPatient for those who ask for the times themselves: what was late or measured on a busy machine is measured again, and waited for
  */
 export function measuredEngines({ isPatient = false } = {}): Promise<Measured | null> {
   if (isPatient || !measured) measured = candidates().then((names) => (names.length < 2 ? null : measure(names, isPatient)));
@@ -75,15 +76,16 @@ async function measure(names: readonly EngineName[], isPatient: boolean): Promis
   const kept = speedFile();
   const cached = (): SpeedTable | null => {
     const table = readSpeeds(machine);
-    return table && isPatient && isLate(table) ? null : table;
+    return table && isPatient && isProvisional(table) ? null : table;
   };
   const known = cached();
   if (known) return { table: known, kept };
+  const load = loadavg()[0] ?? 0;
   const engines: EngineSpeeds = await measureEngines(names, { limitMs: isPatient || names.some(isGpu) ? patientLimitMs : measureLimitMs });
   // Another process may have been first: two that measure at once disturb each other, and must not choose differently.
   const other = cached();
   if (other) return { table: other, kept };
-  const table: SpeedTable = { version: 1, machine, measuredAt: new Date().toISOString(), engines };
+  const table: SpeedTable = { version: 1, machine, measuredAt: new Date().toISOString(), load, engines };
   const refusal = writeSpeeds(table);
   return { table, kept: refusal === null ? kept : `not kept: ${refusal}` };
 }

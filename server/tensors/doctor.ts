@@ -6,6 +6,7 @@ import { chooseEngine, measuredEngines, type Measured } from "./chooseEngine.ts"
 import type { EngineName } from "./engine.ts";
 import { measuredBlocks, milliseconds, type MeasuredBlock } from "./engineSpeeds.ts";
 import { packageVersion } from "./engineVersions.ts";
+import { isBusy } from "./speedFile.ts";
 import { availableEngines, type EngineAvailability } from "./providers.ts";
 
 export interface ChosenFor {
@@ -86,12 +87,14 @@ const blockWords = ({ width, rows }: MeasuredBlock): string => `${rows} rows at 
 function measuredLines(measured: Measured | null, width: number): string[] {
   if (!measured) return ["measured: nothing, as there is one candidate"];
   const { table, kept } = measured;
+  const busy = isBusy(table) ? [`    others were at work (load ${table.load.toFixed(1)}): these times are taken again on another occasion`] : [];
   return [
     `measured ${table.measuredAt}, a transformer block of ${blockWords(measuredBlocks.small)} and of ${blockWords(measuredBlocks.large)} (${kept}):`,
     ...Object.entries(table.engines).map(([name, speed]) => {
       const words = "failed" in speed ? `no time: ${speed.failed}` : `${milliseconds(speed.small).padStart(8)}  ${milliseconds(speed.large).padStart(8)}`;
       return `    ${name.padEnd(width)}  ${words}`;
     }),
+    ...busy,
   ];
 }
 

@@ -18,7 +18,14 @@ const machineKey = z.strictObject({
 });
 export type MachineKey = z.infer<typeof machineKey>;
 
-const speedTable = z.strictObject({ version: z.literal(1), machine: machineKey, measuredAt: z.iso.datetime(), engines: engineSpeeds });
+const speedTable = z.strictObject({
+  version: z.literal(1),
+  machine: machineKey,
+  measuredAt: z.iso.datetime(),
+  /** Processes that wanted a core in the minute before. */
+  load: z.number(),
+  engines: engineSpeeds,
+});
 export type SpeedTable = z.infer<typeof speedTable>;
 
 export const speedFile = (): string => join(enginesFolder(), "speeds.json");
@@ -32,17 +39,19 @@ export function machineWith(candidates: readonly EngineName[]): MachineKey {
   };
 }
 
-/** Where an engine was late, as on a busy machine, all are measured again, but not at every start. */
+/** Times taken while others were at work, or of which one is missing for that, are used, but taken again: not at every start. */
 const retryAfterMs = 60 * 60 * 1000;
+const quietShare = 0.5;
 
-export const isLate = ({ engines }: SpeedTable): boolean => Object.values(engines).some((speed) => "isLate" in speed && speed.isLate);
+export const isBusy = ({ load, machine }: SpeedTable): boolean => load > quietShare * machine.cores;
+export const isProvisional = (table: SpeedTable): boolean => isBusy(table) || Object.values(table.engines).some((speed) => "isLate" in speed && speed.isLate);
 
 /** The table as it was measured on this very machine with these packages; null where there is none, and where it cannot be read or is no such table. */
 export function readSpeeds(machine: MachineKey, path = speedFile(), now = Date.now()): SpeedTable | null {
   try {
     const table = speedTable.parse(JSON.parse(readFileSync(path, "utf8")));
     if (JSON.stringify(table.machine) !== JSON.stringify(machine)) return null;
-    return isLate(table) && now - Date.parse(table.measuredAt) > retryAfterMs ? null : table;
+    return isProvisional(table) && now - Date.parse(table.measuredAt) > retryAfterMs ? null : table;
   } catch {
     return null;
   }

@@ -37,7 +37,7 @@ describe.skipIf(hasGpuDevice())("with libtensorflow set up and times for both", 
     const packageFolder = join(folder, "tfjs-node", "node_modules", "@tensorflow", "tfjs-node");
     mkdirSync(packageFolder, { recursive: true });
     writeFileSync(join(packageFolder, "package.json"), '{ "name": "@tensorflow/tfjs-node", "version": "4.22.0" }');
-    table = { version: 1, machine: machineWith(["onnx-cpu", "tfjs-node"]), measuredAt: "2026-11-26T12:00:00.000Z", engines };
+    table = { version: 1, machine: machineWith(["onnx-cpu", "tfjs-node"]), measuredAt: "2026-11-26T12:00:00.000Z", load: 0.1, engines };
     writeSpeeds(table);
   });
 
@@ -106,6 +106,7 @@ describe("the doctor", () => {
       version: 1,
       machine: machineWith([]),
       measuredAt: "2026-11-26T12:00:00.000Z",
+      load: 0.1,
       engines: { ...engines, "onnx-webgpu": { failed: "its process was ended by SIGSEGV", isLate: false } },
     };
     const text = formatDoctor({
@@ -121,5 +122,8 @@ describe("the doctor", () => {
     expect(text).toMatch(/onnx-webgpu +no time: its process was ended by SIGSEGV\n/);
     expect(text).toContain("chosen for small models: onnx-cpu, measured\nchosen for large models: tfjs-node, measured\n");
     expect(text.split("\n").filter((line) => line.startsWith("  →"))).toHaveLength(2);
+    expect(text).not.toContain("others were at work");
+    const busy = { ...table, load: 9 * table.machine.cores };
+    expect(formatDoctor({ ...report, measured: { table: busy, kept: "" } })).toMatch(/others were at work \(load \d+\.0\): these times are taken again/);
   });
 });

@@ -51,7 +51,7 @@ describe("the choice", () => {
 describe("the file", () => {
   const machine = machineWith(["tfjs-node", "onnx-cpu"]);
   const now = Date.parse("2026-11-26T12:00:00Z");
-  const table: SpeedTable = { version: 1, machine, measuredAt: "2026-11-26T12:00:00.000Z", engines: { "onnx-cpu": { small: 0.001, large: 0.02 } } };
+  const table: SpeedTable = { version: 1, machine, measuredAt: "2026-11-26T12:00:00.000Z", load: 0.1, engines: { "onnx-cpu": { small: 0.001, large: 0.02 } } };
   const day = 24 * 60 * 60 * 1000;
 
   it("gives back what was written, however old, and leaves nothing beside it", () => {
@@ -93,10 +93,13 @@ describe("the file", () => {
     expect(readdirSync(join(folder, "a folder"))).toEqual(["speeds.json"]);
     expect(readSpeeds(machine, join(folder, "a folder", "speeds.json"), now)).toBeNull();
   });
-  it("is for an hour where an engine was late, and for ever where one crashed", () => {
+  it("is for an hour where an engine was late or others were at work, and for ever where one crashed", () => {
     const path = join(folder, "failed.json");
     const withFailed = (isLate: boolean) => ({ ...table, engines: { ...table.engines, "tfjs-node": { failed: "why", isLate } } });
     writeSpeeds(withFailed(true), path);
+    expect(readSpeeds(machine, path, now + day / 48)).not.toBeNull();
+    expect(readSpeeds(machine, path, now + day)).toBeNull();
+    writeSpeeds({ ...table, load: 0.6 * machine.cores }, path);
     expect(readSpeeds(machine, path, now + day / 48)).not.toBeNull();
     expect(readSpeeds(machine, path, now + day)).toBeNull();
     writeSpeeds(withFailed(false), path);
@@ -157,6 +160,6 @@ describe("measuring", () => {
 
 it("what is on disk is seconds by engine, under the machine that they are of", () => {
   const path = join(folder, "read.json");
-  writeSpeeds({ version: 1, machine: machineWith([]), measuredAt: "2026-11-26T12:00:00.000Z", engines: { wasm: { small: 0.5, large: 1 } } }, path);
+  writeSpeeds({ version: 1, machine: machineWith([]), measuredAt: "2026-11-26T12:00:00.000Z", load: 0.1, engines: { wasm: { small: 0.5, large: 1 } } }, path);
   expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ machine: { node: process.versions.node.split(".")[0] }, engines: { wasm: { small: 0.5 } } });
 });
