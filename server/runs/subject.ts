@@ -54,7 +54,9 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
   if (twice !== undefined) throw new WorkbenchError("adapter.malformed", `two adapters are called "${twice}"; give one of them another name`);
   refuseTwoReplacements(adapters);
   const tokenizer = request.model !== null && hasTokenizer(request.model) ? openTokenizer(request.model) : null;
-  const runner = model ? new Runner(model, adapters, await sharedEngine({ ...options, blockParameters: blockParameters(model.plan) })) : null;
+  const runner = model
+    ? new Runner(model, adapters, await sharedEngine({ ...options, model: { parameters: model.parameters, blockParameters: blockParameters(model.plan) } }))
+    : null;
   const tokenText = (id: number) => tokenizer?.tokenText(id) ?? `#${id}`;
   const asTrained: Subject = {
     card: { request, model: model ? modelCard(model, tokenizer !== null) : null, adapters: adapters.map(adapterCard) },

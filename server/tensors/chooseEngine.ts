@@ -8,6 +8,7 @@
  */
 import { loadavg } from "node:os";
 import { WorkbenchError } from "../errors.ts";
+import { defaultMaxWeightBytes } from "./eager.ts";
 import type { Engine, EngineName } from "./engine.ts";
 import { ranked, rankedWords, usualBlockParameters, type EngineSpeeds } from "./engineSpeeds.ts";
 import { engineVersion } from "./engineVersions.ts";
@@ -21,9 +22,16 @@ export interface EngineWish extends EngineOptions {
   readonly engine?: string;
   /** What a run began on: taken where it still works, as only then its numbers go on to the last bit. */
   readonly begunOn?: string | null;
-  /** Parameters of a block of the model; GPT-2-small's when left out. */
-  readonly blockParameters?: number;
+  /** GPT-2-small's when left out. */
+  readonly model?: ModelSize;
 }
+/** Parameters of the whole, and of a block on average. */
+export interface ModelSize {
+  readonly parameters: number;
+  readonly blockParameters: number;
+}
+const usualModel: ModelSize = { parameters: 124e6, blockParameters: usualBlockParameters };
+
 export interface Choice {
   readonly engine: Engine;
   readonly why: string;
@@ -95,7 +103,7 @@ async function measure(names: readonly EngineName[], isPatient: boolean): Promis
  * @throws "engine.unknown"; "engine.unavailable" when the one asked for does not load, or none does
  */
 export async function chooseEngine(wish: EngineWish = {}, create?: (name: EngineName) => Promise<Engine>): Promise<Choice> {
-  const { engine: requested, begunOn, blockParameters = usualBlockParameters, ...options } = wish;
+  const { engine: requested, begunOn, model = usualModel, ...options } = wish;
   const make = create ?? ((name: EngineName) => createEngine(name, options));
   if (requested !== undefined) {
     const name = parseEngineName(requested);
@@ -114,15 +122,30 @@ export async function chooseEngine(wish: EngineWish = {}, create?: (name: Engine
   const same = known && (await tried(known));
   if (same) return { engine: same, why: `${same.name}, which the run began on` };
 
-  // Libtensorflow has no setting for threads.
-  const usable = (await candidates()).filter((name) => options.threads === undefined || !isLibtensorflow(name));
+  const usable: EngineName[] = [];
+  for (const name of await candidates()) {
+    const refusal = unfit(name, model, options);
+    if (refusal === null) usable.push(name);
+    else passed.push(`${name}: ${refusal}`);
+  }
   const table = usable.length < 2 ? null : ((await measuredEngines())?.table ?? null);
-  const ranks = table ? ranked(table.engines, usable, blockParameters) : [];
+  const ranks = table ? ranked(table.engines, usable, model.blockParameters) : [];
   for (const { name } of ranks) {
     const engine = await tried(name);
     if (engine) return { engine, why: `${name}, measured: ${rankedWords(ranks)}` };
   }
   return firstThatWorks(passed, make);
+}
+
+/** Why an engine is none for this model or wish, whatever its speed; null where it may be. */
+function unfit(name: EngineName, { parameters }: ModelSize, { threads }: EngineOptions): string | null {
+  if (!isLibtensorflow(name)) return null;
+  if (threads !== undefined) return "it has no setting for threads";
+  const gib = (bytes: number) => Number((bytes / 2 ** 30).toPrecision(2));
+  // Weights that do not fit are copied again in every run.
+  return 4 * parameters <= defaultMaxWeightBytes
+    ? null
+    : `it keeps ${gib(defaultMaxWeightBytes)} GiB of float32 weights, and these are ${gib(4 * parameters)} GiB`;
 }
 
 async function firstThatWorks(passed: string[], make: (name: EngineName) => Promise<Engine>): Promise<Choice> {

@@ -4,7 +4,7 @@ import { arch, availableParallelism, cpus, freemem, platform, release, totalmem 
 import * as tf from "@tensorflow/tfjs-core";
 import { chooseEngine, measuredEngines, type Measured } from "./chooseEngine.ts";
 import type { EngineName } from "./engine.ts";
-import { measuredBlocks, milliseconds, type MeasuredBlock } from "./engineSpeeds.ts";
+import { measuredBlocks, milliseconds, usualBlockParameters, type MeasuredBlock } from "./engineSpeeds.ts";
 import { packageVersion } from "./engineVersions.ts";
 import { isBusy } from "./speedFile.ts";
 import { availableEngines, type EngineAvailability } from "./providers.ts";
@@ -28,18 +28,19 @@ export interface DoctorReport {
   readonly chosen: readonly ChosenFor[];
 }
 
-/** Sizes at which the choice is shown, in parameters of a block. */
+/** Sizes at which the choice is shown. */
 const sizes = [
-  { models: "small models (as the demo, 0.2 million parameters a block)", blockParameters: 12 * 128 ** 2 },
-  { models: "large models (as Llama 1B, 61 million parameters a block)", blockParameters: 61e6 },
+  { models: "small models (the demo)", model: { parameters: 1.3e6, blockParameters: 12 * 128 ** 2 } },
+  { models: "middle ones (GPT-2 small)", model: { parameters: 124e6, blockParameters: usualBlockParameters } },
+  { models: "large ones (Llama 1B)", model: { parameters: 1.24e9, blockParameters: 61e6 } },
 ];
 
 /** @throws "engine.unknown", "engine.unavailable" when `requested` cannot be used */
 export async function doctorReport(requested?: string): Promise<DoctorReport> {
   const measured = await measuredEngines({ isPatient: true });
   const chosen: ChosenFor[] = [];
-  for (const { models, blockParameters } of sizes) {
-    const { engine, why } = await chooseEngine({ ...(requested === undefined ? {} : { engine: requested }), blockParameters });
+  for (const { models, model } of sizes) {
+    const { engine, why } = await chooseEngine({ ...(requested === undefined ? {} : { engine: requested }), model });
     await engine.dispose();
     chosen.push({ models, engine: engine.name, why });
   }

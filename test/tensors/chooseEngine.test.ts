@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { chooseEngine, measuredEngines, type EngineWish } from "../../server/tensors/chooseEngine.ts";
+import { chooseEngine, measuredEngines, type EngineWish, type ModelSize } from "../../server/tensors/chooseEngine.ts";
 import { formatDoctor, type DoctorReport } from "../../server/tensors/doctor.ts";
 import type { EngineName } from "../../server/tensors/engine.ts";
 import { hasGpuDevice } from "../../server/tensors/gpuProbe.ts";
@@ -15,7 +15,8 @@ process.env["DELTASCOPE_ENGINE_FOLDER"] = folder;
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const engines: SpeedTable["engines"] = { "onnx-cpu": { small: 0.0001, large: 0.03 }, "tfjs-node": { small: 0.002, large: 0.02 } };
-const [small, large] = [12 * 128 ** 2, 61e6];
+const small: ModelSize = { parameters: 1e6, blockParameters: 12 * 128 ** 2 };
+const large: ModelSize = { parameters: 250e6, blockParameters: 61e6 };
 
 /** The engines that were tried, in their turn; libtensorflow is one that does not load. */
 async function tried(wish: EngineWish): Promise<{ names: EngineName[]; why: string }> {
@@ -42,24 +43,29 @@ describe.skipIf(hasGpuDevice())("with libtensorflow set up and times for both", 
   });
 
   it("small and large models are given the engine that is fastest at their size, and another where that does not load", async () => {
-    expect(await tried({ blockParameters: small })).toMatchObject({ names: ["onnx-cpu"] });
-    const forLarge = await tried({ blockParameters: large });
+    expect(await tried({ model: small })).toMatchObject({ names: ["onnx-cpu"] });
+    const forLarge = await tried({ model: large });
     expect(forLarge.names).toEqual(["tfjs-node", "onnx-cpu"]);
     expect(forLarge.why).toMatch(/^onnx-cpu, measured: tfjs-node 1\d\d ms for a block, onnx-cpu 2\d\d ms$/);
     expect((await measuredEngines())?.table).toEqual(table);
   });
+  it("a model whose weights libtensorflow would copy for every run is none for it", async () => {
+    const { names, why } = await tried({ model: { ...large, parameters: 1.24e9 } });
+    expect(names).toEqual(["onnx-cpu"]);
+    expect(why).toContain("tfjs-node: it keeps 1 GiB of float32 weights, and these are 4.6 GiB");
+  });
   it("threads that are asked for are given by ONNX Runtime alone", async () => {
-    expect((await tried({ blockParameters: large, threads: 1 })).names).toEqual(["onnx-cpu"]);
+    expect((await tried({ model: large, threads: 1 })).names).toEqual(["onnx-cpu"]);
   });
   it("the engine asked for is taken whatever is faster, and one that does not load is refused", async () => {
-    expect(await tried({ engine: "wasm", blockParameters: large, begunOn: "onnx-cpu" })).toEqual({ names: ["wasm"], why: "wasm was asked for" });
-    await expect(tried({ engine: "tfjs-node", blockParameters: small })).rejects.toThrow("does not load");
+    expect(await tried({ engine: "wasm", model: large, begunOn: "onnx-cpu" })).toEqual({ names: ["wasm"], why: "wasm was asked for" });
+    await expect(tried({ engine: "tfjs-node", model: small })).rejects.toThrow("does not load");
     await expect(tried({ engine: "abacus" })).rejects.toThrow('unknown engine "abacus"');
   });
   it("a run goes on with the engine that it began on, or else with the one of its size", async () => {
-    expect(await tried({ begunOn: "wasm", blockParameters: small })).toMatchObject({ names: ["wasm"], why: "wasm, which the run began on" });
-    expect((await tried({ begunOn: "tfjs-node", blockParameters: small })).names).toEqual(["tfjs-node", "onnx-cpu"]);
-    expect((await tried({ begunOn: "an engine of another day", blockParameters: small })).names).toEqual(["onnx-cpu"]);
+    expect(await tried({ begunOn: "wasm", model: small })).toMatchObject({ names: ["wasm"], why: "wasm, which the run began on" });
+    expect((await tried({ begunOn: "tfjs-node", model: small })).names).toEqual(["tfjs-node", "onnx-cpu"]);
+    expect((await tried({ begunOn: "an engine of another day", model: small })).names).toEqual(["onnx-cpu"]);
   });
   it("an engine that was late is not waited for again when a model is opened, but when the times themselves are asked for", async () => {
     const late = { failed: "it gave no time within 3 s", isLate: true };
@@ -68,7 +74,7 @@ describe.skipIf(hasGpuDevice())("with libtensorflow set up and times for both", 
     expect(now?.table.engines["tfjs-node"]).toMatchObject({ failed: expect.stringContaining("@tensorflow/tfjs-node") as unknown, isLate: false });
     expect(now?.table.engines["onnx-cpu"]).toHaveProperty("large");
     expect(readSpeeds(table.machine)).toEqual(now?.table);
-    expect((await tried({ blockParameters: large })).why).toMatch(/^onnx-cpu, measured: onnx-cpu [\d.]+ ms for a block$/);
+    expect((await tried({ model: large })).why).toMatch(/^onnx-cpu, measured: onnx-cpu [\d.]+ ms for a block$/);
   });
 });
 
@@ -76,7 +82,7 @@ it.skipIf(hasGpuDevice())("where one engine is set up nothing is measured and no
   const empty = join(folder, "not there");
   const before = process.env["DELTASCOPE_ENGINE_FOLDER"];
   process.env["DELTASCOPE_ENGINE_FOLDER"] = empty;
-  expect((await tried({ blockParameters: large })).why).toMatch(/^onnx-cpu \(ONNX Runtime, CPU\), before it: onnx-cuda: no GPU/);
+  expect((await tried({ model: large })).why).toMatch(/^onnx-cpu \(ONNX Runtime, CPU\), before it: onnx-cuda: no GPU/);
   expect(existsSync(empty)).toBe(false);
   process.env["DELTASCOPE_ENGINE_FOLDER"] = before;
 });
