@@ -26,10 +26,9 @@ function block({ width, heads, rows }: MeasuredBlock, x: Tensor, weight: (name: 
   return { normalized, q, k, v, pattern, z, middle, pre, post, y: tf.add(middle, linear(post, "W_out")) };
 }
 
-/** As many runs as fit, the first of which are not counted: engines lay weights out anew at the second. */
+/** Not counted: engines lay weights out anew at the second. */
 const warmRuns = 2;
-const measuredMs = 80;
-const fewestRuns = 3;
+const measuredMs = 30;
 
 /** A block at an engine, built and run until it is warm. @returns seconds of its fastest run */
 async function readyBlock(engine: Engine, shape: MeasuredBlock): Promise<() => Promise<number>> {
@@ -48,16 +47,16 @@ async function readyBlock(engine: Engine, shape: MeasuredBlock): Promise<() => P
   return async () => {
     let fastest = Infinity;
     const begun = performance.now();
-    for (let i = 0; i < fewestRuns || performance.now() - begun < measuredMs; i++) {
+    do {
       const start = performance.now();
       await program.run({ x }, weights);
       fastest = Math.min(fastest, (performance.now() - start) / 1000);
-    }
+    } while (performance.now() - begun < measuredMs);
     return fastest;
   };
 }
 
-/** Both blocks, warm. @returns what measures them, in about a quarter of a second */
+/** Both blocks, warm. @returns what measures them, in less than a tenth of a second */
 export async function readyBlocks(engine: Engine): Promise<() => Promise<BlockSeconds>> {
   const [small, large] = [await readyBlock(engine, measuredBlocks.small), await readyBlock(engine, measuredBlocks.large)];
   return async () => ({ small: await small(), large: await large() });

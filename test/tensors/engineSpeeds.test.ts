@@ -143,6 +143,20 @@ describe("measuring", () => {
     if (!one || !two || "failed" in one || "failed" in two) throw new Error(`expected two times, found ${JSON.stringify(speeds)}`);
     expect(one.large).toBeLessThanOrEqual(two.small);
   });
+  it("is done several times, of which the fastest counts, and one that was in time is not late afterwards", async () => {
+    const counting = pathToFileURL(join(folder, "counting.mjs"));
+    writeFileSync(
+      counting,
+      `const times = { "onnx-cpu": [3, 2, 1], wasm: [5] }[process.argv[2]];
+       process.on("message", () => times.length && process.send({ type: "measured", seconds: { small: times[0], large: 2 * times.shift() } }));
+       process.send({ type: "ready" });`,
+    );
+    const speeds = await measureEngines(["onnx-cpu", "wasm"], { limitMs: 10_000, module: counting });
+    expect(speeds.wasm).toEqual({ small: 5, large: 10 });
+    // The third round is after the limit.
+    expect(speeds["onnx-cpu"]).toEqual({ small: 2, large: 4 });
+    expect(await measureEngines(["onnx-cpu"], { limitMs: patientMs, module: counting })).toEqual({ "onnx-cpu": { small: 1, large: 2 } });
+  });
   it("ends at its limit, with the process that did not answer", async () => {
     const started = performance.now();
     const speeds = await measureEngines(["onnx-webgpu"], { limitMs: 300, module });
