@@ -15,7 +15,7 @@ import { Analyses } from "./insideTraining.ts";
 import { emptyResult, type Check, type ProbeEvent, type ProbeResult } from "./result.ts";
 import { FigureChanges } from "./figureChanges.ts";
 import { trainingArrays, trainingFigures } from "./trainingFigures.ts";
-import { lookingCheck, trainingFinding } from "./trainingWords.ts";
+import { engineCheck, lookingCheck, trainingFinding } from "./trainingWords.ts";
 
 export const train = defineProbe<TrainingParams>({
   title: "Training",
@@ -37,7 +37,7 @@ export const train = defineProbe<TrainingParams>({
       dataset,
       engine: runner.engine,
       folder: workspace.folder,
-      saveMore: (dir) => saveResult(dir, watch, analyses.result, progress(trainer)),
+      saveMore: (dir) => saveResult(dir, watch, analyses.result, trainer),
     });
     const analyses = new Analyses(params.probes.analyses, trainer.adaptation);
     checkMemory(trainer.adaptation, { tokenizer, params, dataset });
@@ -56,6 +56,7 @@ export const train = defineProbe<TrainingParams>({
     yield* figures.events(watch);
     yield* tileEvents(watch.tiles());
     yield* resultEvents(analyses.result);
+    for (const check of engineCheck(trainer.engines)) yield { type: "check", check };
     yield progress(trainer);
     yield* tileEvents(await watch.prepare(trainer.step, signal));
     for await (const event of trainer.run(signal, () => workspace.isPaused())) {
@@ -93,16 +94,17 @@ function* words(watch: Watch, isEnded: boolean): Generator<ProbeEvent> {
 const shareCheck = (watch: Watch, isEnded: boolean): Check => ({ ...lookingCheck(watch, isEnded), name: "share of step time spent looking" });
 
 /** Everything so far, in a checkpoint's folder: what is shown of a run whose server was killed, and what it goes on from. */
-function saveResult(dir: string, watch: Watch, analyses: ProbeResult, { done, total, unit }: Progress): void {
+function saveResult(dir: string, watch: Watch, analyses: ProbeResult, trainer: Trainer): void {
   watch.save(dir);
   const arrays = [
     ...watch.arrays().map(({ name, shape, axes }) => ({ name, shape, axes, data: watch.numbers(name) })),
     ...Object.entries(analyses.arrays).map(([name, array]) => ({ name, ...array })),
   ];
   writeFileSync(join(dir, "arrays.safetensors"), encodeSafetensors(arrays.map(({ name, shape, data }) => ({ name, shape, data }))));
+  const { done, total, unit } = progress(trainer);
   const result = {
     figures: [...trainingFigures(watch), ...analyses.figures],
-    checks: [shareCheck(watch, false), ...analyses.checks],
+    checks: [...engineCheck(trainer.engines), shareCheck(watch, false), ...analyses.checks],
     finding: trainingFinding(watch),
     progress: { done, total, unit },
     arrays: Object.fromEntries(arrays.map(({ name, shape, axes }) => [name, { shape, axes }])),

@@ -25,6 +25,14 @@ export function lookingCheck(watch: Watch, ended: boolean): Check {
   };
 }
 
+/** Whether a run that goes on did so on the engine it began with; nothing to say of one that did. @param engines that it was trained on, in their turn */
+export function engineCheck(engines: readonly string[]): Check[] {
+  const [first = "", ...others] = engines;
+  if (others.length === 0) return [];
+  const expected = `0 changes, for the same numbers to the last bit as without a break: begun on ${first}, gone on with on ${others.join(", then ")}`;
+  return [{ name: "changes of engine", ok: false, value: others.length, expected }];
+}
+
 /** What the numbers so far say; null before the first step. */
 export function trainingFinding(watch: Watch): string | null {
   const losses = finite(watch.numbers("loss"));

@@ -23,7 +23,8 @@ export const adapterOption = (): Option =>
   new Option("-a, --adapter <folder>", "PEFT adapter folder; repeatable; NAME=FOLDER names it, FOLDER@0.5 sets its strength")
     .argParser(collect)
     .default([], "none");
-export const engineOption = (): Option => new Option("--engine <name>", "tensor engine; `deltascope doctor` tells which work here").choices(engineNames);
+export const engineOption = (): Option =>
+  new Option("--engine <name>", "tensor engine, instead of the fastest for the model; `deltascope doctor` tells which work here").choices(engineNames);
 export const threadsOption = (): Option => new Option("--threads <n>", "threads inside one operation").argParser(positiveInteger);
 
 export function positiveInteger(text: string): number {

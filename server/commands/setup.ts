@@ -20,7 +20,9 @@ Examples:
     .action(async (name: SetupName) => {
       const { setUp } = await import("../tensors/setup/setup.ts");
       const { createEngine } = await import("../tensors/providers.ts");
+      const { forgetSpeeds } = await import("../tensors/speedFile.ts");
       setUp(name, (line) => process.stdout.write(`setup ${name}: ${line}\n`));
+      forgetSpeeds();
       if (name === "cuda") {
         const { probeGpu } = await import("../tensors/gpuProbe.ts");
         const { works, detail } = await probeGpu("cuda");
@@ -28,6 +30,6 @@ Examples:
         return;
       }
       await (await createEngine(name)).dispose();
-      process.stdout.write(`setup ${name}: installed, and it loads; use it with --engine ${name}\n`);
+      process.stdout.write(`setup ${name}: installed, and it loads; it is used where it measures fastest, or with --engine ${name}\n`);
     });
 }

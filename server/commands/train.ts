@@ -98,7 +98,8 @@ async function trainIn(folder: string, config: TrainConfig, flags: Flags): Promi
     progress: follower.result.outline.progress,
     provenance: about,
   });
-  const tools = { probes: { train }, openSubject: (asked: SubjectRequest) => openSubject(asked, engineChoice(flags)) };
+  const open = (asked: SubjectRequest, begunOn: string | null = null) => openSubject(asked, { ...engineChoice(flags), begunOn });
+  const tools = { probes: { train }, openSubject: open };
   let outcome: RunOutcome;
   try {
     outcome = await executeRun(request, tools, (event) => follower.take(event), new AbortController().signal, { folder, pause });

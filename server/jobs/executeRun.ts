@@ -2,6 +2,7 @@
 import type { Check, ProbeEvent } from "../../probes/result.ts";
 import { subjectWarnings } from "../runs/subjectRequest.ts";
 import { changedFiles, subjectIdentity } from "../runs/subjectFiles.ts";
+import { engineBegunOn } from "../training/checkpoint.ts";
 import type { RunRequest } from "../wire.ts";
 import { jobKindOf, jobKinds } from "../jobKinds/registry.ts";
 import type { RunOutcome } from "./messages.ts";
@@ -35,7 +36,7 @@ export async function executeRun(
   const probe = probeNamed(tools.probes, request.probe);
   const { isResumable } = jobKinds[jobKindOf(probe)];
   const before = subjectIdentity(request.subject);
-  const subject = await tools.openSubject(request.subject);
+  const subject = await tools.openSubject(request.subject, isResumable ? engineBegunOn(place.folder, request.params) : null);
   await runProbe(probe, subject, request.params, signal, sink, isResumable ? place.pause.workspace(place.folder) : undefined);
   const changed = changedFiles(before, subjectIdentity(request.subject));
   if (changed.length > 0) sink({ type: "check", check: changedCheck(changed) });

@@ -4,7 +4,8 @@ import type { Subject } from "../runs/subject.ts";
 import { changedFiles, subjectIdentity, subjectKey } from "../runs/subjectFiles.ts";
 import type { SubjectRequest } from "../wire.ts";
 
-export type OpenSubject = (request: SubjectRequest) => Promise<Subject>;
+/** @param begunOn the engine that a run began on, for it to go on with */
+export type OpenSubject = (request: SubjectRequest, begunOn?: string | null) => Promise<Subject>;
 
 /**
  * Least recently used goes first.
@@ -20,8 +21,8 @@ export class SubjectCache {
     this.#capacity = capacity;
   }
 
-  async get(request: SubjectRequest): Promise<Subject> {
-    const key = subjectKey(request);
+  async get(request: SubjectRequest, begunOn: string | null = null): Promise<Subject> {
+    const key = `${subjectKey(request)} ${begunOn ?? ""}`;
     // Before opening: a file that changes while it is opened differs from this.
     const files = subjectIdentity(request);
     const held = this.#held.get(key);
@@ -35,7 +36,7 @@ export class SubjectCache {
       if (this.#held.size < this.#capacity) break;
       this.#held.delete(old);
     }
-    const subject = await this.#open(request);
+    const subject = await this.#open(request, begunOn);
     this.#held.set(key, { subject, files });
     return subject;
   }

@@ -7,4 +7,4 @@ import { workerTools } from "./workerTools.ts";
 
 // What startWorker passes, and nobody else.
 const choice = JSON.parse(process.argv[2] ?? "{}") as EngineChoice;
-serveTasks(workerTools(probes, (request) => openSubject(request, choice), choice));
+serveTasks(workerTools(probes, (request, begunOn = null) => openSubject(request, { ...choice, begunOn }), choice));

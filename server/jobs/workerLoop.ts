@@ -42,7 +42,8 @@ export function serveTasks(tools: WorkerTools): void {
     const sink = (event: ProbeEvent): void => post({ type: "event", taskId, event });
     const lock = jobKinds[kind].isResumable ? await RunLock.take(folder) : null;
     try {
-      return await executeRun(request, { probes: tools.probes, openSubject: (asked) => subjects.get(asked) }, sink, controller.signal, { folder, pause });
+      const openSubject: OpenSubject = (asked, begunOn) => subjects.get(asked, begunOn);
+      return await executeRun(request, { probes: tools.probes, openSubject }, sink, controller.signal, { folder, pause });
     } finally {
       lock?.release();
     }

@@ -1,6 +1,7 @@
 /** A family's forward pass as a list of segments: how the usual ones are put together, and what flows between them. */
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
+import { sizeOf } from "../tensors/hostTensor.ts";
 import type { Family, Segment, StreamName } from "./family.ts";
 
 /** What a family says of one segment of a single stack; the rest follows from its place in the plan. */
@@ -22,6 +23,13 @@ export function decoderPlan(
     }),
     { id: "unembed", ...outside, reads: ["resid"], writes: "logits", isPositionwise: true, ...body.unembed },
   ];
+}
+
+/** Parameters of a block of the plan, on average; 0 where it has none. */
+export function blockParameters(plan: readonly Segment[]): number {
+  const blocks = plan.filter(({ layer }) => layer !== null);
+  const parameters = blocks.flatMap(({ params }) => params).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  return blocks.length === 0 ? 0 : parameters / blocks.length;
 }
 
 /** Streams from outside, with the stack whose length each sets. */

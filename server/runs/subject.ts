@@ -3,8 +3,10 @@ import { loadAdapter, type LoadedAdapter } from "../adapters/loadAdapter.ts";
 import { WorkbenchError } from "../errors.ts";
 import { hasTokenizer, openTokenizer, type Tokenizer } from "../formats/tokenizer.ts";
 import { loadModel, type LoadedModel } from "../models/loadModel.ts";
+import { blockParameters } from "../models/plan.ts";
 import type { Engine, EngineName } from "../tensors/engine.ts";
-import * as providers from "../tensors/providers.ts";
+import { chooseEngine, type EngineWish } from "../tensors/chooseEngine.ts";
+import { createEngine } from "../tensors/providers.ts";
 import { Runner } from "./runner.ts";
 import type { AdapterCard, ModelCard, SubjectCard, SubjectRequest } from "./subjectRequest.ts";
 import { atStrengths } from "./strengths.ts";
@@ -24,23 +26,23 @@ export interface Subject {
   tokenText(id: number): string;
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends EngineWish {
   readonly engine?: EngineName;
-  readonly threads?: number;
 }
 
 const engines = new Map<string, Promise<Engine>>();
 
-/** One engine a process for each choice of name and threads: programs and wrapped weights are shared by all subjects. */
-export function sharedEngine(options: OpenOptions = {}): Promise<Engine> {
-  const key = `${options.engine ?? "auto"}/${options.threads ?? "auto"}`;
-  const found = engines.get(key);
-  if (found) return found;
+/** One engine a process for each name and number of threads: programs and wrapped weights are shared by all subjects. */
+export async function sharedEngine(options: OpenOptions = {}): Promise<Engine> {
   const threads = options.threads === undefined ? {} : { threads: options.threads };
-  const made = options.engine ? providers.createEngine(options.engine, threads) : providers.chooseEngine(undefined, threads).then(({ engine }) => engine);
-  engines.set(key, made);
-  made.catch(() => engines.delete(key));
-  return made;
+  const { engine } = await chooseEngine(options, (name) => {
+    const key = `${name}/${options.threads ?? "auto"}`;
+    const made = engines.get(key) ?? createEngine(name, threads);
+    engines.set(key, made);
+    made.catch(() => engines.delete(key));
+    return made;
+  });
+  return engine;
 }
 
 /** @throws what loading the model, the adapters and the tokenizer throws; "adapter.malformed" when two adapters share a name */
@@ -52,7 +54,9 @@ export async function openSubject(request: SubjectRequest, options: OpenOptions 
   if (twice !== undefined) throw new WorkbenchError("adapter.malformed", `two adapters are called "${twice}"; give one of them another name`);
   refuseTwoReplacements(adapters);
   const tokenizer = request.model !== null && hasTokenizer(request.model) ? openTokenizer(request.model) : null;
-  const runner = model ? new Runner(model, adapters, await sharedEngine(options)) : null;
+  const runner = model
+    ? new Runner(model, adapters, await sharedEngine({ ...options, model: { parameters: model.parameters, blockParameters: blockParameters(model.plan) } }))
+    : null;
   const tokenText = (id: number) => tokenizer?.tokenText(id) ?? `#${id}`;
   const asTrained: Subject = {
     card: { request, model: model ? modelCard(model, tokenizer !== null) : null, adapters: adapters.map(adapterCard) },

@@ -8,11 +8,14 @@ import type * as Koffi from "koffi";
 export const setupNames = ["cuda", "tfjs-node-gpu", "tfjs-node"] as const;
 export type SetupName = (typeof setupNames)[number];
 
-/** `DELTASCOPE_ENGINE_FOLDER` or `deltascope/engines` in the user's cache, and in it a folder for each. */
-export function engineFolder(name: SetupName): string {
+/** `DELTASCOPE_ENGINE_FOLDER` or `deltascope/engines` in the user's cache. */
+export function enginesFolder(): string {
   const { DELTASCOPE_ENGINE_FOLDER: own, XDG_CACHE_HOME: cache } = process.env;
-  return join(own ?? join(cache ?? join(homedir(), ".cache"), "deltascope", "engines"), name);
+  return own ?? join(cache ?? join(homedir(), ".cache"), "deltascope", "engines");
 }
+
+/** A folder for each, in that of them all. */
+export const engineFolder = (name: SetupName): string => join(enginesFolder(), name);
 
 /** The CUDA libraries that ONNX Runtime's provider needs, in the order in which they need each other; empty before `deltascope setup cuda`. */
 export function cudaLibraries(): string[] {

@@ -1,4 +1,4 @@
-/** Which engines this machine has, and which one to use. */
+/** Which engines this machine has. */
 import "./noTelemetry.ts";
 import { WorkbenchError } from "../errors.ts";
 import { didYouMean } from "../nearNames.ts";
@@ -74,7 +74,7 @@ const providers: Record<EngineName, Provider> = {
     },
   },
 };
-const preference = Object.keys(providers) as EngineName[];
+export const preference = Object.keys(providers) as EngineName[];
 
 function tfjsNode(name: TfjsNodeName, title: string): Provider {
   return {
@@ -99,16 +99,16 @@ export async function createEngine(name: EngineName, options: EngineOptions = {}
   return providers[parseEngineName(name)].create(options);
 }
 
-type Checked = EngineAvailability & { readonly preferred: boolean };
+export type Checked = EngineAvailability & { readonly preferred: boolean };
 
-async function check(name: EngineName): Promise<Checked> {
+export async function checkEngine(name: EngineName): Promise<Checked> {
   const { title } = providers[name];
   try {
     const { preferred, detail } = await providers[name].check();
     return { name, available: true, preferred, reason: title, detail };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    return { name, available: false, preferred: false, reason: message.split("\n")[0]!, detail: title };
+    return { name, available: false, preferred: false, reason: message.split("\n")[0] ?? "", detail: title };
   }
 }
 
@@ -117,29 +117,8 @@ export async function availableEngines(): Promise<EngineAvailability[]> {
   const found: EngineAvailability[] = [];
   // One after another: the GPU probes time themselves.
   for (const name of preference) {
-    const { preferred: _preferred, ...availability } = await check(name);
+    const { preferred: _preferred, ...availability } = await checkEngine(name);
     found.push(availability);
   }
   return found;
-}
-
-/**
- * The engine asked for, or else the first in the order of preference that works here.
- * @throws "engine.unknown", "engine.unavailable"
- */
-export async function chooseEngine(requested?: string, options: EngineOptions = {}): Promise<{ engine: Engine; why: string }> {
-  if (requested !== undefined) {
-    const name = parseEngineName(requested);
-    return { engine: await createEngine(name, options), why: `${name} was asked for` };
-  }
-  const passed: string[] = [];
-  for (const name of preference) {
-    const { available, preferred, reason, detail } = await check(name);
-    if (available && preferred) {
-      const because = passed.length === 0 ? "the first choice" : `before it: ${passed.join("; ")}`;
-      return { engine: await createEngine(name, options), why: `${name} (${reason}), ${because}` };
-    }
-    passed.push(`${name}: ${available ? detail : reason}`);
-  }
-  throw new WorkbenchError("engine.unavailable", `no engine works here: ${passed.join("; ")}`);
 }

@@ -17,6 +17,8 @@ const stateFile = z.strictObject({
   step: z.int(),
   model: z.string(),
   method: z.string(),
+  /** That it was trained on, in their turn; none in checkpoints of before they were written down. */
+  engines: z.array(z.string()).default([]),
   /** Best held-out loss so far, the step it was seen at, and evaluations since. */
   best: z.strictObject({ loss: z.number(), step: z.int(), since: z.int() }).nullable(),
   stopped: z.boolean(),
@@ -30,6 +32,8 @@ export interface TrainingState {
   readonly best: BestSoFar;
   /** Ended before its last step by patience. */
   readonly stopped: boolean;
+  /** Engines that it was trained on, in their turn. */
+  readonly engines: readonly string[];
 }
 
 const checkpointsDir = (folder: string): string => join(folder, "checkpoints");
@@ -99,6 +103,7 @@ export function writeCheckpoint(folder: string, adaptation: Adaptation, optimize
     const about: z.infer<typeof stateFile> = {
       version: 1,
       ...state,
+      engines: [...state.engines],
       model: modelFingerprint(adaptation),
       method: adaptation.methodName,
       updates: Object.fromEntries([...optimizer.moments].map(([key, { steps }]) => [key, steps])),
@@ -162,7 +167,22 @@ export function restoreCheckpoint(folder: string, step: number, adaptation: Adap
   const surplus = [...tensors.keys()].find((name) => !expected.has(name.split(":")[0]!) || (name.startsWith("trained:") && !keys.has(name)));
   if (surplus !== undefined)
     throw new WorkbenchError("training.badParams", `${dir}: "${surplus}" of the checkpoint has no place in this run; it was made with other sites or options`);
-  return { step: about.step, best: about.best, stopped: about.stopped };
+  return { step: about.step, best: about.best, stopped: about.stopped, engines: about.engines };
+}
+
+const branching = z.object({ startFrom: z.object({ folder: z.string(), step: z.int() }) });
+
+/** The engine of the checkpoint that a run in the folder goes on from, or branches from; null when it starts anew, or from one that does not say. */
+export function engineBegunOn(folder: string, params: unknown): string | null {
+  const own = checkpointSteps(folder).at(-1);
+  const from = own === undefined ? branching.safeParse(params).data?.startFrom : { folder, step: own };
+  if (!from) return null;
+  try {
+    return readState(checkpointDir(from.folder, from.step), from.folder, from.step).engines.at(-1) ?? null;
+  } catch {
+    // What is wrong with it is said when it is restored.
+    return null;
+  }
 }
 
 export function readState(dir: string, folder: string, step: number): z.infer<typeof stateFile> {

@@ -64,6 +64,7 @@ export class Trainer {
   #step = 0;
   #best: BestSoFar = null;
   #stopped = false;
+  #engines: readonly string[];
   /** The step of the best evaluation before the present best. */
   #superseded: number | null = null;
   #gradients: Readonly<Record<string, Float32Array>> = {};
@@ -72,6 +73,7 @@ export class Trainer {
   constructor(options: TrainerOptions) {
     const { model, params, dataset, engine } = options;
     this.#options = options;
+    this.#engines = [engine.name];
     // Frozen tensors are held by the engine under this key, and a process may train many runs.
     const runKey = `run${process.pid}-${runs++}`;
     this.adaptation = startAdaptation(model, adaptationRequest(params, { labels: dataset.labels, tasks: dataset.tasks, runKey }));
@@ -98,6 +100,11 @@ export class Trainer {
     return this.#gradients;
   }
 
+  /** That it was trained on, in their turn, from the start of the run that it goes on with; more than one give other last bits than one. */
+  get engines(): readonly string[] {
+    return this.#engines;
+  }
+
   /** The checkpoint that `prepare` went on from. */
   get resumedFrom(): { readonly folder: string; readonly step: number } | null {
     return this.#resumedFrom;
@@ -105,7 +112,7 @@ export class Trainer {
 
   /** Goes on from the last checkpoint, or from the one that the run branches from, or starts. @throws as `restoreCheckpoint` */
   async prepare(): Promise<void> {
-    const { folder, params } = this.#options;
+    const { folder, params, engine } = this.#options;
     removeTorn(folder);
     const own = checkpointSteps(folder).at(-1);
     const from = own === undefined ? params.startFrom : { folder, step: own };
@@ -114,10 +121,11 @@ export class Trainer {
       return;
     }
     const restored = () => restoreCheckpoint(from.folder, from.step, this.adaptation, this.#optimizer);
-    const { step, best, stopped } = own === undefined ? inField("startFrom", restored) : restored();
+    const { step, best, stopped, engines } = own === undefined ? inField("startFrom", restored) : restored();
     this.#step = step;
     this.#best = best;
     this.#stopped = stopped && own !== undefined;
+    this.#engines = engines.at(-1) === engine.name ? engines : [...engines, engine.name];
     this.#resumedFrom = from;
   }
 
@@ -195,7 +203,8 @@ export class Trainer {
 
   #checkpoint(): TrainingEvent {
     const { folder, params, saveMore } = this.#options;
-    writeCheckpoint(folder, this.adaptation, this.#optimizer, { step: this.#step, best: this.#best, stopped: this.#stopped }, saveMore);
+    const state = { step: this.#step, best: this.#best, stopped: this.#stopped, engines: this.#engines };
+    writeCheckpoint(folder, this.adaptation, this.#optimizer, state, saveMore);
     const steps = checkpointSteps(folder);
     // A checkpoint that was there as the best alone goes with its title.
     const old = this.#superseded;

@@ -77,6 +77,22 @@ describe("a run", () => {
     expect(adapterOf("paused").equals(adapterOf("first"))).toBe(true);
   });
 
+  test("goes on with the engine that it began on unless another is asked for, and says which it used", async () => {
+    const running = deltascope(folder, "train", "--config", config("slow.json", { steps: 8, checkpointEvery: 1 }), "--out", "begun", "--engine", "wasm");
+    while (checkpointSteps(join(folder, "begun")).length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    running.child.kill("SIGINT");
+    expect((await running.ended).code).toBe(130);
+    cpSync(join(folder, "begun"), join(folder, "changed"), { recursive: true });
+    const [same, changed] = await Promise.all([train("--resume", "--out", "begun"), train("--resume", "--out", "changed", "--engine", "onnx-cpu")]);
+    expect(same).toMatchObject({ code: 0, out: expect.not.stringContaining("changes of engine") as unknown });
+    expect(read("begun", "result.json")).toMatchObject({ record: { provenance: { engine: "wasm" } } });
+    expect(changed).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/FAILED changes of engine: 1 \(.*begun on wasm, gone on with on onnx-cpu/) as unknown,
+    });
+    expect(read("changed", "result.json")).toMatchObject({ record: { provenance: { engine: "onnx-cpu" } } });
+  });
+
   test("is compared with another: scores, sizes and what differs", async () => {
     expect(
       await train("--config", config("second.json", { method: "dora", options: { rank: 2 }, startFrom: null, steps: 20 }), "--out", "second"),

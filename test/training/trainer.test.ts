@@ -1,5 +1,5 @@
 /** The loop itself: what it repeats exactly, where it stops, and what it refuses. */
-import { cpSync, readFileSync } from "node:fs";
+import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { loadModel } from "../../server/models/loadModel.ts";
@@ -10,7 +10,7 @@ import { BatchPlan } from "../../server/data/batches.ts";
 import { AdamW } from "../../server/training/optimizer.ts";
 import { parameterRules } from "../../server/training/parameterRules.ts";
 import { trainStep } from "../../server/training/trainStep.ts";
-import { checkpointAdapter, checkpointDir, checkpointSteps } from "../../server/training/checkpoint.ts";
+import { checkpointAdapter, checkpointDir, checkpointSteps, engineBegunOn } from "../../server/training/checkpoint.ts";
 import type { Dataset, Example } from "../../server/data/example.ts";
 import { Trainer, type TrainingEvent } from "../../server/training/trainer.ts";
 import { trainingPlan } from "../../server/training/trainingPlan.ts";
@@ -149,6 +149,33 @@ describe("a run", () => {
     const seen = await events(branch);
     expect(seen.filter((event) => event.type === "step").map(({ step }) => step)).toEqual([9, 10, 11, 12]);
     expect(readFileSync(join(checkpointAdapter(folder, 8), "adapter_model.safetensors")).equals(before)).toBe(true);
+  });
+
+  it("writes down the engines that it was trained on, for a run that goes on or branches to be given the last of them", async () => {
+    const [folder, branch] = [temporaryDir(), temporaryDir()];
+    expect(engineBegunOn(folder, { startFrom: null })).toBeNull();
+    const first = await trainer({}, folder);
+    await events(first, undefined, () => first.step === 5);
+    expect(engineBegunOn(folder, {})).toBe(lawEngine);
+    expect(engineBegunOn(branch, { startFrom: { folder, step: 4 } })).toBe(lawEngine);
+    expect(engineBegunOn(branch, { startFrom: { folder, step: 3 } })).toBeNull();
+    expect((await trainer({}, folder)).engines).toEqual([lawEngine]);
+
+    const file = join(checkpointDir(folder, 5), "state.json");
+    const state = JSON.parse(readFileSync(file, "utf8")) as object;
+    writeFileSync(file, JSON.stringify({ ...state, engines: ["another"] }));
+    const other = await trainer({}, folder);
+    await events(other);
+    expect(other.engines).toEqual(["another", lawEngine]);
+    expect(engineBegunOn(folder, {})).toBe(lawEngine);
+    expect((await trainer({}, folder)).engines).toEqual(["another", lawEngine]);
+
+    // As checkpoints were before they named their engines.
+    const { engines: _engines, ...older } = { engines: [], ...state };
+    writeFileSync(file, JSON.stringify(older));
+    cpSync(checkpointDir(folder, 5), checkpointDir(branch, 5), { recursive: true });
+    expect(engineBegunOn(branch, {})).toBeNull();
+    expect((await trainer({}, branch)).engines).toEqual([lawEngine]);
   });
 
   it("adds gradients over passes to what one larger batch gives", async () => {
