@@ -34,10 +34,10 @@ async function runnerOf(): Promise<Runner> {
 }
 
 /** The whole layer × position (or × head) sweep, programs and caches included, as a user who just asked for it waits. */
-async function sweepOf(hook: (layer: number) => string, by: "position" | "head"): Promise<Run> {
+async function sweepOf(hook: (layer: number) => string, by: "position" | "head", tokens = 16): Promise<Run> {
   const runner = await runnerOf();
   const { nLayers, nHeads } = runner.model.config;
-  const clean = ids(16);
+  const clean = ids(tokens);
   const corrupted = clean.map((id, i) => (i === 5 ? 4000 : id));
   return async () => {
     const hooks = Array.from({ length: nLayers }, (_, layer) => hook(layer));
@@ -150,6 +150,7 @@ const measurements: Readonly<Record<string, () => Run | Promise<Run>>> = {
   spectra: () => spectra({ layers: 32, rank: 16, dModel: 4096, dKv: 4096, dMlp: 11008, distinct: 32 }),
   spectra_70b: () => spectra({ layers: 80, rank: 64, dModel: 8192, dKv: 1024, dMlp: 28672, distinct: 1 }),
   resid_sweep: () => sweepOf((layer) => `blocks.${layer}.hook_resid_pre`, "position"),
+  resid_sweep_64: () => sweepOf((layer) => `blocks.${layer}.hook_resid_pre`, "position", 64),
   head_sweep: () => sweepOf((layer) => `blocks.${layer}.attn.hook_z`, "head"),
   forward_16: async () => {
     const runner = await runnerOf();

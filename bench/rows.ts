@@ -19,6 +19,7 @@ export const rows: readonly Row[] = [
   { label: "open", ours: "opening", peer: { call: "opening", name: "transformers" }, checkpoint: "gpt2-124m" },
   { label: "forward 1×128, every hook cached", ours: "forward_with_cache", peer: transformerLens("forward_with_cache"), checkpoint: "gpt2-124m", quick: true },
   { label: "layer × position sweep, 16 tokens", ours: "resid_sweep", peer: transformerLens("resid_sweep"), checkpoint: "gpt2-124m", quick: true },
+  { label: "layer × position sweep, 64 tokens", ours: "resid_sweep_64", checkpoint: "gpt2-124m" },
   { label: "layer × head sweep, 16 tokens", ours: "head_sweep", peer: transformerLens("head_sweep"), checkpoint: "gpt2-124m" },
   { label: "LoRA r=8 training step, 1×128", ours: "lora_step", peer: peft("lora_step"), checkpoint: "gpt2-124m" },
   { label: "LoRA r=8 training step, 4×128", ours: "lora_step_4", peer: peft("lora_step_4"), checkpoint: "gpt2-124m", quick: true },

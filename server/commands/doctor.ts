@@ -50,6 +50,6 @@ Examples:
 /** The same command in a process that is set up as a worker is, as it is a worker's work that is measured. @returns its exit code */
 async function withWorkerFlags(): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, ...workerNodeFlags, ...process.argv.slice(1)], { stdio: "inherit" });
-  const [code] = await once(child, "exit");
-  return typeof code === "number" ? code : 1;
+  const exit: readonly unknown[] = await once(child, "exit");
+  return typeof exit[0] === "number" ? exit[0] : 1;
 }
