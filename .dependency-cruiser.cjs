@@ -6,7 +6,7 @@
 const leaves = ["server/at.ts", "server/commandText.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packageFolder.ts"];
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
-const results = ["probes", "server/packedEvents.ts"];
+const results = ["probes", "server/packedEvents.ts", "server/placeText.ts"];
 const served = [
   ...subject,
   "server/training",
@@ -27,6 +27,7 @@ const wire = [
   "server/nearNames.ts",
   "server/quoted.ts",
   "server/packedEvents.ts",
+  "server/placeText.ts",
 ];
 
 /** @type {Record<string, string[]>} */
@@ -38,6 +39,7 @@ const mayImport = {
   "server/commandText.ts": [],
   "server/packageFolder.ts": [],
   "server/packedEvents.ts": ["probes/result.ts"],
+  "server/placeText.ts": ["probes/result.ts"],
   "server/demo.ts": ["server/packageFolder.ts", "server/wire.ts"],
   "server/formats": leaves,
   "server/linalg": leaves,

@@ -34,6 +34,8 @@ export interface FigureContext {
   readonly panel?: string | undefined;
   readonly selection?: { readonly place: Place; readonly figure: string } | null;
   readonly pins?: readonly Place[];
+  /** What is picked chooses what is drawn, but is not outlined. */
+  readonly hidesMarks?: boolean;
   readonly adapterColours: Readonly<Record<string, string>>;
   readonly onHover?: ((hover: Hover | null) => void) | undefined;
   /** `extend` with Shift held: compare with what is already picked. */

@@ -43,7 +43,7 @@ export function drawFigure(svg: SVGSVGElement, figure: AnyFigure, arrays: Arrays
   background?.attr("width", round(context.width)).attr("height", height);
 
   const overlay: Group = node.append("g").attr("class", "marks").attr("pointer-events", "none").attr("fill", "none");
-  drawMarks(overlay, frame, drawn, context.selection?.place ?? null, context.pins ?? []);
+  if (!context.hidesMarks) drawMarks(overlay, frame, drawn, context.selection?.place ?? null, context.pins ?? []);
   listen(svg, frame, drawn);
   const cellAt = (x: number, y: number) => {
     const cell = drawn.cellAt(x, y);

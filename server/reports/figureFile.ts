@@ -26,14 +26,8 @@ export function renderFigureFile(asked: FigureRequest): FigureFile {
   }
 }
 
-const svg = ({ figure, arrays, theme, width, metric, step, look, panel, adapters, metadata }: FigureRequest): string =>
+const svg = ({ figure, arrays, format: _format, metadata, ...drawing }: FigureRequest): string =>
   renderFigureSvg(figure, arrays, {
-    theme,
-    width,
-    metric,
-    step,
-    look,
-    panel,
-    adapters,
-    metadata: { command: metadata, ...(step === undefined ? {} : { step: String(step) }) },
+    ...drawing,
+    metadata: { command: metadata, ...(drawing.step === undefined ? {} : { step: String(drawing.step) }) },
   });

@@ -1,5 +1,5 @@
 /** What is asked when a figure becomes a file. */
-import type { AnyFigure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray, Place } from "../../probes/result.ts";
 
 export const figureFormats = ["svg", "png", "json", "csv"] as const;
 export type FigureFormat = (typeof figureFormats)[number];
@@ -16,6 +16,10 @@ export interface FigureRequest {
   readonly look?: string;
   /** The panel that is drawn alone. */
   readonly panel?: string;
+  /** What is picked: the first chooses the attention figure's head. */
+  readonly pins?: readonly Place[];
+  /** Whether what is picked is outlined; it is when left out. */
+  readonly marks?: boolean;
   /** The subject's adapters in order, so that each keeps the colour it has on screen. */
   readonly adapters?: readonly string[];
   /** Kept inside the file: the command that recomputes it. */

@@ -4,7 +4,7 @@ import { DOMParser } from "linkedom";
 import { adaptersOf } from "../../client/figures/aboutFigure.ts";
 import { drawFigure } from "../../client/figures/figure.ts";
 import { adapterPalette, printWidths, themes } from "../../client/figures/theme.ts";
-import type { AnyFigure, NamedArray } from "../../probes/result.ts";
+import type { AnyFigure, NamedArray, Place } from "../../probes/result.ts";
 import { fontFaceRules, fontFiles, isBundled } from "./figureFonts.ts";
 
 export interface FigureRendering {
@@ -15,6 +15,9 @@ export interface FigureRendering {
   readonly step?: number | undefined;
   readonly look?: string | undefined;
   readonly panel?: string | undefined;
+  /** What is picked, and whether it is outlined. */
+  readonly pins?: readonly Place[] | undefined;
+  readonly marks?: boolean | undefined;
   /** In order: the first adapter gets the first colour. Those the figure names when left out. */
   readonly adapters?: readonly string[] | undefined;
   /** Kept inside the file: run id, command, version. */
@@ -26,6 +29,7 @@ export function renderFigureSvg(figure: AnyFigure, arrays: Readonly<Record<strin
   const theme = themes[options.theme];
   const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
   const svg = document.documentElement as unknown as SVGSVGElement;
+  const [first, ...others] = options.pins ?? [];
   drawFigure(svg, figure, arrays, {
     width: options.width ?? printWidths.page,
     theme,
@@ -34,6 +38,9 @@ export function renderFigureSvg(figure: AnyFigure, arrays: Readonly<Record<strin
     step: options.step,
     look: options.look,
     panel: options.panel,
+    selection: first ? { place: first, figure: figure.id } : null,
+    pins: others,
+    hidesMarks: options.marks === false,
     adapterColours: adapterPalette(options.adapters ?? adaptersOf(figure), theme),
   });
   const element = (name: string, text: string) => {
