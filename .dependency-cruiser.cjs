@@ -3,7 +3,15 @@
  *     formats → linalg, tensors → models → adapters → runs → training → probes → wire → reports → jobs → routes, sockets → commands
  * Type-only imports count, and so do those of .svelte files. A part that is not listed may import nothing of the house.
  */
-const leaves = ["server/at.ts", "server/commandText.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packageFolder.ts"];
+const leaves = [
+  "server/at.ts",
+  "server/commandText.ts",
+  "server/errors.ts",
+  "server/folderName.ts",
+  "server/nearNames.ts",
+  "server/quoted.ts",
+  "server/packageFolder.ts",
+];
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
 const results = ["probes", "server/packedEvents.ts", "server/placeText.ts"];
@@ -34,6 +42,7 @@ const wire = [
 const mayImport = {
   "server/at.ts": [],
   "server/errors.ts": [],
+  "server/folderName.ts": [],
   "server/nearNames.ts": ["server/quoted.ts"],
   "server/quoted.ts": [],
   "server/commandText.ts": [],

@@ -75,6 +75,7 @@ export const endpoints = {
       readonly theme?: "light" | "dark";
       readonly metric?: string | undefined;
       readonly width?: number | undefined;
+      readonly size?: "column" | "page" | "slide" | undefined;
       readonly step?: number | undefined;
       readonly look?: string | undefined;
       readonly panel?: string | undefined;

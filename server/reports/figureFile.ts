@@ -1,10 +1,11 @@
 /** One figure as a file: the picture (SVG, PNG) or its data (JSON, CSV). */
 import { figureCsv, figureJson } from "../../client/figures/figureData.ts";
+import { printSizes } from "../../client/figures/theme.ts";
 import { figureAtStep } from "../../client/figures/snapshots.ts";
 import type { FigureFile, FigureRequest } from "./figureRequest.ts";
 import { renderFigurePng, renderFigureSvg } from "./renderFigure.ts";
 
-/** Pixels of a PNG for each CSS pixel: 288 dots an inch, sharp on paper and on dense screens. */
+/** Pixels of a PNG for each CSS pixel before it is enlarged: 288 dots an inch, sharp on paper and on dense screens. */
 const pngScale = 3;
 
 export function renderFigureFile(asked: FigureRequest): FigureFile {
@@ -15,7 +16,7 @@ export function renderFigureFile(asked: FigureRequest): FigureFile {
     case "svg":
       return { contentType: "image/svg+xml", body: svg(request) };
     case "png":
-      return { contentType: "image/png", body: renderFigurePng(svg(request), pngScale) };
+      return { contentType: "image/png", body: renderFigurePng(svg(request), pngScale / printSizes[request.size ?? "page"].zoom) };
     case "json":
       return { contentType: "application/json", body: `${JSON.stringify({ ...figureJson(figure, arrays), command: request.metadata }, null, 1)}\n` };
     case "csv":

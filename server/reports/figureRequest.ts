@@ -1,6 +1,8 @@
 /** What is asked when a figure becomes a file. */
+import type { PrintSize } from "../../client/figures/theme.ts";
 import type { AnyFigure, NamedArray, Place } from "../../probes/result.ts";
 
+export { printSizeNames } from "../../client/figures/theme.ts";
 export const figureFormats = ["svg", "png", "json", "csv"] as const;
 export type FigureFormat = (typeof figureFormats)[number];
 export interface FigureRequest {
@@ -8,6 +10,9 @@ export interface FigureRequest {
   readonly arrays: Readonly<Record<string, NamedArray>>;
   readonly format: FigureFormat;
   readonly theme: "light" | "dark";
+  /** What it is made for: a page of a two-column paper when left out. */
+  readonly size?: PrintSize;
+  /** CSS pixels that the drawing may take at most; those of its size when left out. */
   readonly width?: number;
   readonly metric?: string;
   /** Training step that a figure over steps is drawn at, and marked in curves; the last one when left out. */

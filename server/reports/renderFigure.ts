@@ -3,13 +3,15 @@ import { Resvg } from "@resvg/resvg-js";
 import { DOMParser } from "linkedom";
 import { adaptersOf } from "../../client/figures/aboutFigure.ts";
 import { drawFigure } from "../../client/figures/figure.ts";
-import { adapterPalette, printWidths, themes } from "../../client/figures/theme.ts";
+import { adapterPalette, printSizes, themes, type PrintSize } from "../../client/figures/theme.ts";
 import type { AnyFigure, NamedArray, Place } from "../../probes/result.ts";
 import { fontFaceRules, fontFiles, isBundled } from "./figureFonts.ts";
 
 export interface FigureRendering {
   readonly theme: "light" | "dark";
-  /** CSS pixels, 96 an inch; the page of a two-column paper when left out. */
+  /** The page of a two-column paper when left out. */
+  readonly size?: PrintSize | undefined;
+  /** CSS pixels, 96 an inch, that it may take at most; those of its size when left out. */
   readonly width?: number | undefined;
   readonly metric?: string | undefined;
   readonly step?: number | undefined;
@@ -27,11 +29,13 @@ export interface FigureRendering {
 /** Standalone SVG with embedded fonts; title and subtitle are part of it. */
 export function renderFigureSvg(figure: AnyFigure, arrays: Readonly<Record<string, NamedArray>>, options: FigureRendering): string {
   const theme = themes[options.theme];
+  const size = printSizes[options.size ?? "page"];
   const document = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml");
   const svg = document.documentElement as unknown as SVGSVGElement;
   const [first, ...others] = options.pins ?? [];
   drawFigure(svg, figure, arrays, {
-    width: options.width ?? printWidths.page,
+    width: options.width ?? size.width,
+    zoom: size.zoom,
     theme,
     preset: "print",
     metric: options.metric,

@@ -5,7 +5,8 @@ import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { endpoints } from "../endpoints.ts";
-import { figureFormats } from "../reports/figureRequest.ts";
+import { figureFileName } from "../reports/figureName.ts";
+import { figureFormats, printSizeNames } from "../reports/figureRequest.ts";
 import { figureMetadata } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
 import { placeFromText } from "../placeText.ts";
@@ -22,6 +23,7 @@ const figureQuery = z.object({
   theme: z.enum(["light", "dark"]).default("light"),
   metric: z.string().optional(),
   width: z.coerce.number().int().min(200).max(4000).optional(),
+  size: z.enum(printSizeNames).optional(),
   step: z.coerce.number().min(0).optional(),
   look: z.string().optional(),
   panel: z.string().optional(),
@@ -64,7 +66,9 @@ export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
       { kind: "figure", input: { figure, arrays, format, theme, metadata: figureMetadata(record), ...drawing } },
       whileConnected(response),
     );
-    response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
+    response
+      .type(file.contentType)
+      .attachment(figureFileName({ run: id, model: record.request.subject.model, probe: record.request.probe, figure: figureId, format, ...given(shown) }));
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
   });
   return router;

@@ -48,3 +48,23 @@ test("the head that is chosen on the page is the head in the SVG", async () => {
   expect(titles.length).toBeGreaterThan(0);
   expect(new Set(titles)).toEqual(new Set([chosen]));
 });
+
+test("the width is chosen beside the formats, and the file says what it is", async () => {
+  const positions = figure("positions");
+  await positions.getByRole("button", { name: /Width of the picture/ }).click();
+  await page.getByRole("menuitem", { name: /column/ }).click();
+  await expect.poll(() => positions.getByRole("button", { name: /Width of the picture/ }).innerText()).toContain("column");
+  expect(await exported("positions", "SVG")).toMatch(/<svg[^>]* width="[123]\.\d*in"/);
+  const [download] = await Promise.all([page.waitForEvent("download"), positions.getByRole("link", { name: "PNG", exact: true }).click()]);
+  expect(download.suggestedFilename()).toMatch(/^[\w.-]+-activationPatching-positions-\w+-column-[\w-]+\.png$/);
+});
+
+test("a pin is outlined in the file, and left out where that is chosen", async () => {
+  const positions = figure("positions");
+  await positions.locator("rect.cell").nth(9).click();
+  await expect.poll(() => positions.locator("rect.selected").count()).toBeGreaterThan(0);
+  expect(await exported("positions", "SVG")).toContain('class="selected"');
+  await positions.getByRole("button", { name: /Width of the picture/ }).click();
+  await page.getByRole("menuitem", { name: "Leave the pin out" }).click();
+  await expect.poll(() => exported("positions", "SVG")).not.toContain('class="selected"');
+});

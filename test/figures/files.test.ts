@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { drawFigure } from "../../client/figures/figure.ts";
 import { figureCsv, figureJson } from "../../client/figures/figureData.ts";
 import { pngDataUrl } from "../../client/figures/png.ts";
-import { adapterPalette, contrast, dark, inkOn, light, printWidths } from "../../client/figures/theme.ts";
+import { adapterPalette, contrast, dark, inkOn, light, printSizes } from "../../client/figures/theme.ts";
 import { fontFiles } from "../../server/reports/figureFonts.ts";
 import { renderFigurePng, renderFigureSvg } from "../../server/reports/renderFigure.ts";
 import { sfntFromWoff } from "../../server/reports/woff.ts";
@@ -73,11 +73,11 @@ describe("picture files", () => {
     const { figure, arrays } = examples.bars!;
     const file = renderFigureSvg(figure, arrays, {
       theme: "light",
-      width: printWidths.column,
+      width: printSizes.column.width,
       metadata: { run: "3f9c", command: 'deltascope probe "a&b"', version: "0.1.0" },
     });
     const svg = new DOMParser().parseFromString('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "image/svg+xml").documentElement as unknown as SVGSVGElement;
-    drawFigure(svg, figure, arrays, { width: printWidths.column, theme: light, preset: "print", adapterColours: adapterPalette(["facts-edit"], light) });
+    drawFigure(svg, figure, arrays, { width: printSizes.column.width, theme: light, preset: "print", adapterColours: adapterPalette(["facts-edit"], light) });
     const body = (text: string) =>
       text.slice(text.indexOf('<rect class="background"') >= 0 ? text.indexOf('<rect class="background"') : text.indexOf("<rect"), text.lastIndexOf("</svg>"));
     expect(body(file)).toBe(body(svg.toString()));
@@ -105,11 +105,11 @@ describe("picture files", () => {
 
   test("a PNG is drawn with the bundled fonts at the size asked for", () => {
     const { figure, arrays } = examples.heads!;
-    const svg = renderFigureSvg(figure, arrays, { theme: "dark", width: printWidths.column, metadata: {} });
+    const svg = renderFigureSvg(figure, arrays, { theme: "dark", width: printSizes.column.width, metadata: {} });
     const png = Buffer.from(renderFigurePng(svg, 2));
     expect(png.subarray(1, 4).toString()).toBe("PNG");
     // 3.3 in at 96 px an inch, twice; the rasteriser rounds up.
-    expect(Math.abs(png.readUInt32BE(16) - printWidths.column * 2)).toBeLessThan(1);
+    expect(Math.abs(png.readUInt32BE(16) - printSizes.column.width * 2)).toBeLessThan(1);
   });
 
   test("fonts for the rasteriser are TrueType files", () => {
