@@ -3,7 +3,7 @@ import type { PrintSize } from "../../client/figures/theme.ts";
 import type { AnyFigure, NamedArray, Place } from "../../probes/result.ts";
 
 export { printSizeNames } from "../../client/figures/theme.ts";
-export const figureFormats = ["svg", "png", "json", "csv"] as const;
+export const figureFormats = ["svg", "png", "pdf", "json", "csv"] as const;
 export type FigureFormat = (typeof figureFormats)[number];
 export interface FigureRequest {
   readonly figure: AnyFigure;

@@ -44,7 +44,7 @@ test("the head that is chosen on the page is the head in the SVG", async () => {
   expect(chosen).not.toBe(shown);
   await names.nth(6).click({ force: true });
   await expect.poll(() => drawing.locator('text[font-weight="600"]', { hasText: chosen }).count()).toBeGreaterThan(0);
-  const titles = [...(await exported(id, "SVG")).matchAll(/>(L\d+H\d+)<\/tspan>/g)].map(([, head]) => head);
+  const titles = [...(await exported(id, "SVG")).matchAll(/aria-label="[^"]* (L\d+H\d+)"/g)].map(([, head]) => head);
   expect(titles.length).toBeGreaterThan(0);
   expect(new Set(titles)).toEqual(new Set([chosen]));
 });

@@ -17,13 +17,16 @@ describe.each(printSizeNames)("%s", (size) => {
   test.each(kinds)("%s is no wider than its paper, and its smallest letters have 8 pt", (name) => {
     const { figure, arrays } = examples[name]!;
     const svg = new DOMParser().parseFromString(renderFigureSvg(figure, arrays, { theme: "light", size, metadata: {} }), "image/svg+xml").documentElement;
-    const [width, box] = [svg.getAttribute("width") ?? "", svg.getAttribute("viewBox")?.split(" ").map(Number) ?? []];
+    const [width, box] = [svg.getAttribute("width") ?? "", (svg.getAttribute("viewBox") ?? "").split(" ").map(Number)];
     const inches = Number(width.replace(/in$/, ""));
     expect(inches).toBeLessThanOrEqual(printSizes[size].inches + 0.005);
     expect(inches / ((box[2] ?? 0) / 96)).toBeCloseTo(printSizes[size].zoom, 1);
-    const texts = [...svg.querySelectorAll("text, tspan")].filter((text) => text.hasAttribute("font-size"));
+    // In the file they are outlines.
+    const texts = print(name, printSizes[size].width)
+      .all("text, tspan")
+      .filter((text) => text.hasAttribute("font-size"));
     expect(texts.length).toBeGreaterThan(3);
-    for (const text of texts) expect(Number(text.getAttribute("font-size")), text.textContent ?? "").toBeGreaterThanOrEqual(eightPoints);
+    for (const text of texts) expect(Number(text.getAttribute("font-size")), text.textContent).toBeGreaterThanOrEqual(eightPoints);
   });
 });
 
