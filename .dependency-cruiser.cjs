@@ -3,10 +3,18 @@
  *     formats → linalg, tensors → models → adapters → runs → training → probes → wire → reports → jobs → routes, sockets → commands
  * Type-only imports count, and so do those of .svelte files. A part that is not listed may import nothing of the house.
  */
-const leaves = ["server/at.ts", "server/commandText.ts", "server/errors.ts", "server/nearNames.ts", "server/quoted.ts", "server/packageFolder.ts"];
+const leaves = [
+  "server/at.ts",
+  "server/commandText.ts",
+  "server/errors.ts",
+  "server/folderName.ts",
+  "server/nearNames.ts",
+  "server/quoted.ts",
+  "server/packageFolder.ts",
+];
 const tensors = ["server/formats", "server/linalg", "server/tensors"];
 const subject = [...tensors, "server/models", "server/adapters", "server/runs", "server/data"];
-const results = ["probes", "server/packedEvents.ts"];
+const results = ["probes", "server/packedEvents.ts", "server/placeText.ts"];
 const served = [
   ...subject,
   "server/training",
@@ -27,17 +35,20 @@ const wire = [
   "server/nearNames.ts",
   "server/quoted.ts",
   "server/packedEvents.ts",
+  "server/placeText.ts",
 ];
 
 /** @type {Record<string, string[]>} */
 const mayImport = {
   "server/at.ts": [],
   "server/errors.ts": [],
+  "server/folderName.ts": [],
   "server/nearNames.ts": ["server/quoted.ts"],
   "server/quoted.ts": [],
   "server/commandText.ts": [],
   "server/packageFolder.ts": [],
   "server/packedEvents.ts": ["probes/result.ts"],
+  "server/placeText.ts": ["probes/result.ts"],
   "server/demo.ts": ["server/packageFolder.ts", "server/wire.ts"],
   "server/formats": leaves,
   "server/linalg": leaves,

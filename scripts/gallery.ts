@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DOMParser } from "linkedom";
 import { drawFigure } from "../client/figures/figure.ts";
-import { adapterPalette, printWidths, themes } from "../client/figures/theme.ts";
+import { adapterPalette, printSizes, themes } from "../client/figures/theme.ts";
 import { renderFigurePng, renderFigureSvg } from "../server/reports/renderFigure.ts";
 import { examples } from "../test/figures/examples.ts";
 
@@ -35,8 +35,8 @@ for (const name of Object.keys(examples)) {
     "screen-light": onScreen(name, "light", 860),
     "screen-dark": onScreen(name, "dark", 860),
     "screen-narrow": onScreen(name, "light", 460),
-    "print-page": renderFigureSvg(figure, arrays, { theme: "light", width: printWidths.page, metadata: {} }),
-    "print-column": renderFigureSvg(figure, arrays, { theme: "light", width: printWidths.column, metadata: {} }),
+    "print-page": renderFigureSvg(figure, arrays, { theme: "light", width: printSizes.page.width, metadata: {} }),
+    "print-column": renderFigureSvg(figure, arrays, { theme: "light", width: printSizes.column.width, metadata: {} }),
   };
   for (const [look, svg] of Object.entries(pictures)) {
     writeFileSync(join(folder, `${name}-${look}.svg`), svg);

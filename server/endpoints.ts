@@ -67,7 +67,7 @@ export const endpoints = {
   arrays: { method: "GET", path: "/runs/:id/arrays.safetensors", request: nothing, response: file },
   cancelRun: { method: "POST", path: "/runs/:id/cancel", request: nothing, response: run },
   removeRun: { method: "DELETE", path: "/runs/:id", request: nothing, response: shape<unknown>(), status: 204 },
-  /** `name` is a figure's id, a dot and a format; `step` and `look` are those that the page shows. */
+  /** `name` is a figure's id, a dot and a format; the rest is what the page shows. `pin` and `secondPin` are places, `marks` whether they are outlined. */
   figure: {
     method: "GET",
     path: "/runs/:id/figures/:name",
@@ -75,9 +75,13 @@ export const endpoints = {
       readonly theme?: "light" | "dark";
       readonly metric?: string | undefined;
       readonly width?: number | undefined;
+      readonly size?: "column" | "page" | "slide" | undefined;
       readonly step?: number | undefined;
       readonly look?: string | undefined;
       readonly panel?: string | undefined;
+      readonly pin?: string | undefined;
+      readonly secondPin?: string | undefined;
+      readonly marks?: "yes" | "no" | undefined;
     }>(),
     response: file,
   },

@@ -2,12 +2,24 @@
 import { positionAxis } from "../../probes/axes.ts";
 import type { AttentionFigure, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
-import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
+import {
+  cellBox,
+  cellNumbersFit,
+  cellUnder,
+  columnBox,
+  defineHatch,
+  drawCellNumbers,
+  drawCells,
+  gridBox,
+  mostVectorCells,
+  rowBox,
+  type Grid,
+} from "./cells.ts";
 import { arrowStep, type Arrays, type Box, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
 import type { FigureModule } from "./figureModule.ts";
 import { formatValue, indexedToken, splitTitle } from "./labels.ts";
 import { drawLegend, lowRoom } from "./legend.ts";
-import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
+import { drawPanelTitle, planPanels, planTitles, titleHeight } from "./panels.ts";
 import { headWords, numbersOf } from "./places.ts";
 import { colourScale, type ColourScale } from "./scales.ts";
 import { drawText } from "./text.ts";
@@ -57,6 +69,7 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
 
   return {
     height: focus.bottom,
+    right: Math.max(...[...thumbnails.boxes, ...focus.grids.map(gridBox)].map(({ x, width }) => x + width)),
     cellAt: (px, py) => {
       const thumbnail = thumbnails.boxes.findIndex(
         (box) => px >= box.x && px < box.x + box.width && py >= box.y && py < box.y + box.height + frame.type.axis + 3,
@@ -112,7 +125,7 @@ function draw(root: Group, figure: AttentionFigure, frame: Frame, top: number): 
 
 /** Fewest pixels of a thumbnail in which a pattern can be told from another. */
 const thumbnailSize = { screen: 42, print: 28 } as const;
-const mostThumbnailLines = { screen: 4, print: 2 } as const;
+const mostThumbnailLines = { screen: 4, print: 6 } as const;
 
 function drawThumbnails(
   root: Group,
@@ -134,8 +147,10 @@ function drawThumbnails(
     figure.order ? "most different first" : "by layer",
     ...(shown.length < ordered.length ? [`${shown.length} of ${ordered.length} shown`] : []),
   ].join(", ");
-  drawPanelTitle(root, frame, `Heads · ${remark}`, 0, top, frame.width);
-  const gridTop = top + titleHeight(frame);
+  const title = `Heads · ${remark}`;
+  const titles = planTitles(frame, [title], frame.width);
+  drawPanelTitle(root, frame, title, 0, top, frame.width, titles);
+  const gridTop = top + titleHeight(frame, titles);
   const scale = colourScale(
     panel.metric,
     shown.map((head) => patternOf(figure, frame.arrays, panel, head)),
@@ -185,7 +200,7 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   const gap = print ? 12 : 22;
   const narrowest = Math.max(frame.type.axis + 1.6, 0);
   const least = narrowest * count <= frame.width - gutter ? narrowest : 220 / count;
-  const widest = Math.min(print ? 26 : 34, (print ? 260 : 420) / count);
+  const widest = Math.min(print ? 36 : 34, (print ? 300 : 420) / count);
   const sketch = planPanels(frame.width, figure.panels.length, count, gutter, gap, least, widest);
   const left = Math.max(gutter, planColumns(axis, sketch.cellWidth, frame).overhang);
   const { perLine, cellWidth } = planPanels(frame.width, figure.panels.length, count, left, gap, Math.min(least, sketch.cellWidth), widest);
@@ -193,8 +208,9 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
   const asImage = count * count * figure.panels.length > mostVectorCells;
   const titleRoom = count * cellWidth + gap - 8;
   const titles = figure.panels.map((panel) => `${splitTitle(panel.title).name} · ${headName(chosen)}`);
-  const below = remarksBelow(frame, titles, titleRoom);
-  const head = titleHeight(frame, below);
+  const plans = planTitles(frame, titles, titleRoom);
+  const head = titleHeight(frame, plans);
+  const numbered = !asImage && cellNumbersFit(frame, patterns, { cellWidth, cellHeight: cellWidth });
   let y = top;
   const grids: Grid[] = [];
   figure.panels.forEach((panel, index) => {
@@ -212,9 +228,9 @@ function drawFocus(root: Group, figure: AttentionFigure, frame: Frame, chosen: H
     };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
-    drawPanelTitle(group, frame, titles[index]!, grid.x, y, titleRoom, below);
+    drawPanelTitle(group, frame, titles[index]!, grid.x, y, titleRoom, plans);
     drawCells(group, frame, grid, patterns[index]!, scales.get(panel.metric.id)!, asImage);
-    if (!asImage) drawCellNumbers(group, frame, grid, patterns[index]!, scales.get(panel.metric.id)!);
+    if (numbered) drawCellNumbers(group, frame, grid, patterns[index]!, scales.get(panel.metric.id)!);
     if (column === 0) drawRowLabels(group, frame, axis, grid, strong);
     drawColumnLabels(group, frame, axis, plan, grid, strong);
   });

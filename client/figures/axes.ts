@@ -6,25 +6,27 @@ import { labelStep, shorten, siteKind, tokenLabel } from "./labels.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { fitText, textWidth } from "./textWidth.ts";
 
-const longestToken = 14;
+/** Characters of a label: on screen the pointer tells the rest, on paper only a name that would take two fifths of it is cut. */
+const longestLabel = ({ preset, type, width }: Frame): number => (preset === "screen" ? 14 : Math.max(14, Math.floor((0.4 * width) / (0.6 * type.axis))));
 const isCounting = (axis: Axis): boolean => axis.name === "layer" || axis.name === "head";
 /** A row that is no layer or head of its own: "out". */
 const isNamedRow = (axis: Axis, index: number): boolean =>
   isCounting(axis) && axis.labels[index] !== String(axis.places[index]?.[axis.name === "layer" ? "layer" : "head"]);
-const written = (axis: Axis, index: number): string => (isCounting(axis) ? axis.labels[index]! : shorten(tokenLabel(axis.labels[index]!), longestToken));
+const written = (axis: Axis, index: number, frame: Frame): string =>
+  isCounting(axis) ? axis.labels[index]! : shorten(tokenLabel(axis.labels[index]!), longestLabel(frame));
 
 /** Space that row labels take on the left of a grid. */
 export const rowGutter = (axis: Axis, frame: Frame): number =>
   8 +
   axis.labels.reduce(
-    (most, _, index) => Math.max(most, textWidth(written(axis, index), frame.type.axis, isCounting(axis) ? "sans" : "mono")),
+    (most, _, index) => Math.max(most, textWidth(written(axis, index, frame), frame.type.axis, isCounting(axis) ? "sans" : "mono")),
     textWidth("layer", frame.type.axis) - 8,
   );
 
 /** @param strong a row whose label stands out, always drawn */
 export function drawRowLabels(root: Group, frame: Frame, axis: Axis, grid: Grid, strong: number): void {
   const group = root.append("g").attr("class", "rows");
-  const step = labelStep(grid.cellHeight, frame.type.axis + 2);
+  const step = labelStep(grid.cellHeight, frame.type.axis + (frame.preset === "print" ? 1 : 2));
   const named = axis.labels.findIndex((_, index) => isNamedRow(axis, index));
   axis.labels.forEach((_, index) => {
     const isStrong = index === strong;
@@ -33,7 +35,7 @@ export function drawRowLabels(root: Group, frame: Frame, axis: Axis, grid: Grid,
     const crowded = (other: number) => other >= 0 && other !== index && Math.abs(other - index) * grid.cellHeight < frame.type.axis + 1;
     if (!isStrong && !isNamed && (index % step !== 0 || crowded(strong))) return;
     if (!isNamed && !isStrong && isCounting(axis) && crowded(named)) return;
-    drawText(group, frame, written(axis, index), grid.x - 6, rowTop(grid, index) + grid.cellHeight / 2 + baselineShift(frame.type.axis), {
+    drawText(group, frame, written(axis, index, frame), grid.x - 6, rowTop(grid, index) + grid.cellHeight / 2 + baselineShift(frame.type.axis), {
       anchor: "end",
       fill: isStrong ? frame.theme.ink : frame.theme.muted,
       bold: isStrong,
@@ -74,9 +76,10 @@ export function columnGroups(axis: Axis): ColumnGroup[] {
 }
 
 const radians = (degrees: number): number => (degrees * Math.PI) / 180;
+/** Between slanted labels; paper is read from nearer. */
+const slantGap = ({ preset }: Frame): number => (preset === "print" ? 1 : 1.5);
 /** The gentlest slant at which neighbours `pitch` apart do not touch; thinning only when upright ones would. */
-function slant(pitch: number, size: number): { turn: number; step: number } {
-  const needed = size + 1.5;
+function slant(pitch: number, needed: number): { turn: number; step: number } {
   const turn = [40, 60, 90].find((degrees) => pitch * Math.sin(radians(degrees)) >= needed);
   if (turn !== undefined) return { turn, step: 1 };
   return { turn: 60, step: labelStep(pitch * Math.sin(radians(60)), needed) };
@@ -89,14 +92,14 @@ export function planColumns(axis: Axis, cellWidth: number, frame: Frame): Column
   const spans =
     groups.length > 0
       ? groups.map((group) => ({ text: group.label, middle: ((group.from + group.to) / 2) * cellWidth, room: (group.to - group.from) * cellWidth }))
-      : axis.labels.map((_, index) => ({ text: written(axis, index), middle: (index + 0.5) * cellWidth, room: cellWidth }));
+      : axis.labels.map((_, index) => ({ text: written(axis, index, frame), middle: (index + 0.5) * cellWidth, room: cellWidth }));
   const rowsBelow = groups.length > 0 && cellWidth >= 9 ? size + 2 : 0;
   const fits = spans.every((span) => textWidth(span.text, size, face) + 6 <= span.room);
   if (fits || isCounting(axis)) {
     const step = fits ? 1 : labelStep(cellWidth, spans.reduce((most, span) => Math.max(most, textWidth(span.text, size, face)), 0) + 6);
     return { kind: groups.length > 0 ? "grouped" : "flat", turn: 0, step, height: rowsBelow + size + 8, overhang: 0, groups };
   }
-  const { turn, step } = slant(Math.min(...spans.map((span) => span.room)), size);
+  const { turn, step } = slant(Math.min(...spans.map((span) => span.room)), size + slantGap(frame));
   const shown = spans.filter((_, index) => index % step === 0);
   const longest = shown.reduce((most, span) => Math.max(most, textWidth(span.text, size, "mono")), 0);
   const overhang = shown.reduce((most, span) => Math.max(most, textWidth(span.text, size, "mono") * Math.cos(radians(turn)) + 4 - span.middle), 0);
@@ -149,10 +152,10 @@ export function drawColumnLabels(root: Group, frame: Frame, axis: Axis, plan: Co
     }
     return;
   }
-  const needed = plan.turn === 0 ? plan.step * grid.cellWidth : (size + 1.5) / Math.sin(radians(plan.turn));
+  const needed = plan.turn === 0 ? plan.step * grid.cellWidth : (size + slantGap(frame)) / Math.sin(radians(plan.turn));
   axis.labels.forEach((_, index) => {
     const isStrong = index === strong;
     const crowded = strong >= 0 && !isStrong && Math.abs(strong - index) * grid.cellWidth < needed - 1e-6;
-    if (isStrong || (index % plan.step === 0 && !crowded)) one(written(axis, index), grid.x + (index + 0.5) * grid.cellWidth, bottom, isStrong);
+    if (isStrong || (index % plan.step === 0 && !crowded)) one(written(axis, index, frame), grid.x + (index + 0.5) * grid.cellWidth, bottom, isStrong);
   });
 }

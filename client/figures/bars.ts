@@ -121,6 +121,7 @@ function drawUpright(root: Group, figure: BarsFigure, frame: Frame, top: number)
     bottom,
     boxes.map((box, index) => ({ x: xs[index]!, width: pitch, y: zeroTop, height })),
     boxes,
+    right,
   );
 }
 
@@ -235,6 +236,7 @@ function finish(
   height: number,
   areas: readonly Box[],
   boxes: readonly Box[],
+  right?: number,
 ): Drawn {
   const describe = (index: number): Cell => {
     const { label, group, place } = figure.bars[index]!;
@@ -248,6 +250,7 @@ function finish(
   };
   return {
     height,
+    ...(right === undefined ? {} : { right }),
     cellAt: (x, y) => {
       const index = areas.findIndex((area) => x >= area.x && x < area.x + area.width && y >= area.y && y < area.y + area.height);
       return index < 0 ? null : describe(index);

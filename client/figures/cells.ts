@@ -84,11 +84,17 @@ function drawRectangles(group: Group, frame: Frame, grid: Grid, values: Float32A
     .attr("fill", ({ value }) => (Number.isNaN(value) ? hatchFill(frame) : scale.colour(value)));
 }
 
-/** Numbers inside cells, when every one has room. */
+const numberSize = ({ type, preset }: Frame): number => (preset === "print" ? type.axis : type.axis - 1);
+
+/** Whether every number of all panels has room inside its cell: one panel without them would look empty. */
+export function cellNumbersFit(frame: Frame, panels: readonly Float32Array[], { cellWidth, cellHeight }: Pick<Grid, "cellWidth" | "cellHeight">): boolean {
+  const size = numberSize(frame);
+  const fits = (value: number): boolean => Number.isNaN(value) || textWidth(formatCell(value), size) + 5 <= cellWidth;
+  return size + 3 <= cellHeight && panels.every((values) => values.every(fits));
+}
+
 export function drawCellNumbers(root: Group, frame: Frame, grid: Grid, values: Float32Array, scale: ColourScale): void {
-  const size = frame.type.axis - 1;
-  const widest = values.reduce((most, value) => (Number.isNaN(value) ? most : Math.max(most, textWidth(formatCell(value), size))), 0);
-  if (widest + 5 > grid.cellWidth || size + 3 > grid.cellHeight) return;
+  const size = numberSize(frame);
   const group = root.append("g").attr("class", "numbers").attr("pointer-events", "none");
   values.forEach((value, index) => {
     if (Number.isNaN(value) || !exists(grid, index)) return;

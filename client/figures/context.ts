@@ -24,6 +24,8 @@ export interface FigureContext {
   readonly width: number;
   readonly theme: Theme;
   readonly preset: Preset;
+  /** By how much a printed drawing is enlarged; 1 when left out. */
+  readonly zoom?: number;
   /** Which of the figure's metrics is drawn; its first when left out. */
   readonly metric?: string | undefined;
   /** The step slider's place, marked by figures over steps. */
@@ -34,6 +36,8 @@ export interface FigureContext {
   readonly panel?: string | undefined;
   readonly selection?: { readonly place: Place; readonly figure: string } | null;
   readonly pins?: readonly Place[];
+  /** What is picked chooses what is drawn, but is not outlined. */
+  readonly hidesMarks?: boolean;
   readonly adapterColours: Readonly<Record<string, string>>;
   readonly onHover?: ((hover: Hover | null) => void) | undefined;
   /** `extend` with Shift held: compare with what is already picked. */
@@ -59,6 +63,8 @@ export interface Mark {
 /** What is left of a drawing for pointing at it. */
 export interface Drawn {
   readonly height: number;
+  /** Where the drawing ends, legends and words aside: paper is cut there. All of the width when left out. */
+  readonly right?: number;
   readonly cellAt: (x: number, y: number) => Cell | null;
   readonly marks: (place: Place) => readonly Mark[];
 }

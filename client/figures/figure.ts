@@ -29,27 +29,46 @@ export function drawFigure(svg: SVGSVGElement, figure: AnyFigure, arrays: Arrays
     .attr("aria-label", figure.title);
   const background = context.preset === "print" ? node.append("rect").attr("class", "background").attr("fill", frame.theme.background) : null;
   const root: Group = node.append("g");
-  const top = context.preset === "print" ? drawHead(root, figure, frame) : 0;
-  const drawn = moduleOf(figure).draw(root, figure, frame, top);
+  const { drawn, width } = context.preset === "print" ? drawCropped(root, figure, frame) : { drawn: moduleOf(figure).draw(root, figure, frame, 0), ...frame };
   const height = Math.ceil(drawn.height);
   // A mark on a cell at the edge reaches a little beyond it.
   if (context.preset === "screen") node.attr("overflow", "visible");
   // Paper is measured in inches: a browser pixel is 1/96 of one.
-  const size = (pixels: number) => (context.preset === "print" ? `${round(pixels / 96)}in` : String(round(pixels)));
+  const size = (pixels: number) => (context.preset === "print" ? `${round((pixels * (context.zoom ?? 1)) / 96)}in` : String(round(pixels)));
   node
-    .attr("width", size(context.width))
+    .attr("width", size(width))
     .attr("height", size(height))
-    .attr("viewBox", `0 0 ${round(context.width)} ${height}`);
-  background?.attr("width", round(context.width)).attr("height", height);
+    .attr("viewBox", `0 0 ${round(width)} ${height}`);
+  background?.attr("width", round(width)).attr("height", height);
 
   const overlay: Group = node.append("g").attr("class", "marks").attr("pointer-events", "none").attr("fill", "none");
-  drawMarks(overlay, frame, drawn, context.selection?.place ?? null, context.pins ?? []);
+  if (!context.hidesMarks) drawMarks(overlay, frame, drawn, context.selection?.place ?? null, context.pins ?? []);
   listen(svg, frame, drawn);
   const cellAt = (x: number, y: number) => {
     const cell = drawn.cellAt(x, y);
     return cell ? hoverOf(cell) : null;
   };
-  return { width: context.width, height, cellAt };
+  return { width, height, cellAt };
+}
+
+/** No paper is narrower: words under the drawing need some room. */
+const leastWidth = 2.5 * 96;
+/** So little free space is not worth a figure that is a little narrower than the one above it. */
+const worthCropping = 24;
+
+/** Drawn under its title, and no wider than it is: once to see how wide, and again at that width if it is much less. */
+function drawCropped(root: Group, figure: AnyFigure, frame: Frame): { drawn: Drawn; width: number } {
+  const drawAt = (width: number): Drawn => {
+    root.selectChildren().remove();
+    const narrower = { ...frame, width };
+    return moduleOf(figure).draw(root, figure, narrower, drawHead(root, figure, narrower));
+  };
+  const drawn = drawAt(frame.width);
+  const width = Math.max(leastWidth, Math.ceil((drawn.right ?? frame.width) + 2));
+  if (width > frame.width - worthCropping) return { drawn, width: frame.width };
+  const again = drawAt(width);
+  // With less room it may be laid out otherwise; then it keeps the whole.
+  return (again.right ?? 0) <= width ? { drawn: again, width } : { drawn: drawAt(frame.width), width: frame.width };
 }
 
 function drawHead(root: Group, figure: AnyFigure, frame: Frame): number {

@@ -1,12 +1,12 @@
 /** Small multiples of cells: patching by layer and position, heads, components. */
 import type { HeatmapFigure, Place } from "../../probes/result.ts";
 import { drawColumnLabels, drawRowLabels, planColumns, rowGutter } from "./axes.ts";
-import { cellBox, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
+import { cellBox, cellNumbersFit, cellUnder, columnBox, defineHatch, drawCellNumbers, drawCells, mostVectorCells, rowBox, type Grid } from "./cells.ts";
 import { arrowStep, type Arrays, type Cell, type Drawn, type Frame, type Group, type Mark } from "./context.ts";
 import type { FigureModule } from "./figureModule.ts";
 import { formatValue, splitTitle } from "./labels.ts";
 import { drawLegend } from "./legend.ts";
-import { drawPanelTitle, planPanels, remarksBelow, titleHeight } from "./panels.ts";
+import { drawPanelTitle, planPanels, planTitles, titleHeight } from "./panels.ts";
 import { axisIndex, axisPlace, axisWords, changedValues, headWords, holds, metricNamed, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale } from "./scales.ts";
 
@@ -42,23 +42,24 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
   // Wide enough that every column keeps its label, unless even one panel a line would not be.
   const labelled = frame.type.axis + 1.6;
   const narrowest = labelled * cols <= frame.width - gutter ? labelled : Math.min(labelled, 240 / cols);
-  const widest = print ? 26 : 40;
+  const widest = print ? 36 : 40;
   const sketch = planPanels(frame.width, figure.panels.length, cols, gutter, gap, narrowest, widest);
   const overhang = Math.max(...figure.panels.map((panel) => planColumns(panel.cols, sketch.cellWidth, frame).overhang));
   const left = Math.max(gutter, overhang);
   const { perLine, cellWidth } = planPanels(frame.width, figure.panels.length, cols, left, gap, Math.min(narrowest, sketch.cellWidth), widest);
-  const tallest = Math.max(4, Math.floor((print ? 150 : 250) / rows));
+  const tallest = Math.max(4, Math.floor((print ? 180 : 250) / rows));
   const cellHeight = Math.min(tallest, print ? 14 : 22, Math.max(cellWidth * 1.6, 8));
   const plans = figure.panels.map((panel) => planColumns(panel.cols, cellWidth, frame));
   const labelHeight = Math.max(...plans.map((plan) => plan.height));
 
   const titleRoom = cols * cellWidth + gap - 8;
-  const below = remarksBelow(
+  const titles = planTitles(
     frame,
     figure.panels.map(({ title }) => title),
     titleRoom,
   );
-  const head = titleHeight(frame, below);
+  const head = titleHeight(frame, titles);
+  const numbered = !asImage && cellNumbersFit(frame, values, { cellWidth, cellHeight });
   const selected = frame.selection?.place;
   let y = top;
   const grids: Grid[] = [];
@@ -76,9 +77,9 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
     };
     grids.push(grid);
     const group = root.append("g").attr("class", "panel").attr("data-panel", panel.id);
-    drawPanelTitle(group, frame, panel.title, grid.x, y, titleRoom, below);
+    drawPanelTitle(group, frame, panel.title, grid.x, y, titleRoom, titles);
     drawCells(group, frame, grid, values[index]!, scale, asImage);
-    if (!asImage) drawCellNumbers(group, frame, grid, values[index]!, scale);
+    if (numbered) drawCellNumbers(group, frame, grid, values[index]!, scale);
     if (column === 0 || !shared) drawRowLabels(group, frame, panel.rows, grid, selected ? axisIndex(panel.rows, selected) : -1);
     drawColumnLabels(group, frame, panel.cols, plans[index]!, grid, selected ? axisIndex(panel.cols, selected) : -1);
   });
@@ -97,6 +98,7 @@ function draw(root: Group, figure: HeatmapFigure, frame: Frame, top: number): Dr
 
   return {
     height: y,
+    right: Math.max(...grids.map((grid) => grid.x + grid.cols * grid.cellWidth)),
     cellAt: (pointX, pointY) => {
       for (const [index, grid] of grids.entries()) {
         const found = cellUnder(grid, pointX, pointY);

@@ -1,6 +1,6 @@
 /** A table as text, for export; the app shows tables as HTML. */
 import type { Place, TableFigure } from "../../probes/result.ts";
-import { arrowStep, type Drawn, type Frame, type Group } from "./context.ts";
+import { arrowStep, type Box, type Drawn, type Frame, type Group } from "./context.ts";
 import type { FigureModule } from "./figureModule.ts";
 import { formatValue, tokenLabel } from "./labels.ts";
 import { samePlace } from "./places.ts";
@@ -60,6 +60,14 @@ function layOut(figure: TableFigure, frame: Frame, gap: number): { widths: numbe
   return { widths, headings: figure.columns.map((column, index) => wrapText(heading(column), widths[index]! + 1, size, "bold")) };
 }
 
+/** What a cell says in its width: on paper over several lines, on screen cut, a sentence at its end and a name, told apart by both ends, in the middle. */
+function cellLines(frame: Frame, words: string, width: number, isNumeric: boolean): string[] {
+  const { axis: size } = frame.type;
+  const face = isNumeric ? "mono" : "sans";
+  if (frame.preset === "print") return wrapText(words, width, size, face);
+  return [words.includes(" ") ? fitText(words, width, size) : fitMiddle(words, width, size, face)];
+}
+
 function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Drawn {
   const { axis: size, text } = frame.type;
   const pitch = text + 9;
@@ -91,23 +99,31 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
   });
   const body = top + size + 9 + (headLines - 1) * (size + 3);
   line(body, true);
+  const rowBoxes: Box[] = [];
+  let bottom = body;
   figure.rows.forEach((row, at) => {
-    const middle = body + (at + 0.5) * pitch;
-    figure.columns.forEach((column, index) => {
-      const words = written(row, column);
-      // Of a name both ends tell it apart, a sentence is cut at its end.
-      const value = words.includes(" ")
-        ? fitText(words, widths[index]! + 1, size)
-        : fitMiddle(words, widths[index]! + 1, size, column.numeric ? "mono" : "sans");
-      drawText(root, frame, value, column.numeric ? lefts[index]! + widths[index]! : lefts[index]!, middle + baselineShift(size), {
-        mono: column.numeric,
-        anchor: column.numeric ? "end" : "start",
-      });
-    });
-    line(body + (at + 1) * pitch, at === figure.rows.length - 1);
+    const cells = figure.columns.map((column, index) => cellLines(frame, written(row, column), widths[index]! + 1, column.numeric));
+    figure.columns.forEach((column, index) =>
+      cells[index]?.forEach((words, down) =>
+        drawText(
+          root,
+          frame,
+          words,
+          column.numeric ? lefts[index]! + widths[index]! : lefts[index]!,
+          bottom + pitch / 2 + baselineShift(size) + down * (size + 3),
+          {
+            mono: column.numeric,
+            anchor: column.numeric ? "end" : "start",
+          },
+        ),
+      ),
+    );
+    const height = pitch + (Math.max(...cells.map(({ length }) => length)) - 1) * (size + 3);
+    rowBoxes.push({ x: 0, y: top + (bottom - top) * shrink, width: right * shrink, height: height * shrink });
+    bottom += height;
+    line(bottom, at === figure.rows.length - 1);
   });
-  const rowBoxes = figure.rows.map((_, at) => ({ x: 0, y: top + (body - top + at * pitch) * shrink, width: right * shrink, height: pitch * shrink }));
-  let y = top + (body - top + figure.rows.length * pitch) * shrink + 6;
+  let y = top + (bottom - top) * shrink + 6;
   for (const warning of new Set(figure.rows.flatMap((row) => row.warning ?? []))) {
     for (const words of wrapText(warning, frame.width, size)) {
       y += size + 4;
@@ -116,6 +132,7 @@ function draw(outer: Group, figure: TableFigure, frame: Frame, top: number): Dra
   }
   return {
     height: y + 4,
+    right: right * shrink,
     cellAt: (px, py) => {
       const at = rowBoxes.findIndex((box) => px >= box.x && px < box.x + box.width && py >= box.y && py < box.y + box.height);
       const row = figure.rows[at];

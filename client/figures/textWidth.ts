@@ -79,11 +79,11 @@ export function fitMiddle(text: string, width: number, size: number, face: Face 
   return "";
 }
 
-/** Lines no wider than `width`, broken at spaces; a longer word is cut. */
+/** Lines no wider than `width`, broken at spaces, a longer word anywhere. */
 export function wrapText(text: string, width: number, size: number, face: Face = "sans"): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
+  for (const word of text.split(" ").flatMap((each) => pieces(each, width, size, face))) {
     const longer = line === "" ? word : `${line} ${word}`;
     if (line === "" || textWidth(longer, size, face) <= width) line = longer;
     else {
@@ -92,5 +92,16 @@ export function wrapText(text: string, width: number, size: number, face: Face =
     }
   }
   if (line !== "") lines.push(line);
-  return lines.map((each) => fitText(each, width, size, face));
+  return lines;
+}
+
+/** A word in parts no wider than `width`. */
+function pieces(word: string, width: number, size: number, face: Face): string[] {
+  const parts = [""];
+  for (const character of word) {
+    const part = parts.at(-1) ?? "";
+    if (part !== "" && textWidth(part + character, size, face) > width) parts.push(character);
+    else parts[parts.length - 1] = part + character;
+  }
+  return parts;
 }

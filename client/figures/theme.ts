@@ -86,7 +86,7 @@ export const adapterPalette = (adapters: readonly string[], theme: Theme): Recor
 
 export type Preset = "screen" | "print";
 
-/** Sizes in CSS pixels; print is 8 pt at final size (1 pt = 4/3 px). */
+/** Sizes in CSS pixels; all that is printed has 8 pt at final size (1 pt = 4/3 px). */
 export interface Type {
   readonly text: number;
   readonly axis: number;
@@ -99,11 +99,20 @@ export interface Type {
 const families = { sans: "Inter, system-ui, sans-serif", mono: "JetBrains Mono, ui-monospace, monospace" };
 export const types: Readonly<Record<Preset, Type>> = {
   screen: { text: 13, axis: 11, line: 18, thin: 1, ...families },
-  print: { text: 32 / 3, axis: 28 / 3, line: 14, thin: 2 / 3, ...families },
+  print: { text: 32 / 3, axis: 32 / 3, line: 14, thin: 2 / 3, ...families },
 };
 
-/** Column and page width of a two-column paper, in CSS pixels (96 an inch). */
-export const printWidths = { column: 3.3 * 96, page: 6.9 * 96 } as const;
+/**
+ * What figures are made for: column and page of a two-column paper, and a slide, on which the page's drawing is enlarged to 14 pt.
+ * `width` is the most that a drawing takes, in CSS pixels (96 an inch) before it is enlarged by `zoom`.
+ */
+export const printSizes = {
+  column: { width: 3.3 * 96, zoom: 1, inches: 3.3 },
+  page: { width: 6.9 * 96, zoom: 1, inches: 6.9 },
+  slide: { width: 6.9 * 96, zoom: 12 / 6.9, inches: 12 },
+} as const;
+export type PrintSize = keyof typeof printSizes;
+export const printSizeNames = ["column", "page", "slide"] as const satisfies readonly PrintSize[];
 
 const linear = (channel: number): number => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4);
 

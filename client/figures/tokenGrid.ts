@@ -10,7 +10,7 @@ import { drawPanelTitle, planPanels, titleHeight } from "./panels.ts";
 import { axisIndex, axisPlace, axisWords, numbersOf, rowsGoUp } from "./places.ts";
 import { colourScale, type ColourScale } from "./scales.ts";
 import { baselineShift, drawText } from "./text.ts";
-import { fitText } from "./textWidth.ts";
+import { fitText, textWidth } from "./textWidth.ts";
 import { inkOn } from "./theme.ts";
 
 type Panel = TokenGridFigure["panels"][number];
@@ -29,9 +29,16 @@ function topTokens(figure: TokenGridFigure, arrays: Arrays, panel: Panel, at: nu
     .map(({ id, value }) => ({ text: tokenText(figure, id), value }));
 }
 
+/** Width of the longest token that is drawn in a cell. */
+function longestToken(figure: TokenGridFigure, arrays: Arrays, size: number): number {
+  const tops = figure.panels.flatMap((panel) => Array.from({ length: cellCount(figure) }, (_, at) => topTokens(figure, arrays, panel, at)[0]?.text ?? ""));
+  return tops.reduce((most, text) => Math.max(most, textWidth(tokenLabel(text), size, "mono")), 0);
+}
+
 function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): Drawn {
   defineHatch(root, frame);
-  const size = frame.type.axis - (frame.preset === "print" ? 1.5 : 1);
+  const print = frame.preset === "print";
+  const size = frame.type.axis - (print ? 0 : 1);
   const [rows, cols] = [figure.rows.labels.length, figure.cols.labels.length];
   const asImage = cellCount(figure) * figure.panels.length > mostVectorCells;
   // Panels of one metric share its colours, so that base and adapted can be compared by eye.
@@ -44,9 +51,11 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
     }),
   );
   const gutter = rowGutter(figure.rows, frame);
-  const gap = frame.preset === "print" ? 12 : 22;
-  const readable = size * 0.6 * 5 + 6;
-  const widest = frame.preset === "print" ? 52 : 84;
+  const gap = print ? 12 : 22;
+  // On paper no pointer tells the rest of a token: where they can, columns are as wide as the longest.
+  const whole = print ? longestToken(figure, frame.arrays, size) + 5 : 0;
+  const readable = whole > 0 && whole * cols <= frame.width - gutter ? whole : size * 0.6 * 5 + 6;
+  const widest = print ? Math.max(52, whole) : 84;
   const sketch = planPanels(frame.width, figure.panels.length, cols, gutter, gap, readable, widest);
   const left = Math.max(gutter, planColumns(figure.cols, sketch.cellWidth, frame).overhang);
   const { perLine, cellWidth } = planPanels(frame.width, figure.panels.length, cols, left, gap, Math.min(readable, sketch.cellWidth), widest);
@@ -101,6 +110,7 @@ function draw(root: Group, figure: TokenGridFigure, frame: Frame, top: number): 
   };
   return {
     height: y,
+    right: Math.max(...grids.map((grid) => grid.x + cols * cellWidth)),
     cellAt: (px, py) => {
       for (const [index, grid] of grids.entries()) {
         const found = cellUnder(grid, px, py);

@@ -1,6 +1,7 @@
 /** The whole view as one value, and its address: what a link holds and Back returns to. */
 import type { Place } from "../../probes/result.ts";
 import { adapterFromText, adapterText } from "../../server/commandText.ts";
+import { placeFromText, placeText } from "../../server/placeText.ts";
 
 export interface AdapterView {
   readonly path: string;
@@ -47,26 +48,13 @@ function adapterView(text: string, isOn: boolean): AdapterView | null {
   return read === null ? null : { ...read, isOn };
 }
 
-const placeKeys = ["layer", "stack", "position", "head", "component", "site", "adapter"] as const;
-
 /** "positions!layer:3!position:5!site:mlp_out" */
-export const pinText = ({ figure, place }: Pin): string =>
-  [figure, ...placeKeys.flatMap((key) => (place[key] === undefined ? [] : [`${key}:${place[key]}`]))].map((part) => part.replaceAll("!", "%21")).join("!");
+export const pinText = ({ figure, place }: Pin): string => `${figure.replaceAll("!", "%21")}!${placeText(place)}`;
 
 export function pinFrom(text: string): Pin | null {
-  const [figure, ...parts] = text.split("!").map((part) => part.replaceAll("%21", "!"));
-  if (!figure || parts.length === 0) return null;
-  const place: { -readonly [K in keyof Place]: Place[K] } = {};
-  for (const part of parts) {
-    const at = part.indexOf(":");
-    const [key, value] = [part.slice(0, at), part.slice(at + 1)];
-    if (key === "site" || key === "adapter" || key === "stack") place[key] = value;
-    else if (key === "layer" || key === "position" || key === "head" || key === "component") {
-      if (!/^\d+$/.test(value)) return null;
-      place[key] = Number(value);
-    } else return null;
-  }
-  return { figure, place };
+  const [figure, ...parts] = text.split("!");
+  const place = placeFromText(parts.join("!"));
+  return figure && place ? { figure: figure.replaceAll("%21", "!"), place } : null;
 }
 
 export function viewQuery(view: View): string {

@@ -108,18 +108,19 @@ function readParamsFile(path: string): string {
   }
 }
 
-/** The figures as SVG, by file name. */
+/** The figures as SVG and PDF, by file name. */
 async function figureFiles(record: RunRecord, result: LiveResult): Promise<Record<string, string | Uint8Array[]>> {
   const { figures, arrays } = await result.whole();
   if (figures.length === 0) return {};
   const { renderFigureFile } = await import("../reports/figureFile.ts");
   const metadata = figureMetadata(record);
-  return Object.fromEntries(
-    figures.map((figure, index) => {
-      const { body } = renderFigureFile({ figure, arrays, format: "svg", theme: "light", metadata });
-      return [index === 0 ? "figure.svg" : `figure-${figure.id}.svg`, typeof body === "string" ? body : [body]];
+  const files = figures.flatMap((figure, index) =>
+    (["svg", "pdf"] as const).map(async (format) => {
+      const { body } = await renderFigureFile({ figure, arrays, format, theme: "light", metadata });
+      return [`${index === 0 ? "figure" : `figure-${figure.id}`}.${format}`, typeof body === "string" ? body : [body]] as const;
     }),
   );
+  return Object.fromEntries(await Promise.all(files));
 }
 
 function report(folder: string, { finding, checks }: ResultOutline): void {

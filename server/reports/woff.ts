@@ -1,5 +1,5 @@
 /**
- * WOFF 1.0 to the TrueType file inside it, for a rasteriser that reads only the latter.
+ * WOFF 1.0 to the TrueType file inside it, which is what PDF embeds.
  *
  *   header 44 bytes: signature, flavor, length, numTables u16, …
  *   directory, 20 bytes a table: tag, offset, compLength, origLength, checksum; a table is zlib data when compLength < origLength
@@ -11,20 +11,22 @@ const woffSignature = 0x774f4646;
 
 /**
  * @param where what to call the file in an error
+ * @param without tags of tables that are left out
  * @throws "file.unreadable" when the bytes are not WOFF 1.0
  * @see W3C WOFF File Format 1.0, sections 3 to 5
  */
-export function sfntFromWoff(woff: Buffer, where: string): Buffer {
+export function sfntFromWoff(woff: Buffer, where: string, without: readonly string[] = []): Buffer {
   if (woff.length < 44 || woff.readUInt32BE(0) !== woffSignature)
     throw new WorkbenchError("file.unreadable", `${where} does not begin with "wOFF"; expected a WOFF 1.0 font`);
-  const count = woff.readUInt16BE(12);
-  const tables = Array.from({ length: count }, (_, index) => {
+  const all = Array.from({ length: woff.readUInt16BE(12) }, (_, index) => {
     const entry = 44 + 20 * index;
     const offset = woff.readUInt32BE(entry + 4);
     const stored = woff.subarray(offset, offset + woff.readUInt32BE(entry + 8));
     const length = woff.readUInt32BE(entry + 12);
     return { tag: woff.subarray(entry, entry + 4), checksum: woff.readUInt32BE(entry + 16), data: stored.length < length ? inflateSync(stored) : stored };
   });
+  const tables = all.filter(({ tag }) => !without.includes(tag.toString("latin1")));
+  const count = tables.length;
   const power = 2 ** Math.floor(Math.log2(count));
   const header = Buffer.alloc(12 + 16 * count);
   header.writeUInt32BE(woff.readUInt32BE(4), 0);

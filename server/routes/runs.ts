@@ -5,9 +5,11 @@ import { Router } from "express";
 import * as z from "zod";
 import { WorkbenchError } from "../errors.ts";
 import { endpoints } from "../endpoints.ts";
-import { figureFormats } from "../reports/figureRequest.ts";
+import { figureFileName } from "../reports/figureName.ts";
+import { figureFormats, printSizeNames } from "../reports/figureRequest.ts";
 import { figureMetadata } from "../jobs/provenance.ts";
 import { runRequest } from "../wire.ts";
+import { placeFromText } from "../placeText.ts";
 import { didYouMean } from "../nearNames.ts";
 import type { AppDeps } from "./appDeps.ts";
 import { checkedRunRequest } from "./runRequests.ts";
@@ -16,13 +18,18 @@ import { whileConnected } from "./whileConnected.ts";
 
 const figureName = z.string().regex(new RegExp(`^.+\\.(${figureFormats.join("|")})$`), `expected a figure's id and one of ${figureFormats.join(", ")}`);
 const listQuery = z.object({ limit: z.coerce.number().int().min(1).max(1000).default(200), before: z.string().optional() });
+const placeField = z.string().refine((text) => placeFromText(text) !== null, "expected a place such as layer:5!head:1");
 const figureQuery = z.object({
   theme: z.enum(["light", "dark"]).default("light"),
   metric: z.string().optional(),
   width: z.coerce.number().int().min(200).max(4000).optional(),
+  size: z.enum(printSizeNames).optional(),
   step: z.coerce.number().min(0).optional(),
   look: z.string().optional(),
   panel: z.string().optional(),
+  pin: placeField.optional(),
+  secondPin: placeField.optional(),
+  marks: z.enum(["yes", "no"]).default("yes"),
 });
 
 export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
@@ -40,7 +47,7 @@ export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
       if (!response.closed) throw error;
     });
   });
-  serveFile(router, endpoints.figure, figureQuery, async ({ id, name, theme, metric, width, step, look, panel }, response) => {
+  serveFile(router, endpoints.figure, figureQuery, async ({ id, name, theme, pin, secondPin, marks, ...shown }, response) => {
     const [figureId, format] = splitName(figureName.parse(name));
     const record = board.record(id);
     const { figures, arrays } = await board.probeResult(id);
@@ -53,12 +60,15 @@ export function runRoutes({ roots, queue, board, probes }: AppDeps): Router {
           figures.map((candidate) => candidate.id),
         )}`,
       );
-    const drawing = given({ metric, width, step, look, panel });
+    const pins = [pin, secondPin].flatMap((text) => (text === undefined ? [] : (placeFromText(text) ?? [])));
+    const drawing = { ...given(shown), pins, marks: marks === "yes" };
     const file = await queue.ask(
       { kind: "figure", input: { figure, arrays, format, theme, metadata: figureMetadata(record), ...drawing } },
       whileConnected(response),
     );
-    response.type(file.contentType).attachment(`${record.request.probe}-${name}`);
+    response
+      .type(file.contentType)
+      .attachment(figureFileName({ run: id, model: record.request.subject.model, probe: record.request.probe, figure: figureId, format, ...given(shown) }));
     response.send(typeof file.body === "string" ? file.body : Buffer.from(file.body));
   });
   return router;

@@ -20,3 +20,9 @@ export function draw(
   const all = (selector: string): Element[] => [...svg.querySelectorAll(selector)];
   return { svg, drawing, all, texts: () => all("text").map((node) => node.textContent) };
 }
+
+/** What the texts of an exported SVG say; its letters are outlines. */
+export const labelsOf = (svg: string): string[] =>
+  [...svg.matchAll(/<g (?=[^>]*class="text")[^>]*aria-label="([^"]*)"/g)].map(([, label]) =>
+    (label ?? "").replaceAll("&gt;", ">").replaceAll("&lt;", "<").replaceAll("&quot;", '"').replaceAll("&amp;", "&"),
+  );

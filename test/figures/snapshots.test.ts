@@ -53,8 +53,8 @@ describe("a figure at a step", () => {
     expect(figureCsv(figureAtStep(figure, early, null), early)).toMatch(/,0,\r\n/);
   });
 
-  test("becomes a file with the numbers of the step that was asked for", () => {
-    const file = renderFigureFile({ figure, arrays, format: "csv", theme: "light", metadata: "", step: 10 });
+  test("becomes a file with the numbers of the step that was asked for", async () => {
+    const file = await renderFigureFile({ figure, arrays, format: "csv", theme: "light", metadata: "", step: 10 });
     expect(String(file.body)).toContain(",0,11");
     expect(String(file.body)).not.toContain(",0,31");
   });

@@ -5,7 +5,7 @@ import { figureCsv, figureJson } from "../../client/figures/figureData.ts";
 import { figureAtStep } from "../../client/figures/snapshots.ts";
 import type { AnyFigure } from "../../probes/result.ts";
 import { renderFigurePng, renderFigureSvg } from "../../server/reports/renderFigure.ts";
-import { draw } from "./drawing.ts";
+import { draw, labelsOf } from "./drawing.ts";
 
 const figure: AnyFigure & { readonly points: { readonly array: string } } = {
   kind: "hologram",
@@ -25,7 +25,7 @@ test.each(["hologram", "toString", "constructor"])("the picture says that “%s�
 test("files say it too", () => {
   const svg = renderFigureSvg(figure, {}, { theme: "light", metadata: {} });
   expect(svg).toContain("Of tomorrow");
-  expect(svg.replace(/<[^>]*>/g, " ").replace(/\s+/g, " ")).toContain("is of the kind “hologram”");
+  expect(labelsOf(svg).join(" ")).toContain("is of the kind “hologram”");
   expect(renderFigurePng(svg, 1).length).toBeGreaterThan(100);
   expect(figureCsv(figure, {})).toMatch(/^note\r\n.*hologram/);
   expect(figureJson(figure, {})).toEqual(figure);

@@ -39,15 +39,15 @@ it("is drawn on screen and under the pointer, pending and marked", () => {
   expect(drawing.cellAt(25, 5)).toMatchObject({ place: { layer: 1 }, label: "layer 1", value: 2 });
 });
 
-it("is exported as SVG, PNG, CSV and JSON", () => {
-  const svg = String(renderFigureFile({ ...request, format: "svg" }).body);
+it("is exported as SVG, PNG, PDF, CSV and JSON", async () => {
+  const svg = String((await renderFigureFile({ ...request, format: "svg" })).body);
   expect(svg.match(/class="cell[ "]/g)).toHaveLength(4);
   expect(
-    Buffer.from(renderFigureFile({ ...request, format: "png" }).body)
+    Buffer.from((await renderFigureFile({ ...request, format: "png" })).body)
       .subarray(1, 4)
       .toString(),
   ).toBe("PNG");
-  expect(renderFigureFile({ ...request, format: "csv" }).body).toBe("layer,norm\r\n0,1\r\n1,2\r\n2,3\r\n3,\r\n");
+  expect((await renderFigureFile({ ...request, format: "csv" })).body).toBe("layer,norm\r\n0,1\r\n1,2\r\n2,3\r\n3,\r\n");
   expect(figureJson(figure, arrays)).toMatchObject({ values: { shape: [4], axes: ["layer"], data: [1, 2, 3, null] } });
 });
 
