@@ -4,7 +4,7 @@ import type { BarsFigure, NullBand, Place } from "../../probes/result.ts";
 import { defineHatch, hatchFill } from "./cells.ts";
 import { arrowStep, type Box, type Cell, type Drawn, type Frame, type Group } from "./context.ts";
 import { adaptersOfPlaces, type FigureModule } from "./figureModule.ts";
-import { formatValue } from "./labels.ts";
+import { formatValue, tokenLabel } from "./labels.ts";
 import { changedValues, metricNamed, numbersOf, samePlace } from "./places.ts";
 import { baselineShift, drawText, round } from "./text.ts";
 import { textWidth, wrapText } from "./textWidth.ts";
@@ -30,6 +30,9 @@ function groupsOf(figure: BarsFigure): { name: string; from: number; to: number 
   });
   return groups;
 }
+
+/** A token with its spaces seen, as everywhere. */
+const written = ({ label, place }: BarsFigure["bars"][number]): string => (place.position === undefined ? label : tokenLabel(label));
 
 const clears = (value: number, band: NullBand | undefined): boolean => band === undefined || value < band.low || value > band.high;
 
@@ -72,7 +75,7 @@ function drawUpright(root: Group, figure: BarsFigure, frame: Frame, top: number)
   const gap = several ? 14 : 0;
   const slant = 40;
   const radians = (slant * Math.PI) / 180;
-  const longest = Math.max(...figure.bars.map(({ label }) => textWidth(label, size, "mono")));
+  const longest = Math.max(...figure.bars.map((bar) => textWidth(written(bar), size, "mono")));
   const axisWidth = Math.max(...ticks.map((tick) => textWidth(formatValue(tick), size))) + 8;
   const pitchAt = (left: number) => Math.min(34, (frame.width - left - gap * (groups.length - 1)) / figure.bars.length);
   const left = Math.max(axisWidth, longest * Math.cos(radians) - pitchAt(axisWidth) / 2 + 4);
@@ -92,10 +95,10 @@ function drawUpright(root: Group, figure: BarsFigure, frame: Frame, top: number)
   drawBars(root, figure, frame, values, band, boxes);
   const every = Math.ceil((size + 1.5) / (pitch * Math.sin(radians)));
   const labelTop = zeroTop + height + 4;
-  figure.bars.forEach(({ label }, index) => {
+  figure.bars.forEach((bar, index) => {
     if (index % every !== 0) return;
     const middle = xs[index]! + pitch / 2;
-    drawText(root, frame, label, middle + size * 0.2, labelTop + size * 0.7, {
+    drawText(root, frame, written(bar), middle + size * 0.2, labelTop + size * 0.7, {
       anchor: "end",
       mono: true,
       turn: -slant,
@@ -131,7 +134,7 @@ function drawLying(root: Group, figure: BarsFigure, frame: Frame, top: number): 
   const head = bandWords(root, figure, frame, top);
   const several = groupsOf(figure).length > 1;
   const groupHeight = several ? size + 10 : 0;
-  const left = Math.max(...figure.bars.map(({ label }) => textWidth(label, size, "mono"))) + 8;
+  const left = Math.max(...figure.bars.map((bar) => textWidth(written(bar), size, "mono"))) + 8;
   const { values, band, along, ticks, groups } = layOut(figure, frame, left, frame.width - 12);
   const ys = figure.bars.map((_, index) => top + head + index * pitch + groupHeight * (1 + groups.findIndex(({ from, to }) => index >= from && index < to)));
   const bottom = ys.at(-1)! + pitch;
@@ -146,8 +149,8 @@ function drawLying(root: Group, figure: BarsFigure, frame: Frame, top: number): 
     ...(Number.isNaN(value) ? { x: left, width: frame.width - 12 - left } : { x: Math.min(along(0), along(value)), width: Math.abs(along(value) - along(0)) }),
   }));
   drawBars(root, figure, frame, values, band, boxes);
-  figure.bars.forEach(({ label }, index) =>
-    drawText(root, frame, label, left - 6, ys[index]! + pitch / 2 + baselineShift(size), {
+  figure.bars.forEach((bar, index) =>
+    drawText(root, frame, written(bar), left - 6, ys[index]! + pitch / 2 + baselineShift(size), {
       anchor: "end",
       mono: true,
       fill: Number.isNaN(values[index]!) || !clears(values[index]!, band) ? frame.theme.muted : frame.theme.ink,

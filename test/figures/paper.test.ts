@@ -61,6 +61,13 @@ test("a long site stands whole on a page's axis", () => {
   expect(draw({ figure: named, arrays }, { preset: "print", width: printSizes.page.width }).texts()).toContain(site);
 });
 
+test("a bar of a token shows its space, on screen and on paper", () => {
+  const { figure, arrays } = examples.bars!;
+  if (figure.kind !== "bars") throw new Error("the example of bars has other figures");
+  const tokens = { ...figure, bars: figure.bars.map((bar, position) => ({ ...bar, label: " is", place: { position } })) };
+  for (const preset of ["screen", "print"] as const) expect(draw({ figure: tokens, arrays }, { preset }).texts()).toContain("·is");
+});
+
 test("a file is called by model, probe, figure, metric and run", () => {
   const named = { run: "3f9c", model: "/home/x/tiny llama", probe: "activationPatching", figure: "positions", format: "svg", metric: "kl" } as const;
   expect(figureFileName({ ...named, size: "column" })).toBe("tiny-llama-activationPatching-positions-kl-column-3f9c.svg");
