@@ -12,7 +12,7 @@ export const inTurn =
     fusions.reduce((so, fusion) => fusion(so, outputs), nodes);
 
 /** How often each value is read, by its id. */
-export function readCounts(nodes: readonly Node[], outputs: readonly Value[]): ReadonlyMap<number, number> {
+function readCounts(nodes: readonly Node[], outputs: readonly Value[]): ReadonlyMap<number, number> {
   const reads = new Map<number, number>();
   for (const { id } of [...nodes.flatMap(({ inputs }) => inputs), ...outputs]) reads.set(id, (reads.get(id) ?? 0) + 1);
   return reads;

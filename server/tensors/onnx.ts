@@ -19,7 +19,7 @@ import { type BuiltGraph, type BuiltModel, HeldSession, type OutputSource, type 
 import { OnnxWeights } from "./onnxWeights.ts";
 import { checkInputs, programKey } from "./signature.ts";
 import { inputName, outputName, trace, weightName } from "./traceBackend.ts";
-import { turnableWeights, turnedName, withBias, withFewRowsOnTheRight, withTurnedWeights } from "./weightLayouts.ts";
+import { turnableWeights, turnedName, withFewRowsOnTheRight, withoutJoinedBias, withTurnedWeights } from "./weightLayouts.ts";
 
 export const onnxEngineNames = ["onnx-cpu", "onnx-webgpu", "onnx-cuda"] as const;
 export type OnnxEngineName = (typeof onnxEngineNames)[number];
@@ -81,9 +81,14 @@ export class OnnxEngine implements Engine {
       return { key: own, bytes, usedInputs, held: bytes.length + nodeCount * bytesPerNode };
     };
     const isCpu = this.name === "onnx-cpu";
-    const fusions = this.name === "onnx-webgpu" ? [] : isCpu ? [withFastGelu, withFewRowsOnTheRight(graph), withBias] : [withFastGelu];
-    const plain = build(cacheKey, ...fusions);
     const mayTurn = turnableWeights(signature);
+    const turns = isCpu && mayTurn.size > 0 && signature.returnsMemory !== true;
+    const fusions = [
+      ...(this.name === "onnx-webgpu" ? [] : [withFastGelu]),
+      ...(isCpu ? [withFewRowsOnTheRight(graph)] : []),
+      ...(turns ? [withoutJoinedBias] : []),
+    ];
+    const plain = build(cacheKey, ...fusions);
     let turned: BuiltGraph | undefined;
     const buildTurned = () =>
       (turned ??= build(
@@ -91,7 +96,7 @@ export class OnnxEngine implements Engine {
         ...fusions,
         withTurnedWeights(graph, (input) => mayTurn.has(input)),
       ));
-    const model: BuiltModel = { graph: plain, turned: isCpu && mayTurn.size > 0 && signature.returnsMemory !== true ? buildTurned : null, sources, signature };
+    const model: BuiltModel = { graph: plain, turned: turns ? buildTurned : null, sources, signature };
     const program: Program = { run: (inputs, weights = {}) => this.#run(key, model, inputs, weights) };
     this.#programs.set(cacheKey, program, plain.bytes.length);
     try {

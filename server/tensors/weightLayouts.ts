@@ -10,7 +10,6 @@
  * The figures are of sixteen weights in turn, ONNX Runtime 1.30 on two Xeon cores with AVX-512, November 2026.
  */
 import { at } from "../at.ts";
-import { readCounts } from "./fusions.ts";
 import type { Fusion, Graph, Node, Value } from "./graph.ts";
 import { sizeOf } from "./hostTensor.ts";
 import type { Signature } from "./engine.ts";
@@ -42,34 +41,23 @@ interface Product {
 }
 
 function productOf({ op, inputs, attributes }: Node): Product | undefined {
-  const isPlain = op === "MatMul" || (op === "Gemm" && attributes["transA"] === 0 && attributes["transB"] === 0);
+  const isPlain = op === "MatMul" || ((op === "FusedMatMul" || op === "Gemm") && attributes["transA"] === 0 && attributes["transB"] === 0);
   const isTransposed = (op === "FusedMatMul" || op === "Gemm") && attributes["transA"] === 0 && attributes["transB"] === 1;
   const [rows, weight] = inputs;
-  if ((!isPlain && !isTransposed) || !rows || weight?.shape.length !== 2 || sizeOf(weight.shape) < leastWeight) return undefined;
+  if ((!isPlain && !isTransposed) || inputs.length !== 2 || !rows || weight?.shape.length !== 2 || sizeOf(weight.shape) < leastWeight) return undefined;
   return { rows, weight, isTransposed, count: sizeOf(rows.shape.slice(0, -1)) };
 }
 
 const swapped = ([rows = 0, columns = 0]: readonly number[]): number[] => [columns, rows];
 
 /**
- * A product of rows and the bias after it as one node, as ONNX Runtime has it: the bias first, then the sums. It does so itself for plain
- * products and not for transposed ones, whose bits would differ from theirs.
+ * Products as nodes that ONNX Runtime does not join with the bias after them: it does so for plain products alone, in an order of sums that
+ * a transposed weight's would not share, and lays the bias out on one thread.
  */
-export const withBias: Fusion = (nodes, outputs) => {
-  const reads = readCounts(nodes, outputs);
-  const replaced = new Map<Node, Node | null>();
-  for (const node of nodes) {
-    if (node.op !== "Add") continue;
-    const sum = node.inputs.find(({ node: inner, id }) => inner && productOf(inner) && inner.inputs[0]?.shape.length === 2 && reads.get(id) === 1);
-    const bias = node.inputs.find((value) => value !== sum);
-    const product = sum?.node && productOf(sum.node);
-    if (!sum?.node || !product || bias?.shape.length !== 1 || bias.shape[0] !== sum.shape[1]) continue;
-    const attributes = { transA: 0, transB: product.isTransposed ? 1 : 0 };
-    replaced.set(sum.node, null);
-    replaced.set(node, { op: "Gemm", domain: "", inputs: [product.rows, product.weight, bias], attributes, outputs: node.outputs });
-  }
-  return nodes.flatMap((node) => replaced.get(node) ?? (replaced.has(node) ? [] : node));
-};
+export const withoutJoinedBias: Fusion = (nodes) =>
+  nodes.map((node) =>
+    node.op === "MatMul" && productOf(node) ? { ...node, op: "FusedMatMul", domain: "com.microsoft", attributes: { transA: 0, transB: 0 } } : node,
+  );
 
 /** Weights that stand untransposed on the right come in transposed. @param isTurned of an input: whether it is a weight that may */
 export function withTurnedWeights(graph: Graph, isTurned: (input: string) => boolean): Fusion {
@@ -101,7 +89,7 @@ export function withFewRowsOnTheRight(graph: Graph): Fusion {
     return nodes.flatMap((node) => {
       const product = productOf(node);
       const isFrozen = product?.weight.input !== undefined || product?.weight.half !== undefined;
-      if (!product?.isTransposed || node.inputs.length !== 2 || !isFrozen || product.count < 2 || product.count > mostRowsOnTheRight) return once([node]);
+      if (!product?.isTransposed || !isFrozen || product.count < 2 || product.count > mostRowsOnTheRight) return once([node]);
       const { rows, weight, count } = product;
       const [width, inner] = [at(weight.shape, 0), at(weight.shape, 1)];
       const flat = graph.reshape(rows, [count, inner]);
