@@ -82,7 +82,7 @@ export class OnnxEngine implements Engine {
     };
     const isCpu = this.name === "onnx-cpu";
     const mayTurn = turnableWeights(signature);
-    const turns = isCpu && mayTurn.size > 0 && signature.returnsMemory !== true;
+    const turns = isCpu && mayTurn.length > 0 && signature.returnsMemory !== true;
     const fusions = [
       ...(this.name === "onnx-webgpu" ? [] : [withFastGelu]),
       ...(isCpu ? [withFewRowsOnTheRight(graph)] : []),
@@ -90,13 +90,8 @@ export class OnnxEngine implements Engine {
     ];
     const plain = build(cacheKey, ...fusions);
     let turned: BuiltGraph | undefined;
-    const buildTurned = () =>
-      (turned ??= build(
-        `${cacheKey} turned`,
-        ...fusions,
-        withTurnedWeights(graph, (input) => mayTurn.has(input)),
-      ));
-    const model: BuiltModel = { graph: plain, turned: turns ? buildTurned : null, sources, signature };
+    const buildTurned = () => (turned ??= build(`${cacheKey} turned`, ...fusions, withTurnedWeights(graph, new Set(mayTurn.map(weightName)))));
+    const model: BuiltModel = { graph: plain, turned: turns ? { weights: mayTurn, build: buildTurned } : null, sources, signature };
     const program: Program = { run: (inputs, weights = {}) => this.#run(key, model, inputs, weights) };
     this.#programs.set(cacheKey, program, plain.bytes.length);
     try {
@@ -140,9 +135,9 @@ export class OnnxEngine implements Engine {
 
   /** The graph that takes its weights transposed, where the weights are at hand so; and feeds it with them. */
   #chosen({ graph, turned }: BuiltModel, weights: Readonly<Record<string, Weight>>, feeds: Record<string, OrtTensor>): BuiltGraph {
-    if (!turned) return graph;
-    const other = turned();
-    const names = Object.keys(weights).filter((name) => other.usedInputs.has(turnedName(weightName(name))));
+    if (!turned || !this.#weights.areOftenUsed(turned.weights.map((name) => weights[name]!))) return graph;
+    const other = turned.build();
+    const names = turned.weights.filter((name) => other.usedInputs.has(turnedName(weightName(name))));
     const tensors = names.length === 0 ? null : this.#weights.turned(names.map((name) => weights[name]!));
     if (!tensors) return graph;
     names.forEach((name, i) => {

@@ -23,7 +23,7 @@ export interface BuiltGraph {
 export interface BuiltModel {
   readonly graph: BuiltGraph;
   /** The same with some of its weights transposed; null when there are none to gain by it. */
-  readonly turned: (() => BuiltGraph) | null;
+  readonly turned: { readonly weights: readonly string[]; build(): BuiltGraph } | null;
   /** By output: the input or the computed output that it is. */
   readonly sources: Readonly<Record<string, OutputSource>>;
   readonly signature: Signature;

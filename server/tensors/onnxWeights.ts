@@ -71,19 +71,21 @@ export class OnnxWeights {
     return this.#tensors.bytes + this.#turnedBytes;
   }
 
-  /** Transposed copies of two-dimensional weights, when all have been used often enough and find room; null when not. */
-  turned(weights: readonly Weight[]): OrtTensor[] | null {
+  /** Counts a run of these weights. @returns whether each has had as many as make a copy worth its while */
+  areOftenUsed(weights: readonly Weight[]): boolean {
     this.#calls++;
-    let missing = 0;
-    let isOften = true;
-    for (const { key, shape } of weights) {
-      const known = this.#turned.get(key) ?? { tensor: null, uses: 0, last: 0 };
-      this.#turned.set(key, { ...known, uses: known.uses + 1, last: this.#calls });
-      if (known.tensor) continue;
-      isOften &&= known.uses + 1 >= usesBeforeTurning;
-      missing += 4 * sizeOf(shape);
+    let areOften = true;
+    for (const { key } of weights) {
+      const { tensor, uses } = this.#turned.get(key) ?? { tensor: null, uses: 0 };
+      this.#turned.set(key, { tensor, uses: uses + 1, last: this.#calls });
+      areOften &&= uses + 1 >= usesBeforeTurning;
     }
-    if (!isOften) return null;
+    return areOften;
+  }
+
+  /** Transposed copies of two-dimensional weights `[rows, columns]`, where all find room; null where they do not. */
+  turned(weights: readonly Weight[]): OrtTensor[] | null {
+    const missing = weights.reduce((sum, { key, shape }) => sum + (this.#turned.get(key)?.tensor ? 0 : 4 * sizeOf(shape)), 0);
     if (this.#turnedBytes + missing > this.#maxTurnedBytes) this.#forgetUnused();
     if (this.#turnedBytes + missing > this.#maxTurnedBytes) return null;
     return weights.map((weight) => {

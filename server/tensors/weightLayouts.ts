@@ -13,7 +13,6 @@ import { at } from "../at.ts";
 import type { Fusion, Graph, Node, Value } from "./graph.ts";
 import { sizeOf } from "./hostTensor.ts";
 import type { Signature } from "./engine.ts";
-import { weightName } from "./traceBackend.ts";
 
 /** More rows use what is read often enough for its order not to matter. */
 const mostRowsTurned = 1024;
@@ -24,12 +23,9 @@ const leastWeight = 2 ** 16;
 /** The input that brings a weight transposed. */
 export const turnedName = (input: string): string => `${input} turned`;
 
-/** The inputs of a program that bring whole matrices in float32. */
-export function turnableWeights({ weights, halves = {} }: Signature): Set<string> {
-  const names = Object.entries(weights).flatMap(([name, shape]) =>
-    shape.length === 2 && halves[name] === undefined && sizeOf(shape) >= leastWeight ? [name] : [],
-  );
-  return new Set(names.map(weightName));
+/** Weights of a program that are large matrices in float32, by their names. */
+export function turnableWeights({ weights, halves = {} }: Signature): string[] {
+  return Object.entries(weights).flatMap(([name, shape]) => (shape.length === 2 && halves[name] === undefined && sizeOf(shape) >= leastWeight ? [name] : []));
 }
 
 /** A product of rows with a weight, as two of the graph's operators have it. */
@@ -59,20 +55,19 @@ export const withoutJoinedBias: Fusion = (nodes) =>
     node.op === "MatMul" && productOf(node) ? { ...node, op: "FusedMatMul", domain: "com.microsoft", attributes: { transA: 0, transB: 0 } } : node,
   );
 
-/** Weights that stand untransposed on the right come in transposed. @param isTurned of an input: whether it is a weight that may */
-export function withTurnedWeights(graph: Graph, isTurned: (input: string) => boolean): Fusion {
+/** Weights that stand untransposed on the right come in transposed. @param mayTurn the inputs that bring such weights */
+export function withTurnedWeights(graph: Graph, mayTurn: ReadonlySet<string>): Fusion {
   const turned = new Map<string, Value>();
   return (nodes) =>
     nodes.map((node) => {
       const product = productOf(node);
       const name = product?.weight.input;
       // One row is summed in another order where the weight is transposed.
-      if (!product || product.isTransposed || name === undefined || !isTurned(name) || product.count < 2 || product.count > mostRowsTurned) return node;
+      if (!product || product.isTransposed || name === undefined || !mayTurn.has(name) || product.count < 2 || product.count > mostRowsTurned) return node;
       const weight = turned.get(name) ?? graph.input(turnedName(name), swapped(product.weight.shape), "float32");
       turned.set(name, weight);
-      const inputs = [product.rows, weight, ...node.inputs.slice(2)];
       const attributes = { transA: 0, transB: 1 };
-      return node.op === "Gemm" ? { ...node, inputs, attributes } : { op: "FusedMatMul", domain: "com.microsoft", inputs, attributes, outputs: node.outputs };
+      return { op: "FusedMatMul", domain: "com.microsoft", inputs: [product.rows, weight], attributes, outputs: node.outputs };
     });
 }
 
