@@ -48,6 +48,7 @@ export function tokensBefore(runner: Runner, edits: readonly WorldEdit[], positi
   return edits.length === 0 ? 0 : Math.min(position, ...firsts);
 }
 
+/** What the members of one group share. */
 export interface Cut {
   readonly config: Pick<ModelConfig, "dModel" | "dMlp" | "nHeads" | "nKvHeads" | "dHead">;
   /** Tokens of the prompt. */
@@ -59,7 +60,7 @@ export interface Cut {
   readonly costs?: TileCosts | undefined;
 }
 
-/** Every member in one batch. */
+/** The cheapest cut found: every member in one tile, no tile longer than `tokensPerTile` but where it has one row. */
 export function laterTiles(members: readonly number[], { config, length, after, sharing, costs = usualCosts }: Cut): LaterTile[] {
   const whole = tilesOf(members, length).map((tile): LaterTile => ({ ...tile, after: 0 }));
   if (members.length > mostWeighed || members.every((member) => after(member) === 0)) return whole;

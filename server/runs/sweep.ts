@@ -87,9 +87,11 @@ export function planSweep(request: SweepRequest): SweepPlan {
     });
   const rows = Math.max(1, ...tiles.map((tile) => tile.rows));
   const perToken = 8 * config.dModel + 2 * config.dMlp + 2 * config.nHeads * tokens.length;
-  const most = Math.max(1, ...tiles.map((tile) => tile.rows * (tokens.length - tile.after)));
+  // Of the tokens left out, each row has the keys and values: repeated, and again behind one another with its own.
+  const perEarlier = 4 * config.nHeads * config.dHead;
+  const most = Math.max(perToken, ...tiles.map(({ rows: count, after: left }) => count * ((tokens.length - left) * perToken + left * perEarlier)));
   const perKept = (config.nLayers + 1) * config.dModel + (tiles.some((tile) => tile.after > 0) ? 2 * config.nLayers * config.nKvHeads * config.dHead : 0);
-  const bytes = 4 * (tokens.length * perKept + most * perToken + rows * config.dVocab);
+  const bytes = 4 * (tokens.length * perKept + most + rows * config.dVocab);
   if (bytes > budgetBytes)
     throw new WorkbenchError("run.overBudget", `this sweep would hold ${bytes} bytes; the budget is ${budgetBytes}. Use a shorter prompt or fewer worlds`);
   return { tiles, bytes };

@@ -4,20 +4,15 @@ import { describe, expect, it } from "vitest";
 import { at } from "../../server/at.ts";
 import { canGoOn, laterTiles, tokensBefore, type TileCosts } from "../../server/runs/beginnings.ts";
 import { openSubject } from "../../server/runs/subject.ts";
-import { naiveSweep, planSweep, sweep, type SweepRequest, type SweepTile } from "../../server/runs/sweep.ts";
+import { naiveSweep, planSweep, sweep, type SweepRequest } from "../../server/runs/sweep.ts";
 import type { World } from "../../server/runs/worlds.ts";
 import { lawEngine } from "../lawEngine.ts";
 import { referenceDir, relativeError } from "./goldens.ts";
+import { rows } from "./sweepRows.ts";
 
 /** Every batch as small as it can be: all that can be left out is. */
 const free: TileCosts = { weightsAsTokens: 0, callOperations: 0, compileOperations: 0 };
 const tokens = [5, 9, 3, 44, 21, 60, 7];
-
-async function rows(tiles: AsyncGenerator<SweepTile>, worlds: number, dVocab: number): Promise<Float32Array> {
-  const all = new Float32Array(worlds * dVocab).fill(NaN);
-  for await (const tile of tiles) tile.worlds.forEach((world, row) => all.set(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab), world * dVocab));
-  return all;
-}
 
 describe.each([
   ["gpt2", "gpt2-all"],
@@ -74,6 +69,19 @@ describe("what is left out", () => {
     expect(before({ setting, edits: [] })).toEqual([0]);
     expect(tokensBefore(runner, [edit], 2)).toBe(2);
     expect(canGoOn(runner, 0)).toBe(true);
+  });
+
+  it("is announced: each row's keys and values of the tokens left out count", async () => {
+    const { runner, setting } = await openSubject({ model: join(referenceDir, "families", "gpt2"), adapters: [] }, { engine: lawEngine });
+    if (!runner) throw new Error("no model");
+    const worlds = Array.from({ length: 40 }, (): World => ({
+      setting,
+      edits: [{ hook: "blocks.1.hook_resid_pre", position: 6, head: null, source: "from" }],
+    }));
+    const plan = planSweep({ runner, tokens, setting, worlds, sources: {}, position: 6, costs: free });
+    expect(plan.tiles.map(({ rows: count, after }) => [count, after])).toEqual([[40, 6]]);
+    const { nHeads, dHead } = runner.model.config;
+    expect(plan.bytes).toBeGreaterThan(4 * 40 * 6 * 4 * nHeads * dHead);
   });
 
   // GPT-2-small's widths.

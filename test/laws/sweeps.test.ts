@@ -6,21 +6,16 @@ import { describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../server/formats/safetensors.ts";
 import { gpt2 } from "../../server/models/gpt2.ts";
 import { openSubject, type Subject } from "../../server/runs/subject.ts";
-import { naiveSweep, sweep, type SweepRequest, type SweepTile } from "../../server/runs/sweep.ts";
+import { naiveSweep, sweep, type SweepRequest } from "../../server/runs/sweep.ts";
 import { baseSetting, type World } from "../../server/runs/worlds.ts";
 import { sizeOf } from "../../server/tensors/hostTensor.ts";
 import { applyEvent, emptyResult, type ProbeResult } from "../../probes/result.ts";
 import { activationPatching } from "../../probes/activationPatching.ts";
 import { readGolden, referenceDir, relativeError } from "./goldens.ts";
+import { rows } from "./sweepRows.ts";
 import { lawEngine } from "../lawEngine.ts";
 
 const tolerance = 1e-4;
-
-async function rows(tiles: AsyncGenerator<SweepTile>, worlds: number, dVocab: number): Promise<Float32Array> {
-  const all = new Float32Array(worlds * dVocab).fill(NaN);
-  for await (const tile of tiles) tile.worlds.forEach((world, row) => all.set(tile.logits.data.subarray(row * dVocab, (row + 1) * dVocab), world * dVocab));
-  return all;
-}
 
 async function runProbe(subject: Subject, params: Record<string, unknown>): Promise<ProbeResult> {
   let result = emptyResult;
